@@ -1,0 +1,36 @@
+// What the engine tells whoever keeps metrics. Called from the engine and delivery threads, often:
+// implementations count and return.
+#ifndef BASED_ENGINE_OBSERVER_H_
+#define BASED_ENGINE_OBSERVER_H_
+
+#include <chrono>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "engine/request.h"
+
+namespace based {
+
+struct StepStats {
+  int32_t decode_tokens = 0;
+  int32_t prefill_tokens = 0;
+  int32_t sequences = 0;               // spans in the step
+  std::chrono::nanoseconds duration{0};  // Launch to Collect
+  std::chrono::nanoseconds host{0};      // scheduling and bookkeeping on the engine thread
+};
+
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void OnStep(const StepStats& stats) = 0;
+  virtual void OnSlots(int32_t active, int32_t free, int32_t queued) = 0;
+  virtual void OnFirstToken(std::chrono::nanoseconds since_submit) = 0;
+  virtual void OnInterToken(std::chrono::nanoseconds gap) = 0;  // per generated token after the first
+  virtual void OnFinished(const Finished& finished) = 0;
+  virtual void OnError(const absl::Status& status) = 0;  // a submitted request ended with an error
+  virtual void OnRejected(const absl::Status& status) = 0;  // Submit refused
+};
+
+}  // namespace based
+
+#endif  // BASED_ENGINE_OBSERVER_H_

@@ -1,0 +1,138 @@
+// The seam between the engine and the hardware.
+//
+//   Backend     one device (the reference interpreter, the CPU, one GPU): compiles a Program
+//   Executable  a compiled model with its weights, workspace and pool of state slots
+//
+// The engine knows tokens, spans and slots; a backend knows memory, kernels and streams. Neither
+// knows of requests. What each op computes is defined in program.h, what sampling means in
+// sampling.h; the reference backend is the executable specification of both.
+//
+// Threads: an Executable is driven by one thread. Calls return quickly and take effect in the
+// order made; only Collect, ExportSlot and ImportSlot wait for the device.
+#ifndef BASED_KERNELS_BACKEND_H_
+#define BASED_KERNELS_BACKEND_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "kernels/program.h"
+#include "kernels/sampling.h"
+
+namespace based {
+
+// A run of consecutive tokens of one sequence. Length 1 is a decode, anything longer (or the same
+// thing shorter) a prefill chunk: there is no other difference.
+struct Span {
+  int32_t slot = 0;
+  int32_t row = 0;       // first row of the step
+  int32_t length = 0;    // rows; at least 1
+  int64_t position = 0;  // tokens of this sequence that the slot's state already holds
+};
+
+// One wish for logits: of which row, and what to do with them.
+struct SampleRow {
+  int32_t row = 0;        // row of the step whose logits are used
+  SampleParams params;    // how to draw; params.position is the RNG counter
+  bool sample = true;     // draw an id
+  bool logprob = false;   // report log p of `target`, or of the drawn id when target is kNone
+  bool logits = false;    // report all V raw logits (before masking); for verify and tests
+  int32_t target = kNone;
+};
+
+inline constexpr int32_t kTokenFromPrevious = -1;
+
+// One ragged batch. Rows [0, T) are covered by `spans` in order and without gaps; a slot appears in
+// at most one span.
+struct StepTable {
+  std::vector<int32_t> tokens;  // [T] input id, or kTokenFromPrevious
+  // [T] where tokens[t] is kTokenFromPrevious: index into the `samples` of the step launched just
+  // before this one; its drawn id, which the host may not know yet, is the input.
+  std::vector<int32_t> sources;
+  std::vector<Span> spans;
+  std::vector<SampleRow> samples;
+};
+
+// What came of one step, aligned with StepTable::samples.
+struct StepOutput {
+  std::vector<int32_t> ids;       // drawn id, or kNone where sample was false
+  std::vector<double> logprobs;   // natural log, over ids < vocab_size, before any sampling rule; 0 if not asked
+  std::vector<uint8_t> finite;    // 0: NaN or Inf among the logits of ids < vocab_size; the id is then kNone
+  std::vector<double> logits;     // [number of samples with .logits, V]
+};
+
+struct SlotCopy {
+  int32_t from = 0;
+  int32_t to = 0;
+};
+
+struct CompileOptions {
+  int32_t max_rows = 512;     // most rows (tokens) of a step
+  int32_t max_spans = 256;    // most spans of a step
+  int32_t max_samples = 256;  // most SampleRows of a step
+};
+
+struct ExecutableInfo {
+  std::string backend;          // "reference", "cpu" or "cuda"
+  std::string device;           // for people: "4 threads, AVX2" or "NVIDIA H100 80GB HBM3"
+  std::string state_layout;     // identifies the bytes of ExportSlot; equal strings can exchange images
+  int64_t weight_bytes = 0;     // memory held for weights
+  int64_t workspace_bytes = 0;  // memory held for activations and logits
+  int64_t slot_bytes = 0;       // memory per slot, all layers
+  int64_t image_bytes = 0;      // bytes of one ExportSlot
+  int64_t available_bytes = 0;  // memory left for slots at this moment
+  int32_t pipeline_depth = 1;   // steps that may be launched and not yet collected
+  int32_t vocab_size = 0;
+  int32_t padded_vocab_size = 0;  // V
+};
+
+class Executable {
+ public:
+  virtual ~Executable() = default;
+
+  virtual const ExecutableInfo& info() const = 0;
+
+  // Makes the pool: one allocation of `count` slots, all clear. Called once, before the first Launch.
+  // RESOURCE_EXHAUSTED when the memory is not there.
+  virtual absl::Status CreateSlots(int32_t count) = 0;
+
+  // Enqueues one step. REQUIRES: fewer than pipeline_depth steps uncollected, table within
+  // CompileOptions and slots in range. An error is fatal for the device: the caller stops serving.
+  virtual absl::Status Launch(const StepTable& table) = 0;
+
+  // Waits for the oldest uncollected step. `output` is overwritten; its vectors are reused.
+  virtual absl::Status Collect(StepOutput& output) = 0;
+
+  // Slots become those of an empty sequence (position 0).
+  virtual absl::Status ClearSlots(absl::Span<const int32_t> slots) = 0;
+
+  // The fork, snapshot and park of the engine: one fixed-size copy each. No `to` is also a `from`.
+  virtual absl::Status CopySlots(absl::Span<const SlotCopy> copies) = 0;
+
+  // Slot to bytes and back, bit for bit. `image` has info().image_bytes bytes; `position` is the
+  // sequence's token count. Headers, checksums and digests are the engine's.
+  virtual absl::Status ExportSlot(int32_t slot, int64_t position, absl::Span<std::byte> image) = 0;
+  virtual absl::Status ImportSlot(int32_t slot, int64_t position,
+                                  absl::Span<const std::byte> image) = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string name() const = 0;
+
+  // Checks shapes, packs weights and makes the workspace. INVALID_ARGUMENT names the weight or op
+  // whose shape is wrong, UNIMPLEMENTED a shape that this backend has no kernel for,
+  // RESOURCE_EXHAUSTED missing memory.
+  virtual absl::StatusOr<std::unique_ptr<Executable>> Compile(const Program& program,
+                                                              const CompileOptions& options) = 0;
+};
+
+}  // namespace based
+
+#endif  // BASED_KERNELS_BACKEND_H_

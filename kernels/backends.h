@@ -1,0 +1,26 @@
+// The one place that names the backends. Included by the two mains (server, client) and by tests;
+// nothing else knows which backends exist.
+#ifndef BASED_KERNELS_BACKENDS_H_
+#define BASED_KERNELS_BACKENDS_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+
+namespace based {
+
+struct BackendOptions {
+  std::string kind = "auto";  // auto (cuda where compiled in and a device answers, else cpu), cpu, cuda, reference
+  int32_t threads = 0;        // CPU threads; 0: one per core
+  int32_t device = 0;         // CUDA device index
+};
+
+// INVALID_ARGUMENT for an unknown kind, UNAVAILABLE when `cuda` is asked for and not compiled in or
+// no usable device answers.
+absl::StatusOr<std::unique_ptr<Backend>> NewBackend(const BackendOptions& options);
+
+}  // namespace based
+
+#endif  // BASED_KERNELS_BACKENDS_H_
