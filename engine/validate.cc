@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "kernels/base/status.h"
 
 namespace based {
@@ -10,7 +11,7 @@ namespace {
 
 constexpr float kMaxTemperature = 100.0f;
 
-absl::Status OutOfRange(std::string_view field, auto value, std::string_view expected) {
+absl::Status OutOfRange(absl::string_view field, auto value, absl::string_view expected) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; expected ", expected));
 }
 
@@ -31,7 +32,7 @@ absl::Status CheckSampling(const SamplingParams& sampling) {
   return absl::OkStatus();
 }
 
-absl::Status CheckTokenIds(std::string_view field, const std::vector<int32_t>& ids,
+absl::Status CheckTokenIds(absl::string_view field, const std::vector<int32_t>& ids,
                            int32_t vocab_size) {
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= vocab_size) {
@@ -70,7 +71,7 @@ absl::Status CheckStop(const StopConditions& stop, int32_t vocab_size,
   return CheckTokenIds("stop.token_ids", stop.token_ids, vocab_size);
 }
 
-absl::Status NeedsTokenizer(std::string_view field) {
+absl::Status NeedsTokenizer(absl::string_view field) {
   return absl::FailedPreconditionError(
       absl::StrCat(field, " needs a tokenizer and the model has none; use token ids, or start the "
                           "daemon with --tokenizer"));
@@ -93,7 +94,7 @@ absl::Status ValidateRequest(const Request& request, const Model& model,
 absl::StatusOr<std::vector<int32_t>> PromptTokens(const Request& request, const Model& model,
                                                   const EngineOptions& limits) {
   std::vector<int32_t> ids;
-  const std::string_view field = request.prompt_is_text ? "text" : "token_ids.ids";
+  const absl::string_view field = request.prompt_is_text ? "text" : "token_ids.ids";
   if (!request.prompt_is_text) {
     ids = request.prompt_token_ids;
   } else if (!request.prompt_text.empty()) {
