@@ -40,6 +40,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelOptions& options, Ba
                      " ids, expected at most the model's vocab_size = ", model->config.vocab_size));
   }
   BASED_ASSIGN_OR_RETURN(model->checkpoint, LoadCheckpoint(options.model_dir, model->config));
+  model->compile = options.compile;
   BASED_ASSIGN_OR_RETURN(model->executable,
                          backend.Compile(model->checkpoint.program, options.compile));
   return model;
