@@ -1,1 +1,395 @@
 #include "engine/engine.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <limits>
+#include <random>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/delivery.h"
+#include "engine/scheduler.h"
+#include "engine/validate.h"
+#include "kernels/base/mutex.h"
+#include "kernels/base/status.h"
+
+namespace based {
+namespace {
+
+constexpr std::chrono::seconds kRetireLimit(5);
+constexpr int64_t kDefaultCpuBudget = int64_t{1} << 30;
+
+// A seed for a request that brings none.
+uint64_t RandomSeed() {
+  thread_local std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+class EngineImpl final : public Engine {
+ public:
+  EngineImpl(std::unique_ptr<Model> model, const EngineOptions& options, int32_t slots,
+             const SchedulerOptions& scheduler_options, Observer* observer)
+      : options_(options),
+        model_(std::move(model)),
+        observer_(observer),
+        slots_total_(slots),
+        token_budget_(scheduler_options.token_budget),
+        scheduler_(scheduler_options),
+        delivery_(options.delivery_threads, model_->tokenizer.get(), observer,
+                  [this](RequestId id) { Cancel(id, absl::CancelledError("stopped")); }) {
+    PublishCounts();
+    thread_ = std::thread([this] { Run(); });
+  }
+
+  ~EngineImpl() override {
+    Drain(std::chrono::milliseconds(0));
+    {
+      MutexLock lock(mutex_);
+      stopping_ = true;
+      changed_.NotifyAll();
+    }
+    thread_.join();
+  }
+
+  absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<TokenSink> sink) override;
+  void Cancel(RequestId id, absl::Status status) override;
+  Capacity capacity() const override;
+  const Model& model() const override { return *model_; }
+  bool Drain(std::chrono::milliseconds limit) override;
+  absl::Status health() const override {
+    MutexLock lock(mutex_);
+    return health_;
+  }
+
+ private:
+  struct Submission {
+    SequenceSpec spec;
+    std::unique_ptr<DeliveryStream> stream;
+  };
+  struct Cancellation {
+    RequestId id = 0;  // 0: every sequence
+    absl::Status status;
+  };
+  struct Inbox {
+    std::vector<Submission> submissions;
+    std::vector<Cancellation> cancellations;
+  };
+
+  absl::StatusOr<Submission> Prepare(Request request, std::shared_ptr<TokenSink> sink) const;
+  absl::Status CheckAcceptingLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Run();
+  bool TakeInbox(Inbox& inbox);
+  void Apply(Inbox inbox);
+  absl::Status Step();
+  absl::Status LaunchNext(bool& launched);
+  absl::Status CollectOldest();
+  void FailAll(const absl::Status& status);
+  void Publish(Clock::time_point when);
+  void PublishCounts();
+
+  struct LaunchedStep {
+    StepStats stats;
+    Clock::time_point launched;
+  };
+
+  const EngineOptions options_;
+  const std::unique_ptr<Model> model_;
+  Observer* const observer_;
+  const int32_t slots_total_;
+  const int32_t token_budget_;
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  Inbox inbox_ ABSL_GUARDED_BY(mutex_);
+  int32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;  // submissions in the inbox and the scheduler's queue
+  int32_t active_ ABSL_GUARDED_BY(mutex_) = 0;   // slots
+  bool idle_ ABSL_GUARDED_BY(mutex_) = true;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status health_ ABSL_GUARDED_BY(mutex_);
+
+  std::atomic<RequestId> next_id_{1};
+
+  // The engine thread's own.
+  Scheduler scheduler_;
+  std::deque<LaunchedStep> launched_;
+  std::vector<SchedulerEvent> events_;
+  StepPlan plan_;
+  StepOutput output_;
+
+  Delivery delivery_;
+  std::thread thread_;
+};
+
+absl::StatusOr<RequestId> EngineImpl::Submit(Request request, std::shared_ptr<TokenSink> sink) {
+  auto submission = Prepare(std::move(request), std::move(sink));
+  absl::Status status = submission.status();
+  RequestId id = 0;
+  if (status.ok()) {
+    MutexLock lock(mutex_);
+    status = CheckAcceptingLocked();
+    if (status.ok()) {
+      id = next_id_++;
+      submission->spec.id = id;
+      inbox_.submissions.push_back(*std::move(submission));
+      ++waiting_;
+      idle_ = false;
+      changed_.NotifyAll();
+    }
+  }
+  if (status.ok()) return id;
+  if (observer_ != nullptr) observer_->OnRejected(status);
+  return status;
+}
+
+absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
+                                                           std::shared_ptr<TokenSink> sink) const {
+  BASED_RETURN_IF_ERROR(ValidateRequest(request, *model_, options_));
+  Submission submission;
+  submission.stream =
+      std::make_unique<DeliveryStream>(std::move(sink), request.stop, request.output);
+  submission.stream->submitted = Clock::now();
+  BASED_ASSIGN_OR_RETURN(submission.spec.prompt, PromptTokens(request, *model_, options_));
+  const SamplingParams& sampling = request.sampling;
+  const uint64_t seed = sampling.seed.has_value() ? *sampling.seed : RandomSeed();
+  submission.stream->started = {
+      .seed = seed, .prompt_tokens = static_cast<int64_t>(submission.spec.prompt.size())};
+  SequenceSpec& spec = submission.spec;
+  spec.sampling = {.temperature = sampling.temperature,
+                   .top_k = sampling.top_k,
+                   .top_p = sampling.top_p,
+                   .min_p = sampling.min_p,
+                   .seed = seed};
+  spec.max_tokens = request.stop.max_tokens;
+  spec.eos_token_id = request.stop.ignore_eos ? kNone : model_->config.eos_token_id;
+  spec.stop_token_ids = std::move(request.stop.token_ids);
+  spec.deadline = request.deadline;
+  return submission;
+}
+
+absl::Status EngineImpl::CheckAcceptingLocked() const {
+  BASED_RETURN_IF_ERROR(health_);
+  if (draining_) return absl::UnavailableError("the server is shutting down");
+  if (waiting_ >= options_.max_queue) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the queue is full: ", waiting_, " requests wait, the limit is ", options_.max_queue));
+  }
+  return absl::OkStatus();
+}
+
+void EngineImpl::Cancel(RequestId id, absl::Status status) {
+  MutexLock lock(mutex_);
+  inbox_.cancellations.push_back({.id = id, .status = std::move(status)});
+  changed_.NotifyAll();
+}
+
+Capacity EngineImpl::capacity() const {
+  const ExecutableInfo& info = model_->executable->info();
+  MutexLock lock(mutex_);
+  return {.slots_total = slots_total_,
+          .slots_active = active_,
+          .slots_free = slots_total_ - active_,
+          .slot_bytes = info.slot_bytes,
+          .pool_bytes = info.slot_bytes * slots_total_,
+          .weight_bytes = info.weight_bytes,
+          .workspace_bytes = info.workspace_bytes,
+          .queued_requests = waiting_,
+          .max_queue = options_.max_queue,
+          .token_budget = token_budget_,
+          .max_prompt_tokens = options_.max_prompt_tokens,
+          .max_output_tokens = options_.max_output_tokens};
+}
+
+bool EngineImpl::Drain(std::chrono::milliseconds limit) {
+  const auto deadline = Clock::now() + limit;
+  bool complete = true;
+  {
+    MutexLock lock(mutex_);
+    draining_ = true;
+    while (!idle_ && Clock::now() < deadline) changed_.WaitUntil(mutex_, deadline);
+    if (!idle_) {
+      complete = false;
+      inbox_.cancellations.push_back(
+          {.id = 0, .status = absl::UnavailableError("the server is shutting down")});
+      changed_.NotifyAll();
+    }
+    // Cut sequences end with the steps in flight; a device that hangs must not hold up the exit.
+    const auto retired = Clock::now() + kRetireLimit;
+    while (!idle_ && Clock::now() < retired) changed_.WaitUntil(mutex_, retired);
+  }
+  delivery_.Flush();
+  return complete;
+}
+
+void EngineImpl::Run() {
+  Inbox inbox;
+  while (TakeInbox(inbox)) {
+    Apply(std::move(inbox));
+    inbox = Inbox();
+    absl::Status status = Step();
+    if (!status.ok()) FailAll(status);
+    PublishCounts();
+  }
+}
+
+// Waits for work; false when the engine stops and nothing is left to do.
+bool EngineImpl::TakeInbox(Inbox& inbox) {
+  MutexLock lock(mutex_);
+  while (inbox_.submissions.empty() && inbox_.cancellations.empty() && scheduler_.idle()) {
+    if (stopping_) return false;
+    changed_.Wait(mutex_);
+  }
+  std::swap(inbox, inbox_);
+  return true;
+}
+
+void EngineImpl::Apply(Inbox inbox) {
+  for (Submission& submission : inbox.submissions) {
+    delivery_.Open(submission.spec.id, std::move(submission.stream));
+    scheduler_.Submit(std::move(submission.spec));
+  }
+  for (const Cancellation& cancellation : inbox.cancellations) {
+    if (cancellation.id == 0) {
+      scheduler_.CancelAll(cancellation.status, events_);
+    } else {
+      scheduler_.Cancel(cancellation.id, cancellation.status, events_);
+    }
+  }
+}
+
+// Fills the pipeline, then takes the oldest step's tokens.
+absl::Status EngineImpl::Step() {
+  // The scheduler plans at most one step ahead of the oldest uncommitted one.
+  const size_t depth = std::clamp(model_->executable->info().pipeline_depth, 1, 2);
+  bool launched = true;
+  while (launched && launched_.size() < depth) BASED_RETURN_IF_ERROR(LaunchNext(launched));
+  if (!launched_.empty()) return CollectOldest();
+  Publish(Clock::now());
+  return absl::OkStatus();
+}
+
+absl::Status EngineImpl::LaunchNext(bool& launched) {
+  const Clock::time_point begin = Clock::now();
+  scheduler_.Plan(begin, plan_, events_);
+  launched = !plan_.empty();
+  if (!plan_.clear_slots.empty()) {
+    BASED_RETURN_IF_ERROR(model_->executable->ClearSlots(plan_.clear_slots));
+  }
+  Publish(begin);
+  if (!launched) return absl::OkStatus();
+  LaunchedStep step;
+  step.stats = {.decode_tokens = plan_.decode_tokens,
+                .prefill_tokens = plan_.prefill_tokens,
+                .sequences = static_cast<int32_t>(plan_.table.spans.size())};
+  step.launched = Clock::now();
+  step.stats.host = step.launched - begin;
+  launched_.push_back(step);
+  return model_->executable->Launch(plan_.table);
+}
+
+absl::Status EngineImpl::CollectOldest() {
+  BASED_RETURN_IF_ERROR(model_->executable->Collect(output_));
+  const Clock::time_point collected = Clock::now();
+  LaunchedStep step = launched_.front();
+  launched_.pop_front();
+  scheduler_.Commit(output_, events_);
+  Publish(collected);
+  if (observer_ != nullptr) {
+    step.stats.duration = collected - step.launched;
+    step.stats.host += Clock::now() - collected;
+    observer_->OnStep(step.stats);
+  }
+  return absl::OkStatus();
+}
+
+// A device fault: nothing it holds can be trusted, so every sequence ends and no more are taken.
+void EngineImpl::FailAll(const absl::Status& status) {
+  const absl::Status fault =
+      absl::UnavailableError(absl::StrCat("the device failed: ", status.message()));
+  {
+    MutexLock lock(mutex_);
+    health_ = fault;
+  }
+  scheduler_.CancelAll(fault, events_);
+  scheduler_.Abandon();
+  launched_.clear();
+  Publish(Clock::now());
+}
+
+void EngineImpl::Publish(Clock::time_point when) {
+  delivery_.Push(events_, when);
+  events_.clear();
+}
+
+void EngineImpl::PublishCounts() {
+  const int32_t active = scheduler_.slots().active();
+  int32_t waiting = scheduler_.queued();
+  {
+    MutexLock lock(mutex_);
+    waiting += static_cast<int32_t>(inbox_.submissions.size());
+    active_ = active;
+    waiting_ = waiting;
+    idle_ = scheduler_.idle() && inbox_.submissions.empty() && inbox_.cancellations.empty();
+    if (idle_) changed_.NotifyAll();
+  }
+  if (observer_ != nullptr) observer_->OnSlots(active, slots_total_ - active, waiting);
+}
+
+absl::StatusOr<int32_t> CountSlots(const ExecutableInfo& info, const EngineOptions& options) {
+  const int64_t fixed = info.weight_bytes + info.workspace_bytes;
+  int64_t room = 0;
+  if (options.memory_budget > 0) {
+    room = options.memory_budget - fixed;
+  } else {
+    room = DefaultMemoryBudget(info) - fixed;
+  }
+  const int64_t fits = room > 0 ? room / info.slot_bytes : 0;
+  const int64_t slots = options.slots > 0 ? options.slots : fits;
+  if (options.memory_budget > 0 && slots > fits) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "--slots ", slots, " needs ", fixed + slots * info.slot_bytes, " bytes (weights ",
+        info.weight_bytes, ", workspace ", info.workspace_bytes, ", ", info.slot_bytes,
+        " per slot); --memory_budget is ", options.memory_budget));
+  }
+  if (slots < 1) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "not enough memory for one slot: weights take ", info.weight_bytes, " bytes, workspace ",
+        info.workspace_bytes, " and one slot ", info.slot_bytes, ", together ",
+        fixed + info.slot_bytes, "; the budget is ", fixed + room,
+        ". Raise --memory_budget or lower --token_budget"));
+  }
+  return static_cast<int32_t>(std::min<int64_t>(slots, std::numeric_limits<int32_t>::max()));
+}
+
+}  // namespace
+
+int64_t DefaultMemoryBudget(const ExecutableInfo& info) {
+  const int64_t fixed = info.weight_bytes + info.workspace_bytes;
+  if (info.backend == "cuda") return fixed + info.available_bytes;
+  const int64_t physical = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  return std::max(fixed + info.slot_bytes, std::min(fixed + kDefaultCpuBudget, physical / 4));
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> model,
+                                                       const EngineOptions& options,
+                                                       Observer* observer) {
+  Executable& executable = *model->executable;
+  BASED_ASSIGN_OR_RETURN(const int32_t slots, CountSlots(executable.info(), options));
+  BASED_RETURN_IF_ERROR(executable.CreateSlots(slots));
+  const CompileOptions& compiled = model->compile;
+  SchedulerOptions scheduler_options{.slots = slots,
+                                     .token_budget = compiled.max_rows,
+                                     .max_spans = std::min(compiled.max_spans, compiled.max_samples)};
+  if (options.token_budget > 0) {
+    scheduler_options.token_budget = std::min(options.token_budget, compiled.max_rows);
+  }
+  return std::make_unique<EngineImpl>(std::move(model), options, slots, scheduler_options,
+                                      observer);
+}
+
+}  // namespace based

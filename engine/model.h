@@ -17,6 +17,7 @@ struct Model {
   std::string name;         // as clients name it
   ModelConfig config;
   Checkpoint checkpoint;    // keeps the weights mapped while `executable` reads them
+  CompileOptions compile;   // limits of one step
   std::unique_ptr<Executable> executable;
   std::unique_ptr<Tokenizer> tokenizer;  // null: token ids only
 

@@ -77,7 +77,7 @@ struct Delta {
 };
 
 struct Timings {
-  std::chrono::nanoseconds queue{0};    // Submit to the first step that holds one of its tokens
+  std::chrono::nanoseconds queue{0};    // Submit until it took a slot
   std::chrono::nanoseconds prefill{0};  // from there to the first generated token
   std::chrono::nanoseconds decode{0};   // from there to the last
 };
