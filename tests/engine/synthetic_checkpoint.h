@@ -49,11 +49,11 @@ struct SyntheticFiles {
 struct SyntheticOptions {
   std::string dtype = "F32";  // or "F16", "BF16"
   int shards = 1;             // above 1: model-0000i-of-0000n.safetensors and an index
-  std::string prefix;         // before every tensor name, e.g. "model."
+  std::string prefix{};       // before every tensor name, e.g. "model."
   bool embedding = true;      // write word_embeddings.weight
   bool lm_head = false;       // write lm_head.weight
   bool extras = false;        // add metrics, decay and inv_freq tensors, which a reader drops
-  std::function<void(SyntheticFiles&)> edit;  // last change before writing
+  std::function<void(SyntheticFiles&)> edit{};  // last change before writing
 };
 
 // Weights scaled so that activations stay of order 1; norm weights near 1.
