@@ -214,7 +214,7 @@ INSTANTIATE_TEST_SUITE_P(
                       "shape [48, 32], expected [96, 32]"},
         BadCheckpoint{"EmptyWidth", Reshape(LAYER "2.mlp.fc2.weight", {32, 0}), "2.mlp.fc2.weight",
                       "shape [32, 0], expected [32, any]"},
-        BadCheckpoint{"Vocabulary", SetConfig("/vocab_size", 77), "word_embeddings.weight",
+        BadCheckpoint{"Vocabulary", SetConfig("/vocab_size", 77), "lm_head.weight",
                       "shape [64, 32], expected [80, 32]"},
         BadCheckpoint{"TiedDiffer", SetFloat("lm_head.weight", 5, 1.25f), "'lm_head.weight'",
                       "differ"},
