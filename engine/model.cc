@@ -1,1 +1,49 @@
 #include "engine/model.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status.h"
+
+namespace based {
+namespace {
+
+std::string DirectoryName(const std::string& dir) {
+  std::filesystem::path path = std::filesystem::path(dir).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  return path.filename().string();
+}
+
+// Null where none was asked for and the model directory holds none.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const ModelOptions& options) {
+  const bool asked = !options.tokenizer_dir.empty();
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      Tokenizer::Load(asked ? options.tokenizer_dir : options.model_dir);
+  if (!asked && absl::IsNotFound(tokenizer.status())) return nullptr;
+  return tokenizer;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelOptions& options, Backend& backend) {
+  auto model = std::make_unique<Model>();
+  model->name = options.name.empty() ? DirectoryName(options.model_dir) : options.name;
+  BASED_ASSIGN_OR_RETURN(model->config,
+                         LoadModelConfig(absl::StrCat(options.model_dir, "/config.json")));
+  BASED_ASSIGN_OR_RETURN(model->tokenizer, LoadTokenizer(options));
+  if (model->tokenizer != nullptr && model->tokenizer->size() > model->config.vocab_size) {
+    const std::string& dir =
+        options.tokenizer_dir.empty() ? options.model_dir : options.tokenizer_dir;
+    return absl::InvalidArgumentError(
+        absl::StrCat(dir, ": the tokenizer has ", model->tokenizer->size(),
+                     " ids, expected at most the model's vocab_size = ", model->config.vocab_size));
+  }
+  BASED_ASSIGN_OR_RETURN(model->checkpoint, LoadCheckpoint(options.model_dir, model->config));
+  model->compile = options.compile;
+  BASED_ASSIGN_OR_RETURN(model->executable,
+                         backend.Compile(model->checkpoint.program, options.compile));
+  return model;
+}
+
+}  // namespace based

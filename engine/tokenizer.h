@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/utf8.h"  // IWYU pragma: export
 
 namespace based {
 
@@ -34,21 +35,6 @@ class Tokenizer {
   // One past the largest id.
   virtual int32_t size() const = 0;
 };
-
-// Turns ids into text as they come. Feed bytes; take what is complete UTF-8. Bytes that can never
-// become a character are replaced by U+FFFD, one per maximal ill-formed subsequence (Unicode 15,
-// section 3.9), as Python's decode(errors="replace") does.
-class Utf8Stream {
- public:
-  std::string Push(std::string_view bytes);  // complete characters so far
-  std::string Finish();                      // U+FFFD if a character was left incomplete
-
- private:
-  std::string pending_;  // at most 3 bytes
-};
-
-// Offset of the first byte that is not valid UTF-8, or npos.
-size_t FindInvalidUtf8(std::string_view text);
 
 }  // namespace based
 

@@ -1,1 +1,42 @@
 #include "kernels/backends.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/reference/reference_backend.h"
+#ifdef BASED_WITH_CUDA
+#include "kernels/cuda/cuda_backend.h"
+#endif
+
+namespace based {
+namespace {
+
+absl::StatusOr<std::unique_ptr<Backend>> NewCuda(const BackendOptions& options) {
+#ifdef BASED_WITH_CUDA
+  return NewCudaBackend(CudaBackendOptions{.device = options.device});
+#else
+  return absl::UnavailableError(absl::StrCat("CUDA device ", options.device,
+                                             " was asked for, but this build has no CUDA backend"));
+#endif
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> NewBackend(const BackendOptions& options) {
+  if (options.kind == "cuda") return NewCuda(options);
+  if (options.kind == "reference") return NewReferenceBackend();
+  if (options.kind == "auto") {
+    absl::StatusOr<std::unique_ptr<Backend>> cuda = NewCuda(options);
+    if (cuda.ok()) return cuda;
+  } else if (options.kind != "cpu") {
+    return absl::InvalidArgumentError(absl::StrCat("unknown backend \"", options.kind,
+                                                   "\", expected auto, cpu, cuda or reference"));
+  }
+  return NewCpuBackend(CpuBackendOptions{.threads = options.threads});
+}
+
+}  // namespace based

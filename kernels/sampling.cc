@@ -1,1 +1,154 @@
 #include "kernels/sampling.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/base/check.h"
+#include "kernels/philox.h"
+
+namespace based {
+namespace {
+
+// An id that may still be drawn. `weight` is exp((logit - max logit) / temperature): its
+// probability up to a common factor, and 1 for the largest logit, which no rule ever removes.
+template <typename T>
+struct Candidate {
+  T logit;
+  int32_t id;
+  double weight;
+};
+
+// Largest logit first, the lower id first among equal ones.
+template <typename T>
+bool Precedes(const Candidate<T>& a, const Candidate<T>& b) {
+  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+}
+
+template <typename T>
+double TotalWeight(const std::vector<Candidate<T>>& candidates) {
+  double total = 0;
+  for (const Candidate<T>& candidate : candidates) total += candidate.weight;
+  return total;
+}
+
+// Index of the largest logit, the lowest on a tie; -1 when a logit is NaN or Inf.
+template <typename T>
+int32_t ArgMax(absl::Span<const T> logits) {
+  size_t best = 0;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (!std::isfinite(logits[i])) return -1;
+    if (logits[i] > logits[best]) best = i;
+  }
+  return static_cast<int32_t>(best);
+}
+
+template <typename T>
+void KeepTopK(int32_t top_k, std::vector<Candidate<T>>& candidates) {
+  if (static_cast<size_t>(top_k) >= candidates.size()) return;
+  std::nth_element(candidates.begin(), candidates.begin() + top_k, candidates.end(), Precedes<T>);
+  candidates.resize(static_cast<size_t>(top_k));
+}
+
+// Sorts only as many of the largest candidates as the sum needs, in blocks of growing size: a
+// nucleus is mostly a few dozen ids of a vocabulary of 50,000.
+template <typename T>
+void KeepTopP(double top_p, std::vector<Candidate<T>>& candidates) {
+  const double wanted = top_p * TotalWeight(candidates);
+  double sum = 0;
+  size_t sorted = 0;
+  for (size_t block = 64; sorted < candidates.size(); block *= 4) {
+    const size_t end = std::min(sorted + block, candidates.size());
+    const auto first = candidates.begin() + static_cast<ptrdiff_t>(sorted);
+    const auto last = candidates.begin() + static_cast<ptrdiff_t>(end);
+    if (last != candidates.end()) std::nth_element(first, last, candidates.end(), Precedes<T>);
+    std::sort(first, last, Precedes<T>);
+    for (size_t i = sorted; i < end; ++i) {
+      sum += candidates[i].weight;
+      if (sum >= wanted) {
+        candidates.resize(i + 1);
+        return;
+      }
+    }
+    sorted = end;
+  }
+}
+
+// The first weight, in order, at which the running sum exceeds `u` of the total.
+template <typename Weights, typename WeightOf>
+size_t DrawIndex(const Weights& weights, double u, WeightOf weight_of) {
+  double total = 0;
+  for (const auto& item : weights) total += weight_of(item);
+  const double threshold = u * total;
+  double sum = 0;
+  size_t last_possible = 0;  // the answer should rounding keep the sum at the threshold
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const double weight = weight_of(weights[i]);
+    sum += weight;
+    if (sum > threshold) return i;
+    if (weight > 0) last_possible = i;
+  }
+  return last_possible;
+}
+
+}  // namespace
+
+float PhiloxUniform(uint64_t seed, int64_t position) {
+  const uint64_t counter = static_cast<uint64_t>(position);
+  const auto words =
+      Philox4x32({static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0},
+                 {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  return static_cast<float>(words[0] >> 8) * 0x1p-24f;
+}
+
+template <typename T>
+int32_t SampleFromLogits(absl::Span<const T> logits, const SampleParams& params) {
+  BASED_CHECK(!logits.empty());
+  const int32_t best = ArgMax(logits);
+  if (best < 0 || params.temperature == 0) return best;
+
+  const double max = static_cast<double>(logits[static_cast<size_t>(best)]);
+  const double temperature = static_cast<double>(params.temperature);
+  const double u = static_cast<double>(PhiloxUniform(params.seed, params.position));
+  const auto weight_of_logit = [=](T logit) {
+    return std::exp((static_cast<double>(logit) - max) / temperature);
+  };
+  if (params.top_k == 0 && params.top_p >= 1 && params.min_p == 0) {
+    std::vector<double> weights(logits.size());
+    std::transform(logits.begin(), logits.end(), weights.begin(), weight_of_logit);
+    return static_cast<int32_t>(DrawIndex(weights, u, [](double weight) { return weight; }));
+  }
+
+  std::vector<Candidate<T>> candidates(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    candidates[i] = {logits[i], static_cast<int32_t>(i), 0};
+  }
+  if (params.top_k > 0) KeepTopK(params.top_k, candidates);
+  for (Candidate<T>& candidate : candidates) candidate.weight = weight_of_logit(candidate.logit);
+  if (params.top_p < 1) KeepTopP(static_cast<double>(params.top_p), candidates);
+  // The largest weight is 1, so min_p * max p is min_p itself.
+  const double min_weight = static_cast<double>(params.min_p);
+  std::erase_if(candidates, [=](const Candidate<T>& c) { return c.weight < min_weight; });
+  std::sort(candidates.begin(), candidates.end(),
+            [](const Candidate<T>& a, const Candidate<T>& b) { return a.id < b.id; });
+  const size_t drawn = DrawIndex(candidates, u, [](const Candidate<T>& c) { return c.weight; });
+  return candidates[drawn].id;
+}
+
+template <typename T>
+double LogProbability(absl::Span<const T> logits, int32_t id) {
+  BASED_CHECK(id >= 0 && static_cast<size_t>(id) < logits.size());
+  const double max = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
+  double sum = 0;
+  for (const T logit : logits) sum += std::exp(static_cast<double>(logit) - max);
+  return static_cast<double>(logits[static_cast<size_t>(id)]) - max - std::log(sum);
+}
+
+template int32_t SampleFromLogits(absl::Span<const float>, const SampleParams&);
+template int32_t SampleFromLogits(absl::Span<const double>, const SampleParams&);
+template double LogProbability(absl::Span<const float>, int32_t);
+template double LogProbability(absl::Span<const double>, int32_t);
+
+}  // namespace based

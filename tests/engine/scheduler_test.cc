@@ -1,0 +1,169 @@
+// Single rules of the scheduler; their interplay is tested by tests/sim.
+#include "engine/scheduler.h"
+
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace based {
+namespace {
+
+SequenceSpec Spec(RequestId id, size_t prompt_tokens, int64_t max_tokens = 100) {
+  SequenceSpec spec;
+  spec.id = id;
+  for (size_t i = 0; i < prompt_tokens; ++i) spec.prompt.push_back(static_cast<int32_t>(10 + i));
+  spec.max_tokens = max_tokens;
+  return spec;
+}
+
+class SchedulerTest : public ::testing::Test {
+ protected:
+  StepPlan Plan(Scheduler& scheduler) {
+    StepPlan plan;
+    scheduler.Plan(now_, plan, events_);
+    return plan;
+  }
+  void Commit(Scheduler& scheduler, const StepPlan& plan, int32_t id = 5) {
+    StepOutput output;
+    output.ids.assign(plan.table.samples.size(), id);
+    output.finite.assign(plan.table.samples.size(), 1);
+    scheduler.Commit(output, events_);
+  }
+  std::vector<int32_t> Lengths(const StepPlan& plan) {
+    std::vector<int32_t> lengths;
+    for (const Span& span : plan.table.spans) lengths.push_back(span.length);
+    return lengths;
+  }
+
+  Clock::time_point now_;
+  std::vector<SchedulerEvent> events_;
+};
+
+TEST_F(SchedulerTest, APromptIsCutIntoChunksAndItsLastRowDraws) {
+  Scheduler scheduler({.slots = 1, .token_budget = 8, .max_spans = 4});
+  scheduler.Submit(Spec(1, 19));
+  int64_t position = 0;
+  for (const int32_t length : {8, 8, 3}) {
+    const StepPlan plan = Plan(scheduler);
+    ASSERT_EQ(Lengths(plan), std::vector<int32_t>({length}));
+    EXPECT_EQ(plan.table.spans[0].position, position);
+    EXPECT_EQ(plan.table.tokens[0], 10 + position);
+    position += length;
+    EXPECT_EQ(plan.table.samples.size(), position == 19 ? 1u : 0u);
+    Commit(scheduler, plan);
+  }
+  const StepPlan decode = Plan(scheduler);
+  EXPECT_EQ(decode.table.tokens, std::vector<int32_t>({5}));
+  EXPECT_EQ(decode.table.spans[0].position, 19);
+  EXPECT_EQ(decode.table.samples[0].params.position, 20);
+}
+
+TEST_F(SchedulerTest, ALongPromptLeavesHalfToThoseBehindIt) {
+  Scheduler scheduler({.slots = 4, .token_budget = 64, .max_spans = 8});
+  scheduler.Submit(Spec(1, 1000));
+  scheduler.Submit(Spec(2, 10));
+  scheduler.Submit(Spec(3, 500));
+  EXPECT_EQ(Lengths(Plan(scheduler)), std::vector<int32_t>({32, 10, 22}));
+}
+
+TEST_F(SchedulerTest, WhatNobodyNeedsGoesToTheOldest) {
+  Scheduler scheduler({.slots = 4, .token_budget = 64, .max_spans = 8});
+  scheduler.Submit(Spec(1, 1000));
+  scheduler.Submit(Spec(2, 4));
+  EXPECT_EQ(Lengths(Plan(scheduler)), std::vector<int32_t>({60, 4}));
+}
+
+TEST_F(SchedulerTest, PrefillBesideDecodesIsHeldToItsLimit) {
+  Scheduler scheduler(
+      {.slots = 4, .token_budget = 64, .max_spans = 8, .mixed_prefill_tokens = 6});
+  scheduler.Submit(Spec(1, 2));
+  Commit(scheduler, Plan(scheduler));
+  scheduler.Submit(Spec(2, 100));
+  const StepPlan plan = Plan(scheduler);
+  EXPECT_EQ(Lengths(plan), std::vector<int32_t>({1, 6}));
+  EXPECT_EQ(plan.decode_tokens, 1);
+  EXPECT_EQ(plan.prefill_tokens, 6);
+}
+
+TEST_F(SchedulerTest, DecodesTakeTurnsWhenThereAreMoreThanRows) {
+  Scheduler scheduler({.slots = 6, .token_budget = 16, .max_spans = 3});
+  for (RequestId id = 1; id <= 6; ++id) scheduler.Submit(Spec(id, 1));
+  for (int step = 0; step < 6; ++step) Commit(scheduler, Plan(scheduler));
+  ASSERT_EQ(scheduler.running(), 6);
+  std::vector<int> rows(6, 0);
+  for (int step = 0; step < 8; ++step) {
+    const StepPlan plan = Plan(scheduler);
+    EXPECT_EQ(plan.decode_tokens, 3);
+    for (const Span& span : plan.table.spans) ++rows[static_cast<size_t>(span.slot)];
+    Commit(scheduler, plan);
+  }
+  EXPECT_EQ(rows, std::vector<int>(6, 4));
+}
+
+TEST_F(SchedulerTest, ASecondStepTakesItsInputFromTheOneInFlight) {
+  Scheduler scheduler({.slots = 2, .token_budget = 16, .max_spans = 4});
+  scheduler.Submit(Spec(1, 3));
+  scheduler.Submit(Spec(2, 4));
+  const StepPlan first = Plan(scheduler);
+  const StepPlan second = Plan(scheduler);
+  EXPECT_EQ(second.table.tokens, std::vector<int32_t>({kTokenFromPrevious, kTokenFromPrevious}));
+  EXPECT_EQ(second.table.sources, std::vector<int32_t>({0, 1}));
+  Commit(scheduler, first, 7);
+  const StepPlan third = Plan(scheduler);
+  EXPECT_EQ(third.table.tokens, std::vector<int32_t>({kTokenFromPrevious, kTokenFromPrevious}));
+}
+
+TEST_F(SchedulerTest, TheSlotOfAStoppedSequenceIsFreeOnceItsStepsRetire) {
+  Scheduler scheduler({.slots = 1, .token_budget = 16, .max_spans = 4});
+  scheduler.Submit(Spec(1, 3));
+  scheduler.Submit(Spec(2, 3));
+  const StepPlan first = Plan(scheduler);
+  const StepPlan second = Plan(scheduler);
+  scheduler.Cancel(1, absl::CancelledError("gone"), events_);
+  EXPECT_EQ(scheduler.slots().free(), 0);
+  Commit(scheduler, first);
+  EXPECT_EQ(scheduler.slots().free(), 0);
+  Commit(scheduler, second);
+  EXPECT_EQ(scheduler.slots().free(), 1);
+  const StepPlan third = Plan(scheduler);
+  EXPECT_EQ(third.clear_slots, std::vector<int32_t>({0}));
+  EXPECT_EQ(third.table.spans[0].position, 0);
+}
+
+TEST_F(SchedulerTest, NoDrawIsPlannedBeyondMaxTokens) {
+  Scheduler scheduler({.slots = 1, .token_budget = 16, .max_spans = 4});
+  scheduler.Submit(Spec(1, 3, /*max_tokens=*/2));
+  const StepPlan first = Plan(scheduler);
+  const StepPlan second = Plan(scheduler);
+  EXPECT_EQ(second.table.samples.size(), 1u);
+  Commit(scheduler, first);
+  EXPECT_TRUE(Plan(scheduler).empty());
+  Commit(scheduler, second);
+  EXPECT_TRUE(scheduler.idle());
+  EXPECT_EQ(events_.back().kind, SchedulerEvent::Kind::kFinished);
+  EXPECT_EQ(events_.back().reason, FinishReason::kMaxTokens);
+}
+
+TEST_F(SchedulerTest, APassedDeadlineEndsQueuedAndRunningAlike) {
+  Scheduler scheduler({.slots = 1, .token_budget = 16, .max_spans = 4});
+  SequenceSpec running = Spec(1, 3);
+  running.deadline = now_ + std::chrono::milliseconds(5);
+  SequenceSpec queued = Spec(2, 3);
+  queued.deadline = now_ + std::chrono::milliseconds(4);
+  scheduler.Submit(running);
+  scheduler.Submit(queued);
+  Commit(scheduler, Plan(scheduler));
+  events_.clear();
+  now_ += std::chrono::milliseconds(5);
+  EXPECT_TRUE(Plan(scheduler).empty());
+  ASSERT_EQ(events_.size(), 2u);
+  EXPECT_EQ(events_[0].id, 2u);
+  EXPECT_EQ(events_[1].id, 1u);
+  for (const SchedulerEvent& event : events_) {
+    EXPECT_EQ(event.status.code(), absl::StatusCode::kDeadlineExceeded);
+  }
+  EXPECT_TRUE(scheduler.idle());
+}
+
+}  // namespace
+}  // namespace based

@@ -1,0 +1,48 @@
+// Thousands of simulated days. BASED_SIM_SEED=N replays one, BASED_SIM_SEEDS=N changes how many run.
+#include <cstdlib>
+#include <iostream>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "tests/sim/simulation.h"
+
+namespace based {
+namespace {
+
+uint64_t FromEnvironment(const char* name, uint64_t fallback) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? fallback : std::stoull(text);
+}
+
+TEST(SchedulerSim, EverySeedKeepsEveryRule) {
+  const char* one = std::getenv("BASED_SIM_SEED");
+  const uint64_t first = FromEnvironment("BASED_SIM_SEED", 1);
+  const uint64_t count = one != nullptr ? 1 : FromEnvironment("BASED_SIM_SEEDS", 10'000);
+  SimulationResult total;
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    const SimulationResult result = Simulate(seed);
+    ASSERT_EQ(result.error, "") << "replay with: BASED_SIM_SEED=" << seed
+                                << " build/cpu/tests/scheduler_sim_test";
+    total.steps += result.steps;
+    total.requests += result.requests;
+    total.finished += result.finished;
+    total.cancelled += result.cancelled;
+    total.tokens += result.tokens;
+  }
+  std::cout << count << " seeds: " << total.steps << " steps, " << total.requests << " requests, "
+            << total.finished << " finished, " << total.cancelled << " cut, " << total.tokens
+            << " tokens\n";
+  EXPECT_GT(total.finished, 0);
+}
+
+TEST(SchedulerSim, ASeedGivesOneTrace) {
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    const SimulationResult first = Simulate(seed);
+    const SimulationResult again = Simulate(seed);
+    ASSERT_EQ(first.trace, again.trace) << "seed " << seed;
+    ASSERT_NE(first.trace, Simulate(seed + 1).trace) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace based

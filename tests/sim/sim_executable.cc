@@ -1,0 +1,126 @@
+#include "tests/sim/sim_executable.h"
+
+#include <cstring>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+
+namespace based {
+namespace {
+
+// splitmix64's finaliser (Vigna 2015).
+uint64_t Mix(uint64_t x) {
+  x ^= x >> 30;
+  x *= 0xbf58476d1ce4e5b9ull;
+  x ^= x >> 27;
+  x *= 0x94d049bb133111ebull;
+  return x ^ (x >> 31);
+}
+
+}  // namespace
+
+uint64_t SimState(uint64_t state, int32_t token) {
+  return Mix(state * 3 + static_cast<uint64_t>(token) + 1);
+}
+
+int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& params) {
+  const uint64_t hash = Mix(state ^ Mix(params.seed + static_cast<uint64_t>(params.position)));
+  if (model.nonfinite_every > 0 && hash % model.nonfinite_every == 0) return kNone;
+  return static_cast<int32_t>((hash >> 20) % static_cast<uint64_t>(model.vocab_size));
+}
+
+SimExecutable::SimExecutable(const SimModel& model) : model_(model) {
+  info_.backend = "sim";
+  info_.device = "simulated";
+  info_.state_layout = "sim-v1";
+  info_.slot_bytes = sizeof(Slot);
+  info_.image_bytes = sizeof(Slot);
+  info_.available_bytes = int64_t{1} << 20;
+  info_.pipeline_depth = model.pipeline_depth;
+  info_.vocab_size = model.vocab_size;
+  info_.padded_vocab_size = model.vocab_size;
+}
+
+void SimExecutable::Require(bool condition, const std::string& what) {
+  if (!condition && error_.empty()) error_ = what;
+}
+
+absl::Status SimExecutable::CreateSlots(int32_t count) {
+  slots_.assign(static_cast<size_t>(count), Slot());
+  return absl::OkStatus();
+}
+
+void SimExecutable::RunSpan(const StepTable& table, const Span& span,
+                            std::vector<uint64_t>& row_state) {
+  Slot& slot = slots_[static_cast<size_t>(span.slot)];
+  Require(slot.position == span.position,
+          absl::StrCat("slot ", span.slot, " holds ", slot.position, " tokens, its span starts at ",
+                       span.position));
+  for (int32_t row = span.row; row < span.row + span.length; ++row) {
+    int32_t token = table.tokens[static_cast<size_t>(row)];
+    if (token == kTokenFromPrevious) {
+      const auto source = static_cast<size_t>(table.sources[static_cast<size_t>(row)]);
+      Require(source < previous_ids_.size(), absl::StrCat("row ", row, " names sample ", source));
+      token = source < previous_ids_.size() ? previous_ids_[source] : 0;
+    }
+    slot.state = SimState(slot.state, token);
+    ++slot.position;
+    row_state[static_cast<size_t>(row)] = slot.state;
+  }
+}
+
+absl::Status SimExecutable::Launch(const StepTable& table) {
+  if (launches_++ == fail_at_) return absl::InternalError("simulated fault");
+  Require(static_cast<int32_t>(uncollected_.size()) < info_.pipeline_depth, "pipeline overrun");
+  std::vector<uint64_t> row_state(table.tokens.size());
+  std::set<int32_t> used;
+  int32_t next_row = 0;
+  for (const Span& span : table.spans) {
+    Require(used.insert(span.slot).second, absl::StrCat("slot ", span.slot, " in two spans"));
+    Require(span.row == next_row && span.length > 0, "spans must cover the rows in order");
+    next_row += span.length;
+    RunSpan(table, span, row_state);
+  }
+  Require(next_row == static_cast<int32_t>(table.tokens.size()), "rows without a span");
+  StepOutput output;
+  for (const SampleRow& sample : table.samples) {
+    const uint64_t state = row_state[static_cast<size_t>(sample.row)];
+    output.ids.push_back(SimDraw(model_, state, sample.params));
+    output.finite.push_back(output.ids.back() == kNone ? 0 : 1);
+  }
+  output.logprobs.assign(output.ids.size(), 0.0);
+  previous_ids_ = output.ids;
+  uncollected_.push_back(std::move(output));
+  return absl::OkStatus();
+}
+
+absl::Status SimExecutable::Collect(StepOutput& output) {
+  if (uncollected_.empty()) return absl::InternalError("nothing to collect");
+  output = std::move(uncollected_.front());
+  uncollected_.pop_front();
+  return absl::OkStatus();
+}
+
+absl::Status SimExecutable::ClearSlots(absl::Span<const int32_t> slots) {
+  for (const int32_t slot : slots) slots_[static_cast<size_t>(slot)] = {kSimEmptyState, 0};
+  return absl::OkStatus();
+}
+
+absl::Status SimExecutable::CopySlots(absl::Span<const SlotCopy> copies) {
+  for (const SlotCopy& copy : copies) {
+    slots_[static_cast<size_t>(copy.to)] = slots_[static_cast<size_t>(copy.from)];
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SimExecutable::ExportSlot(int32_t slot, int64_t, absl::Span<std::byte> image) {
+  std::memcpy(image.data(), &slots_[static_cast<size_t>(slot)], sizeof(Slot));
+  return absl::OkStatus();
+}
+
+absl::Status SimExecutable::ImportSlot(int32_t slot, int64_t, absl::Span<const std::byte> image) {
+  std::memcpy(&slots_[static_cast<size_t>(slot)], image.data(), sizeof(Slot));
+  return absl::OkStatus();
+}
+
+}  // namespace based

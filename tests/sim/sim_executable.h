@@ -1,0 +1,68 @@
+// A model without arithmetic: a slot's state is a hash of the tokens fed to it, a draw a hash of
+// state, seed and position. What a sequence must produce is known without running it (ExpectedToken),
+// and any mix-up of slots, positions or pipelined inputs changes it.
+#ifndef BASED_TESTS_SIM_SIM_EXECUTABLE_H_
+#define BASED_TESTS_SIM_SIM_EXECUTABLE_H_
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace based {
+
+struct SimModel {
+  int32_t vocab_size = 97;
+  int32_t pipeline_depth = 1;
+  // A draw whose hash is a multiple of this has logits that are not finite; 0: never.
+  uint64_t nonfinite_every = 0;
+};
+
+uint64_t SimState(uint64_t state, int32_t token);
+// The id drawn after `state`, or kNone when the logits are not finite.
+int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& params);
+inline constexpr uint64_t kSimEmptyState = 0x9e3779b97f4a7c15ull;
+
+// Records the first broken rule in error() instead of aborting, so that a simulation can name its seed.
+class SimExecutable final : public Executable {
+ public:
+  explicit SimExecutable(const SimModel& model);
+
+  const ExecutableInfo& info() const override { return info_; }
+  absl::Status CreateSlots(int32_t count) override;
+  absl::Status Launch(const StepTable& table) override;
+  absl::Status Collect(StepOutput& output) override;
+  absl::Status ClearSlots(absl::Span<const int32_t> slots) override;
+  absl::Status CopySlots(absl::Span<const SlotCopy> copies) override;
+  absl::Status ExportSlot(int32_t slot, int64_t position, absl::Span<std::byte> image) override;
+  absl::Status ImportSlot(int32_t slot, int64_t position,
+                          absl::Span<const std::byte> image) override;
+
+  const std::string& error() const { return error_; }
+  // Launch number `step` (from 0) fails as a device does; -1: never.
+  void FailAt(int64_t step) { fail_at_ = step; }
+
+ private:
+  struct Slot {
+    uint64_t state = kSimEmptyState;
+    int64_t position = -1;  // -1: never cleared, must not be used
+  };
+
+  void Require(bool condition, const std::string& what);
+  void RunSpan(const StepTable& table, const Span& span, std::vector<uint64_t>& row_state);
+
+  const SimModel model_;
+  ExecutableInfo info_;
+  std::vector<Slot> slots_;
+  std::vector<int32_t> previous_ids_;
+  std::deque<StepOutput> uncollected_;
+  std::string error_;
+  int64_t launches_ = 0;
+  int64_t fail_at_ = -1;
+};
+
+}  // namespace based
+
+#endif  // BASED_TESTS_SIM_SIM_EXECUTABLE_H_

@@ -1,0 +1,321 @@
+#include "tests/sim/simulation.h"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <random>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/scheduler.h"
+#include "tests/sim/sim_executable.h"
+
+namespace based {
+namespace {
+
+// What the run is made of. Drawn per seed, some features off ("swarm"), so that seeds differ in kind.
+struct Scenario {
+  SchedulerOptions scheduler;
+  SimModel model;
+  int64_t requests = 0;
+  double arrivals_per_step = 0;
+  int32_t burst = 1;
+  int64_t max_prompt = 1;
+  int64_t max_tokens = 1;
+  double cancel_share = 0;    // of requests, each at a random later step
+  double deadline_share = 0;
+  double slow_share = 0;      // readers that give up after a few tokens
+  double eos_share = 0;       // requests that honour eos
+};
+
+struct Client {
+  SequenceSpec spec;
+  int64_t cancel_at_step = -1;
+  int64_t gives_up_after = -1;  // tokens
+  bool started = false;
+  bool ended = false;
+  int64_t unserved_steps = 0;   // while decoding
+  std::vector<int32_t> tokens;
+};
+
+class Simulation {
+ public:
+  explicit Simulation(uint64_t seed)
+      : random_(seed), scenario_(Draw()), scheduler_(scenario_.scheduler), device_(scenario_.model) {
+    (void)device_.CreateSlots(scenario_.scheduler.slots);
+  }
+
+  SimulationResult Run();
+
+ private:
+  int64_t Uniform(int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random_);
+  }
+  bool Chance(double share) { return std::uniform_real_distribution<>(0, 1)(random_) < share; }
+
+  Scenario Draw();
+  void Arrive();
+  SequenceSpec MakeSpec(RequestId id);
+  void CancelSome();
+  void PlanAndLaunch();
+  void CheckPlan(const StepPlan& plan);
+  void CheckService(const StepPlan& plan);
+  void CollectAndCommit();
+  void Apply();
+  void ApplyStarted(Client& client);
+  void ApplyFinished(Client& client, const SchedulerEvent& event);
+  std::string CompareWithAlone(const Client& client, FinishReason reason) const;
+  void Require(bool condition, const std::string& what) {
+    if (!condition && result_.error.empty()) {
+      result_.error = absl::StrCat("step ", result_.steps, ": ", what);
+    }
+  }
+  void Trace(uint64_t value) { result_.trace = SimState(result_.trace, static_cast<int32_t>(value)); }
+  Clock::time_point Now() const { return Clock::time_point(std::chrono::milliseconds(now_ms_)); }
+
+  std::mt19937_64 random_;
+  Scenario scenario_;
+  Scheduler scheduler_;
+  SimExecutable device_;
+  std::map<RequestId, Client> clients_;
+  std::deque<RequestId> expected_admissions_;  // submitted, not yet started, not yet ended
+  std::vector<RequestId> prefill_order_;       // admitted, first token not drawn
+  std::vector<SchedulerEvent> events_;
+  std::deque<StepPlan> in_flight_;
+  int64_t now_ms_ = 0;
+  int64_t step_ = 0;
+  SimulationResult result_;
+};
+
+Scenario Simulation::Draw() {
+  Scenario s;
+  s.scheduler.slots = static_cast<int32_t>(Uniform(1, 12));
+  s.scheduler.token_budget = static_cast<int32_t>(Uniform(2, 48));
+  s.scheduler.max_spans = static_cast<int32_t>(Uniform(2, 16));
+  s.scheduler.mixed_prefill_tokens = Chance(0.5) ? static_cast<int32_t>(Uniform(1, 16)) : 0;
+  s.model.pipeline_depth = static_cast<int32_t>(Uniform(1, 2));
+  s.model.nonfinite_every = Chance(0.1) ? 50 : 0;
+  s.requests = Uniform(1, 40);
+  s.arrivals_per_step = Chance(0.5) ? 0.2 : 2.0;
+  s.burst = static_cast<int32_t>(Chance(0.3) ? Uniform(2, 20) : 1);
+  s.max_prompt = Chance(0.3) ? 200 : 12;
+  s.max_tokens = Chance(0.3) ? 60 : 10;
+  s.cancel_share = Chance(0.5) ? 0.3 : 0;
+  s.deadline_share = Chance(0.3) ? 0.3 : 0;
+  s.slow_share = Chance(0.3) ? 0.2 : 0;
+  s.eos_share = Chance(0.5) ? 1.0 : 0;
+  return s;
+}
+
+SequenceSpec Simulation::MakeSpec(RequestId id) {
+  SequenceSpec spec;
+  spec.id = id;
+  const int64_t length = Uniform(1, scenario_.max_prompt);
+  for (int64_t i = 0; i < length; ++i) {
+    spec.prompt.push_back(static_cast<int32_t>(Uniform(0, scenario_.model.vocab_size - 1)));
+  }
+  spec.sampling.seed = random_();
+  spec.max_tokens = Uniform(1, scenario_.max_tokens);
+  if (Chance(scenario_.eos_share)) spec.eos_token_id = 0;
+  if (Chance(0.2)) spec.stop_token_ids = {1, 2};
+  if (Chance(scenario_.deadline_share)) {
+    spec.deadline = Now() + std::chrono::milliseconds(Uniform(0, 60));
+  }
+  return spec;
+}
+
+void Simulation::Arrive() {
+  if (!Chance(std::min(1.0, scenario_.arrivals_per_step / scenario_.burst))) return;
+  for (int32_t i = 0; i < scenario_.burst && result_.requests < scenario_.requests; ++i) {
+    const auto id = static_cast<RequestId>(++result_.requests);
+    Client client;
+    client.spec = MakeSpec(id);
+    if (Chance(scenario_.cancel_share)) client.cancel_at_step = step_ + Uniform(0, 40);
+    if (Chance(scenario_.slow_share)) client.gives_up_after = Uniform(1, 5);
+    scheduler_.Submit(client.spec);
+    expected_admissions_.push_back(id);
+    clients_.emplace(id, std::move(client));
+  }
+}
+
+void Simulation::CancelSome() {
+  for (auto& [id, client] : clients_) {
+    if (!client.ended && client.cancel_at_step == step_) {
+      scheduler_.Cancel(id, absl::CancelledError("client gone"), events_);
+    }
+  }
+  scheduler_.Cancel(999'999, absl::CancelledError("never existed"), events_);
+  Apply();
+}
+
+void Simulation::PlanAndLaunch() {
+  StepPlan plan;
+  scheduler_.Plan(Now(), plan, events_);
+  Apply();
+  CheckPlan(plan);
+  (void)device_.ClearSlots(plan.clear_slots);
+  if (plan.empty()) return;
+  CheckService(plan);
+  ++result_.steps;
+  Require(device_.Launch(plan.table).ok(), "launch failed");
+  for (const Span& span : plan.table.spans) {
+    Trace(static_cast<uint64_t>(span.slot) * 1000 + static_cast<uint64_t>(span.length));
+  }
+  in_flight_.push_back(std::move(plan));
+}
+
+void Simulation::CheckPlan(const StepPlan& plan) {
+  const SchedulerOptions& limits = scenario_.scheduler;
+  const auto rows = static_cast<int32_t>(plan.table.tokens.size());
+  Require(rows == plan.decode_tokens + plan.prefill_tokens, "rows do not add up");
+  Require(rows <= limits.token_budget, absl::StrCat(rows, " rows exceed the token budget"));
+  Require(static_cast<int32_t>(plan.table.spans.size()) <= limits.max_spans, "too many spans");
+  Require(plan.table.samples.size() <= plan.table.spans.size(), "more samples than spans");
+  if (plan.decode_tokens > 0) {
+    const int32_t mixed = limits.mixed_prefill_tokens > 0 ? limits.mixed_prefill_tokens
+                                                          : std::max(32, plan.decode_tokens);
+    Require(plan.prefill_tokens <= mixed, "prefill beside decodes exceeds its limit");
+  }
+  const SlotPool& slots = scheduler_.slots();
+  Require(slots.active() + slots.free() == slots.total(), "slots do not add up");
+  const bool work_conserving = scheduler_.queued() == 0 || slots.free() == 0;
+  Require(work_conserving, "a request waits while a slot is free");
+}
+
+// No starvation: every step advances prefill if any waits, and a decoding sequence is passed over at
+// most as often as sharing the rows makes necessary.
+void Simulation::CheckService(const StepPlan& plan) {
+  // With a step in flight a prompt may be launched to its end and its first token not yet known.
+  if (!prefill_order_.empty() && in_flight_.empty()) {
+    Require(plan.prefill_tokens > 0, "prefill starves");
+  }
+  const int32_t rows = std::min(scenario_.scheduler.token_budget, scenario_.scheduler.max_spans);
+  const int32_t least = std::max(1, rows - std::max(1, rows / 4));
+  const int64_t patience = scheduler_.slots().total() / least + 2;
+  size_t decoding = 0;
+  for (auto& [id, client] : clients_) {
+    const bool decodes = client.started && !client.ended && !client.tokens.empty();
+    if (!decodes) continue;
+    ++decoding;
+    ++client.unserved_steps;
+    Require(client.unserved_steps <= patience + 2,
+            absl::StrCat("request ", id, " saw no token for ", client.unserved_steps, " steps"));
+  }
+  Require(decoding == 0 || plan.decode_tokens > 0 || !in_flight_.empty(), "decodes starve");
+}
+
+void Simulation::CollectAndCommit() {
+  StepOutput output;
+  Require(device_.Collect(output).ok(), "collect failed");
+  in_flight_.pop_front();
+  scheduler_.Commit(output, events_);
+  Apply();
+}
+
+void Simulation::Apply() {
+  const std::vector<SchedulerEvent> events = std::move(events_);
+  events_.clear();
+  for (const SchedulerEvent& event : events) {
+    Client& client = clients_.at(event.id);
+    Trace(event.id * 8 + static_cast<uint64_t>(event.kind));
+    Require(!client.ended, absl::StrCat("request ", event.id, " hears of itself after its end"));
+    switch (event.kind) {
+      case SchedulerEvent::Kind::kStarted:
+        ApplyStarted(client);
+        break;
+      case SchedulerEvent::Kind::kToken:
+      case SchedulerEvent::Kind::kFinished:
+        Require(client.started, "a token before the start");
+        std::erase(prefill_order_, event.id);
+        client.tokens.push_back(event.token);
+        client.unserved_steps = 0;
+        ++result_.tokens;
+        if (event.kind == SchedulerEvent::Kind::kFinished) ApplyFinished(client, event);
+        break;
+      case SchedulerEvent::Kind::kEnded:
+        client.ended = true;
+        ++result_.cancelled;
+        std::erase(expected_admissions_, event.id);
+        std::erase(prefill_order_, event.id);
+        break;
+    }
+    if (!client.ended && static_cast<int64_t>(client.tokens.size()) == client.gives_up_after) {
+      client.gives_up_after = -1;
+      scheduler_.Cancel(event.id, absl::ResourceExhaustedError("slow reader"), events_);
+    }
+  }
+  if (!events_.empty()) Apply();
+}
+
+void Simulation::ApplyStarted(Client& client) {
+  Require(!client.started, "started twice");
+  client.started = true;
+  Require(!expected_admissions_.empty() && expected_admissions_.front() == client.spec.id,
+          absl::StrCat("request ", client.spec.id, " was admitted out of turn"));
+  if (!expected_admissions_.empty()) expected_admissions_.pop_front();
+  prefill_order_.push_back(client.spec.id);
+}
+
+void Simulation::ApplyFinished(Client& client, const SchedulerEvent& event) {
+  client.ended = true;
+  ++result_.finished;
+  const std::string difference = CompareWithAlone(client, event.reason);
+  Require(difference.empty(), absl::StrCat("request ", event.id, ": ", difference));
+}
+
+// Runs the request by itself, token by token, and compares.
+std::string Simulation::CompareWithAlone(const Client& client, FinishReason reason) const {
+  const SequenceSpec& spec = client.spec;
+  uint64_t state = kSimEmptyState;
+  for (const int32_t token : spec.prompt) state = SimState(state, token);
+  SampleParams params = spec.sampling;
+  for (size_t i = 0; i < client.tokens.size(); ++i) {
+    params.position = static_cast<int64_t>(spec.prompt.size() + i);
+    const int32_t token = SimDraw(scenario_.model, state, params);
+    if (token != client.tokens[i]) return absl::StrCat("token ", i, " differs from running alone");
+    state = SimState(state, token);
+    const bool stop = std::find(spec.stop_token_ids.begin(), spec.stop_token_ids.end(), token) !=
+                      spec.stop_token_ids.end();
+    const bool ends = token == spec.eos_token_id || stop ||
+                      static_cast<int64_t>(i) + 1 == spec.max_tokens;
+    const bool last = i + 1 == client.tokens.size();
+    if (ends != last) return absl::StrCat("token ", i, last ? " ended it early" : " should have ended it");
+    if (!last) continue;
+    const FinishReason expected = token == spec.eos_token_id ? FinishReason::kEndOfText
+                                  : stop                     ? FinishReason::kStopToken
+                                                             : FinishReason::kMaxTokens;
+    if (expected != reason) return "wrong finish reason";
+  }
+  return "";
+}
+
+SimulationResult Simulation::Run() {
+  constexpr int64_t kMostSteps = 100'000;
+  while (result_.error.empty() && step_ < kMostSteps) {
+    now_ms_ += Uniform(0, 3);
+    if (result_.requests < scenario_.requests) Arrive();
+    CancelSome();
+    while (static_cast<int32_t>(in_flight_.size()) < scenario_.model.pipeline_depth) {
+      const size_t before = in_flight_.size();
+      PlanAndLaunch();
+      if (in_flight_.size() == before) break;
+    }
+    if (!in_flight_.empty()) CollectAndCommit();
+    Require(device_.error().empty(), device_.error());
+    ++step_;
+    if (result_.requests == scenario_.requests && scheduler_.idle()) break;
+  }
+  Require(scheduler_.idle(), "did not come to an end");
+  Require(scheduler_.slots().active() == 0, "a slot was not given back");
+  for (const auto& [id, client] : clients_) {
+    Require(client.ended, absl::StrCat("request ", id, " never ended"));
+  }
+  Require(result_.finished + result_.cancelled == result_.requests, "endings do not add up");
+  return result_;
+}
+
+}  // namespace
+
+SimulationResult Simulate(uint64_t seed) { return Simulation(seed).Run(); }
+
+}  // namespace based
