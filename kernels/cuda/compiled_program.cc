@@ -137,6 +137,15 @@ absl::StatusOr<Activation> CompiledProgram::OutputOf(BufferId id) {
   return NewActivation(buffer.width, act_, compile_.max_rows);
 }
 
+absl::StatusOr<Activation> CompiledProgram::SwiGluScratch(int32_t width) {
+  for (const Activation& scratch : swiglu_scratch_) {
+    if (scratch.width == width) return scratch;
+  }
+  BASED_ASSIGN_OR_RETURN(const Activation scratch, NewActivation(width, act_, compile_.max_rows));
+  swiglu_scratch_.push_back(scratch);
+  return scratch;
+}
+
 void CompiledProgram::FinishOutput(BufferId id, const Activation& written) {
   const Activation& buffer = buffers_[static_cast<size_t>(id)];
   if (buffer.data == written.data) return;
@@ -216,8 +225,7 @@ absl::Status CompiledProgram::Add(const LinearOp& op) {
   step.call.out = target.data;
   Activation out = target;
   if (step.swiglu) {
-    BASED_ASSIGN_OR_RETURN(const Activation hidden,
-                           NewActivation(step.shape.n, act_, compile_.max_rows));
+    BASED_ASSIGN_OR_RETURN(const Activation hidden, SwiGluScratch(step.shape.n));
     BASED_ASSIGN_OR_RETURN(out, OutputOf(op.out));
     step.call.out = hidden.data;
     step.swiglu_params.in = hidden.data;

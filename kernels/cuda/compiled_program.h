@@ -103,6 +103,8 @@ class CompiledProgram {
   absl::StatusOr<void*> NewMemory(int64_t bytes, absl::string_view what);
   absl::StatusOr<Activation> InputOf(BufferId id);   // as act type, converted if need be
   absl::StatusOr<Activation> OutputOf(BufferId id);  // of act type; FinishOutput converts back
+  // What a SwiGLU layer holds between its GEMM and the next op: one buffer for each width.
+  absl::StatusOr<Activation> SwiGluScratch(int32_t width);
   void FinishOutput(BufferId id, const Activation& written);
   int64_t AddState(int64_t bytes);
 
@@ -137,6 +139,7 @@ class CompiledProgram {
   WeightStore weights_;
   std::unique_ptr<Gemm> gemm_;
   std::vector<Activation> buffers_;  // by BufferId
+  std::vector<Activation> swiglu_scratch_;
   std::vector<DeviceBuffer> memory_;
   std::vector<ProgramStep> steps_;
   std::vector<RopeStep> ropes_;

@@ -1,13 +1,18 @@
 // Embedding, RMSNorm, conversions and SwiGLU: a row or a vector per block, bound by memory.
 #include "kernels/cuda/device_types.cuh"
+#include "kernels/cuda/overlapped_launch.cuh"
 
 namespace based::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kWideThreads = 128;
+constexpr int kVectors = 4;
 
 template <typename T, typename Out>
 __global__ void EmbedKernel(EmbedParams p) {
+  WaitForPrevious();
+  LetNextStart();
   const int row = blockIdx.x;
   int32_t id = p.tokens[row];
   if (id < 0) id = p.previous[p.sources[row]].id;
@@ -22,6 +27,8 @@ __global__ void EmbedKernel(EmbedParams p) {
 template <typename In, typename Out, int N>
 __global__ void NormKernel(NormParams p) {
   __shared__ float scratch[32];
+  WaitForPrevious();
+  LetNextStart();
   const int row = blockIdx.x;
   const int source = p.samples != nullptr ? p.samples[row].row : row;
   if (source < 0) return;
@@ -54,6 +61,42 @@ __global__ void NormKernel(NormParams p) {
   }
 }
 
+// The same for rows of a multiple of 4 up to 4 * kWideThreads * kVectors, read once into registers.
+template <typename In, typename Out>
+__global__ void __launch_bounds__(kWideThreads) WideNormKernel(NormParams p) {
+  __shared__ float scratch[32];
+  WaitForPrevious();
+  LetNextStart();
+  const int row = blockIdx.x;
+  const int source = p.samples != nullptr ? p.samples[row].row : row;
+  if (source < 0) return;
+  const auto* in = reinterpret_cast<const Vec<In, 4>*>(static_cast<const In*>(p.in) +
+                                                       int64_t{source} * p.width);
+  auto* out = reinterpret_cast<Vec<Out, 4>*>(static_cast<Out*>(p.out) + int64_t{row} * p.width);
+  const auto* weight = reinterpret_cast<const Vec<float, 4>*>(p.weight);
+  Vec<In, 4> x[kVectors];
+  Vec<float, 4> w[kVectors];
+  float sum = 0.0f;
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+    const int j = v * kWideThreads + threadIdx.x;
+    x[v] = j < p.width / 4 ? in[j] : Vec<In, 4>{};
+    w[v] = j < p.width / 4 ? weight[j] : Vec<float, 4>{};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sum += ToFloat(x[v].at[i]) * ToFloat(x[v].at[i]);
+  }
+  const float factor = rsqrtf(BlockSum(sum, scratch) / static_cast<float>(p.width) + p.eps);
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+    const int j = v * kWideThreads + threadIdx.x;
+    if (j >= p.width / 4) continue;
+    Vec<Out, 4> y;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) y.at[i] = FromFloat<Out>(ToFloat(x[v].at[i]) * factor * w[v].at[i]);
+    out[j] = y;
+  }
+}
+
 template <typename In, typename Out>
 __global__ void ConvertKernel(ConvertParams p) {
   const In* in = static_cast<const In*>(p.in);
@@ -66,6 +109,8 @@ __global__ void ConvertKernel(ConvertParams p) {
 
 template <typename T, int N>
 __global__ void SwiGluKernel(SwiGluParams p) {
+  WaitForPrevious();
+  LetNextStart();
   const int vectors = p.half / N;
   const int row = blockIdx.y;
   const int j = blockIdx.x * blockDim.x + threadIdx.x;
@@ -83,12 +128,13 @@ __global__ void SwiGluKernel(SwiGluParams p) {
 
 template <typename In, typename Out>
 cudaError_t LaunchNorm(const NormParams& p, cudaStream_t stream) {
-  if (p.width % 4 == 0) {
-    NormKernel<In, Out, 4><<<p.rows, kThreads, 0, stream>>>(p);
-  } else {
-    NormKernel<In, Out, 1><<<p.rows, kThreads, 0, stream>>>(p);
+  if (p.width % 4 != 0) {
+    return LaunchOverlapped(NormKernel<In, Out, 1>, p.rows, kThreads, p, stream);
   }
-  return cudaGetLastError();
+  if (p.weight == nullptr || p.width > 4 * kWideThreads * kVectors) {
+    return LaunchOverlapped(NormKernel<In, Out, 4>, p.rows, kThreads, p, stream);
+  }
+  return LaunchOverlapped(WideNormKernel<In, Out>, p.rows, kWideThreads, p, stream);
 }
 
 template <typename T>
@@ -96,12 +142,8 @@ cudaError_t LaunchSwiGlu(const SwiGluParams& p, cudaStream_t stream) {
   constexpr int kWide = 16 / sizeof(T);
   const int n = p.half % kWide == 0 ? kWide : 1;
   const dim3 grid((p.half / n + kThreads - 1) / kThreads, p.rows);
-  if (n == kWide) {
-    SwiGluKernel<T, kWide><<<grid, kThreads, 0, stream>>>(p);
-  } else {
-    SwiGluKernel<T, 1><<<grid, kThreads, 0, stream>>>(p);
-  }
-  return cudaGetLastError();
+  return LaunchOverlapped(n == kWide ? SwiGluKernel<T, kWide> : SwiGluKernel<T, 1>, grid, kThreads,
+                          p, stream);
 }
 
 }  // namespace
@@ -109,13 +151,11 @@ cudaError_t LaunchSwiGlu(const SwiGluParams& p, cudaStream_t stream) {
 cudaError_t Embed(const EmbedParams& p, cudaStream_t stream) {
   if (p.act == Type::kF32) {
     if (p.out_type != Type::kF32) return cudaErrorInvalidValue;
-    EmbedKernel<float, float><<<p.rows, kThreads, 0, stream>>>(p);
-  } else if (p.out_type == Type::kF32) {
-    EmbedKernel<bf16, float><<<p.rows, kThreads, 0, stream>>>(p);
-  } else {
-    EmbedKernel<bf16, bf16><<<p.rows, kThreads, 0, stream>>>(p);
+    return LaunchOverlapped(EmbedKernel<float, float>, p.rows, kThreads, p, stream);
   }
-  return cudaGetLastError();
+  return LaunchOverlapped(
+      p.out_type == Type::kF32 ? EmbedKernel<bf16, float> : EmbedKernel<bf16, bf16>, p.rows,
+      kThreads, p, stream);
 }
 
 cudaError_t Norm(const NormParams& p, cudaStream_t stream) {

@@ -6,6 +6,7 @@
 // Grid: groups of output rows. A warp owns kOut output rows (with SwiGLU a value and its gate) and
 // has all of their weights in flight before it looks at x.
 #include "kernels/cuda/device_types.cuh"
+#include "kernels/cuda/overlapped_launch.cuh"
 
 namespace based::cuda {
 namespace {
@@ -96,6 +97,8 @@ __global__ void __launch_bounds__(kThreads) GemvKernel(GemvParams p) {
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) weights[o][i] = __ldcs(from + i * 32 + lane);
   }
+  WaitForPrevious();
+  LetNextStart();
   StageInput<R, K>(p, x, scratch);
   if (first >= p.n) return;
 #pragma unroll
@@ -118,12 +121,9 @@ template <int kVectors, int kOut>
 cudaError_t LaunchGemv(const GemvParams& p, cudaStream_t stream) {
   const int pairs = p.swiglu ? p.n / 2 : (p.n + kOut - 1) / kOut;
   const int blocks = (pairs + kWarps - 1) / kWarps;
-  if (p.rows == 1) {
-    GemvKernel<1, kVectors, kOut><<<blocks, kThreads, 0, stream>>>(p);
-  } else {
-    GemvKernel<kMaxRows, kVectors, kOut><<<blocks, kThreads, 0, stream>>>(p);
-  }
-  return cudaGetLastError();
+  return LaunchOverlapped(p.rows == 1 ? GemvKernel<1, kVectors, kOut>
+                                      : GemvKernel<kMaxRows, kVectors, kOut>,
+                          blocks, kThreads, p, stream);
 }
 
 }  // namespace

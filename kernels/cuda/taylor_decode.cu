@@ -7,6 +7,7 @@
 //
 // Grid: (H, spans). A block owns one head of one sequence; a thread 4 value columns of every
 // kGroups-th feature row. Sums run in an order fixed by the shape: bitwise independent of the batch.
+#include "kernels/cuda/overlapped_launch.cuh"
 #include "kernels/cuda/taylor_state.cuh"
 
 namespace based::cuda {
@@ -160,7 +161,10 @@ __global__ void __launch_bounds__(Shape<E>::kThreads, 3) TaylorDecodeKernel(Tayl
   __shared__ Shared<E> shared;
   const int head = blockIdx.x;
   const DeviceSpan span = p.spans[blockIdx.y];
-  if (span.slot < 0) return;
+  if (span.slot < 0) {
+    WaitForPrevious();
+    return;
+  }
   const TaylorSlot<T> slot = GetTaylorSlot<T>(p, span.slot, head);
   const int lane = threadIdx.x % Sh::kLanes;
   const int group = threadIdx.x / Sh::kLanes;
@@ -174,7 +178,8 @@ __global__ void __launch_bounds__(Shape<E>::kThreads, 3) TaylorDecodeKernel(Tayl
   step.held = static_cast<int>(span.position - step.range.old_base);
   step.folded = static_cast<int>(step.range.new_base - step.range.old_base);
 
-  // The first half of S is asked for before anything else, so that staging hides behind it.
+  // The first half of S is asked for before anything else, so that staging hides behind it; no other
+  // kernel of the step touches it.
   float4* s = reinterpret_cast<float4*>(slot.s);
   float4 first[Sh::kFirstBatch];
   if (step.folded == 0 && active) {
@@ -183,6 +188,8 @@ __global__ void __launch_bounds__(Shape<E>::kThreads, 3) TaylorDecodeKernel(Tayl
       first[r] = __ldcs(s + (r * Sh::kGroups + group) * Sh::kLanes + lane);
     }
   }
+  WaitForPrevious();
+  LetNextStart();
   const T* in = static_cast<const T*>(p.in) + int64_t{span.row} * p.heads * (2 * kF + E);
   const T* value = in + 2 * p.heads * kF + head * E;
   Stage<T, E>(p, slot, step, in + head * kF, in + (p.heads + head) * kF, value, shared);
@@ -232,9 +239,8 @@ __global__ void __launch_bounds__(Shape<E>::kThreads, 3) TaylorDecodeKernel(Tayl
 
 template <typename T, int E>
 cudaError_t LaunchDecode(const TaylorParams& p, cudaStream_t stream) {
-  TaylorDecodeKernel<T, E>
-      <<<dim3(p.heads, p.span_count), Shape<E>::kThreads, 0, stream>>>(p);
-  return cudaGetLastError();
+  return LaunchOverlapped(TaylorDecodeKernel<T, E>, dim3(p.heads, p.span_count),
+                          Shape<E>::kThreads, p, stream);
 }
 
 }  // namespace

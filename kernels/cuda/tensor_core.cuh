@@ -43,6 +43,26 @@ __device__ __forceinline__ void LoadB16x8(uint32_t (&out)[2], const bf16* tile, 
                : "r"(address));
 }
 
+// A fragments of a row-major [16, stride] bf16 tile's columns [0, 16).
+__device__ __forceinline__ void LoadA16x16(uint32_t (&out)[4], const bf16* tile, int stride) {
+  const int lane = threadIdx.x % 32;
+  const uint32_t address = SharedAddress(tile + (lane % 16) * stride + lane / 16 * 8);
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(address));
+}
+
+// B fragments of the transpose of a row-major [16, stride] tile's columns [0, 16): out is b0, b1 for
+// tile rows [0, 8) as columns of B, then for rows [8, 16).
+__device__ __forceinline__ void LoadTransposedB16x16(uint32_t (&out)[4], const bf16* tile,
+                                                     int stride) {
+  const int lane = threadIdx.x % 32;
+  const bf16* row = tile + (lane % 8 + lane / 16 * 8) * stride + lane / 8 % 2 * 8;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(SharedAddress(row)));
+}
+
 // d[n] += A B for all kTiles 8-column tiles of a row-major [16, stride] tile in shared memory.
 template <int kTiles>
 __device__ __forceinline__ void MmaRow(float (&d)[kTiles][4], const uint32_t (&a)[4],

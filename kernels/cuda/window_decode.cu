@@ -5,6 +5,7 @@
 //
 // Grid: (H, spans). A thread owns one 16-byte column of every kRows-th ring row, of k and then of v,
 // so that all of k, then all of v, is in flight at once.
+#include "kernels/cuda/overlapped_launch.cuh"
 #include "kernels/cuda/window_ring.cuh"
 
 namespace based::cuda {
@@ -70,7 +71,10 @@ __global__ void __launch_bounds__(128, 5) WindowDecodeKernel(WindowParams p) {
   __shared__ Shared<E> shared;
   const int head = blockIdx.x;
   const DeviceSpan span = p.spans[blockIdx.y];
-  if (span.slot < 0) return;
+  if (span.slot < 0) {
+    WaitForPrevious();
+    return;
+  }
   const WindowSlot<bf16> slot = GetWindowSlot<bf16>(p, span.slot, head);
   const int lane = threadIdx.x % Sh::kLanes;
   const int group = threadIdx.x / Sh::kLanes;
@@ -83,6 +87,9 @@ __global__ void __launch_bounds__(128, 5) WindowDecodeKernel(WindowParams p) {
   uint4 rows[Sh::kPasses];
   LoadRing<E>(slot.k, first, limit, p.ring_rows, group, lane, rows);
 
+  // The past keys are on their way before this; no other kernel of the step touches them.
+  WaitForPrevious();
+  LetNextStart();
   const bf16* query = static_cast<const bf16*>(p.in) + int64_t{span.row} * 3 * model + head * E;
   const bf16* value = query + 2 * model;
   const float2* rope = p.rope + int64_t{span.row} * (E / 2);
@@ -158,12 +165,8 @@ bool WindowDecodeSupports(const WindowParams& p) {
 cudaError_t WindowDecode(const WindowParams& p, cudaStream_t stream) {
   if (p.span_count == 0) return cudaSuccess;
   const dim3 grid(p.heads, p.span_count);
-  if (p.head_dim == 64) {
-    WindowDecodeKernel<64><<<grid, 128, 0, stream>>>(p);
-  } else {
-    WindowDecodeKernel<112><<<grid, 128, 0, stream>>>(p);
-  }
-  return cudaGetLastError();
+  return LaunchOverlapped(p.head_dim == 64 ? WindowDecodeKernel<64> : WindowDecodeKernel<112>, grid,
+                          128, p, stream);
 }
 
 }  // namespace based::cuda

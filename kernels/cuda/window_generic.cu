@@ -1,5 +1,6 @@
 // Rotary angles of a step, and sliding-window attention for any shape and any span: one block per
 // (head, span) takes the tokens one after the other. Equation in kernels/program.h.
+#include "kernels/cuda/overlapped_launch.cuh"
 #include "kernels/cuda/window_ring.cuh"
 
 namespace based::cuda {
@@ -10,6 +11,8 @@ constexpr int kThreads = 128;
 // Grid: rows. The phase in turns is an exact 64-bit product with wrap-around; only the last
 // conversion rounds.
 __global__ void RopeTableKernel(RopeTableParams p) {
+  WaitForPrevious();
+  LetNextStart();
   const int row = blockIdx.x;
   const int span_index = p.row_span[row];
   if (span_index < 0) return;
@@ -95,8 +98,7 @@ __global__ void __launch_bounds__(kThreads) WindowGenericKernel(WindowParams p) 
 }  // namespace
 
 cudaError_t RopeTable(const RopeTableParams& p, cudaStream_t stream) {
-  RopeTableKernel<<<p.rows, 64, 0, stream>>>(p);
-  return cudaGetLastError();
+  return LaunchOverlapped(RopeTableKernel, p.rows, 64, p, stream);
 }
 
 int64_t WindowGenericSharedBytes(int32_t window_left, int32_t head_dim) {

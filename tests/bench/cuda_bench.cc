@@ -5,6 +5,7 @@
 //   cuda_bench position BATCH           the same at position 1,000,000 against 300
 //   cuda_bench prefill B T ROWS         whole-model prefill of B prompts of T tokens, ROWS a step
 //   cuda_bench taylor B T               one linear-attention layer over B spans of T (for a profiler)
+//   cuda_bench sweep ROWS...            cuBLASLt over the model's weight shapes, weights from memory
 //   cuda_bench step BATCH               one decode step between profiler start and stop
 //   cuda_bench prefill_step B ROWS      one prefill step likewise
 // Options before the command: --invariant, --generic, --eager, --360m.
@@ -21,6 +22,7 @@
 #include <vector>
 
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/gemm.h"
 #include "tests/bench/cuda_model.h"
 
 namespace based {
@@ -54,6 +56,11 @@ class Bench {
     auto backend = NewCudaBackend(setup.options);
     Fail(backend.status());
     backend_ = *std::move(backend);
+    size_t free_bytes = 0;
+    size_t total_bytes = 0;
+    cudaMemGetInfo(&free_bytes, &total_bytes);
+    std::printf("# %.3f of %.3f GB free at start\n", static_cast<double>(free_bytes) * 1e-9,
+                static_cast<double>(total_bytes) * 1e-9);
     const auto start = Clock::now();
     auto executable = backend_->Compile(program_, compile);
     Fail(executable.status());
@@ -273,6 +280,67 @@ void RunTaylor(const Setup& setup, int32_t batch, int32_t tokens) {
   }
 }
 
+// Median time of y = x W^T (+ y for the layers that add to the residual), bf16, weights not in L2.
+void RunSweep(const Setup& setup, const std::vector<int32_t>& rows) {
+  struct Layer {
+    int32_t k, n;
+    cuda::Type out_type;
+    bool accumulate;
+  };
+  constexpr Layer kLayers[] = {{1792, 7168, cuda::Type::kBF16, false},
+                               {3584, 1792, cuda::Type::kF32, true},
+                               {1792, 2304, cuda::Type::kBF16, false},
+                               {1792, 5376, cuda::Type::kBF16, false},
+                               {1792, 1792, cuda::Type::kF32, true},
+                               {1792, 50264, cuda::Type::kF32, false}};
+  constexpr int32_t kRuns = 15;
+  constexpr int64_t kFlushBytes = int64_t{96} << 20;
+  const int32_t most = *std::max_element(rows.begin(), rows.end());
+  cudaStream_t stream = nullptr;
+  cudaStreamCreate(&stream);
+  cudaEvent_t start;
+  cudaEvent_t stop;
+  cudaEventCreate(&start);
+  cudaEventCreate(&stop);
+  auto gemm = cuda::Gemm::Create({.batch_invariant = setup.options.batch_invariant, .tune = true});
+  Fail(gemm.status());
+  auto flush = cuda::DeviceBuffer::Create(kFlushBytes, "flush");
+  Fail(flush.status());
+  for (const Layer& layer : kLayers) {
+    const int64_t weights = int64_t{layer.k} * layer.n;
+    auto weight = cuda::DeviceBuffer::Create(weights * 2, "W");
+    auto in = cuda::DeviceBuffer::Create(int64_t{most} * layer.k * 2, "x");
+    auto out = cuda::DeviceBuffer::Create(int64_t{most} * layer.n * 4, "y");
+    Fail(weight.status());
+    Fail(in.status());
+    Fail(out.status());
+    cuda::Fill({weight->data(), weights, 1, 0, 0.02f, cuda::Type::kBF16}, stream);
+    cuda::Fill({in->data(), int64_t{most} * layer.k, 2, 0, 1, cuda::Type::kBF16}, stream);
+    const cuda::GemmShape shape = {layer.n, layer.k, cuda::Type::kBF16, layer.out_type, false,
+                                   layer.accumulate};
+    for (const int32_t count : rows) {
+      const cuda::GemmCall call = {weight->data(), in->data(), nullptr, out->data(), count};
+      Fail((*gemm)->Prepare(shape, {count}, call, stream));
+      std::vector<double> times;
+      for (int32_t run = 0; run < kRuns; ++run) {
+        cudaMemsetAsync(flush->data(), run, static_cast<size_t>(kFlushBytes), stream);
+        cudaEventRecord(start, stream);
+        Fail((*gemm)->Run(shape, call, stream));
+        cudaEventRecord(stop, stream);
+        cudaEventSynchronize(stop);
+        float ms = 0;
+        cudaEventElapsedTime(&ms, start, stop);
+        times.push_back(static_cast<double>(ms));
+      }
+      const double ms = Quantile(times, 0.5);
+      std::printf("gemm (K %d, N %5d) M %5d: %8.1f us  %6.1f TFLOP/s  %7.1f GB/s of weights\n",
+                  layer.k, layer.n, count, ms * 1e3,
+                  2e-9 * static_cast<double>(weights) * count / ms,
+                  2e-6 * static_cast<double>(weights) / ms);
+    }
+  }
+}
+
 int Main(std::vector<std::string> arguments) {
   Setup setup;
   while (!arguments.empty() && arguments[0].starts_with("--")) {
@@ -291,6 +359,7 @@ int Main(std::vector<std::string> arguments) {
   for (size_t i = 1; i < arguments.size(); ++i) numbers.push_back(std::atoi(arguments[i].c_str()));
   numbers.resize(std::max<size_t>(numbers.size(), 1));
   if (command == "decode") RunDecode(setup, numbers);
+  if (command == "sweep") RunSweep(setup, numbers);
   if (command == "position") RunPosition(setup, numbers[0]);
   if (command == "prefill") RunPrefill(setup, numbers.at(0), numbers.at(1), numbers.at(2));
   if (command == "taylor") RunTaylor(setup, numbers.at(0), numbers.at(1));
