@@ -46,7 +46,8 @@ def train_tokenizer(text: str, vocab_size: int) -> tokenizers.Tokenizer:
 def encode(tokenizer: tokenizers.Tokenizer, text: str) -> np.ndarray:
     """Encodes `text` without special tokens to uint16 ids, the same ids as in one piece."""
     encodings = tokenizer.encode_batch(list(_chunks(text)), add_special_tokens=False)
-    return np.concatenate([np.asarray(e.ids, dtype=np.uint16) for e in encodings])
+    parts = [np.asarray(e.ids, dtype=np.uint16) for e in encodings]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint16)
 
 
 def _chunks(text: str):

@@ -32,7 +32,7 @@ import muon
 
 _EVAL_BATCH = 16
 _LOG_EVERY = 200
-_PROMPTS = ("It was a dark and stormy night, and", "\"My dear sir,\" said Mr. ", "The old house")
+_PROMPTS = ("It was a dark and stormy night, and", "\"My dear sir,\" said Mr.", "The old house")
 
 
 @dataclasses.dataclass
@@ -143,7 +143,8 @@ def load_data(args: argparse.Namespace) -> Data:
     text = corpus.read_text(args.train)
     tokenizer = corpus.train_tokenizer(text, args.vocab_size)
     valid = corpus.read_text(args.valid) if args.valid else ""
-    return Data(tokenizer, corpus.encode(tokenizer, text), corpus.encode(tokenizer, valid), valid_bytes)
+    train_ids, valid_ids = (corpus.encode(tokenizer, t) for t in (text, valid))
+    return Data(tokenizer, train_ids, valid_ids, valid_bytes)
 
 
 def save_data(data: Data, folder: pathlib.Path) -> None:
@@ -265,7 +266,8 @@ def bits_per_byte(model: based_torch.Based, data: Data, window: int, share: int 
     batches += [p[None] for p in pieces if p.numel() < window]
     for batch in batches:
         logits = model(F.pad(batch, (1, 0), value=0)[:, :-1])
-        nats += float(F.cross_entropy(logits.flatten(0, 1).double(), batch.flatten(), reduction="sum"))
+        logits = logits.flatten(0, 1).double()
+        nats += float(F.cross_entropy(logits, batch.flatten(), reduction="sum"))
         scored += batch.numel()
     model.train(training)
     return nats / math.log(2.0) / (data.valid_bytes * scored / data.valid.size)
@@ -319,7 +321,7 @@ def main() -> None:
         "train_tokens": data.train.size,
         "bits_per_byte": bpb,
         "samples": samples,
-        **{name: getattr(args, name) for name in ("lr", "weight_decay", "dropout", "batch", "window")},
+        **vars(args),
         **dataclasses.asdict(run),
     }
     (args.out / "MODEL_CARD.md").write_text(model_card.render(shipped.config, facts))
