@@ -72,9 +72,9 @@ INSTANTIATE_TEST_SUITE_P(
                        ::testing::Values(Shape{64, 3}, Shape{5, 3, DType::kF32},
                                          Shape{130, 3, DType::kF16}, Shape{7, 1}, Shape{33, 2},
                                          Shape{16, 4, DType::kF32}, Shape{19, 40, DType::kF16})),
-    [](const auto& info) {
-      const Shape& shape = std::get<1>(info.param);
-      return absl::StrCat(std::get<0>(info.param), "_c", shape.channels, "_k", shape.kernel);
+    [](const auto& test) {
+      const Shape& shape = std::get<1>(test.param);
+      return absl::StrCat(std::get<0>(test.param), "_c", shape.channels, "_k", shape.kernel);
     });
 
 }  // namespace

@@ -36,7 +36,8 @@ double Store(DType dtype, double value, std::vector<uint8_t>& storage) {
   };
   if (dtype == DType::kF16) {
     const Quantized q = Quantize(std::abs(value), 11, -24);
-    // The leading 1 of a normal number adds one to the exponent field: (E + 15) with E = exponent + 10.
+    // The leading 1 of a normal number adds one to the exponent field: (E + 15) with E = exponent
+    // + 10.
     const int magnitude = (q.exponent + 24) * 1024 + static_cast<int>(q.units);
     const uint16_t bits = static_cast<uint16_t>(magnitude | (std::signbit(value) ? 0x8000 : 0));
     append(&bits, sizeof(bits));
@@ -200,10 +201,10 @@ Rows Runner::Sequence(const std::vector<int32_t>& tokens, size_t chunk, int64_t 
   Rows rows;
   for (size_t begin = 0; begin < tokens.size(); begin += chunk) {
     const auto first = tokens.begin() + static_cast<ptrdiff_t>(begin);
-    const auto last = tokens.begin() + static_cast<ptrdiff_t>(std::min(begin + chunk, tokens.size()));
-    const Rows part = Logits({{.slot = 0,
-                               .position = position + static_cast<int64_t>(begin),
-                               .tokens = {first, last}}});
+    const auto last =
+        tokens.begin() + static_cast<ptrdiff_t>(std::min(begin + chunk, tokens.size()));
+    const Rows part = Logits(
+        {{.slot = 0, .position = position + static_cast<int64_t>(begin), .tokens = {first, last}}});
     rows.insert(rows.end(), part.begin(), part.end());
   }
   return rows;

@@ -4,10 +4,10 @@
 // any input row), the op, and Logits with an identity table, whose raw logits are the op's output.
 // Each result is compared with a formula written out in the test in double.
 //
-// Tolerances. An oracle returns for each value its magnitude: the same formula over absolute values,
-// which bounds how far relative errors of the inputs and intermediate results can move the value. A
-// backend whose numbers carry the relative error u then errs by about u * magnitude times the
-// growth of rounding errors, sqrt(n) for n terms summed in any order when the errors are
+// Tolerances. An oracle returns for each value its magnitude: the same formula over absolute
+// values, which bounds how far relative errors of the inputs and intermediate results can move the
+// value. A backend whose numbers carry the relative error u then errs by about u * magnitude times
+// the growth of rounding errors, sqrt(n) for n terms summed in any order when the errors are
 // independent. Tolerance() gives that factor with a margin of 4, plus 8 roundings of single
 // operations (loads, exp, divisions, stores).
 #ifndef BASED_TESTS_KERNELS_OP_FIXTURE_H_
@@ -119,13 +119,12 @@ class Runner {
 };
 
 // Declares `runner`, or skips the test visibly where the backend has no device or no such shape.
-#define BASED_MAKE_RUNNER(runner, backend, program)                        \
-  auto runner##_or = Runner::Create(backend, program);                     \
-  if (absl::IsUnavailable(runner##_or.status()) ||                         \
-      absl::IsUnimplemented(runner##_or.status())) {                       \
-    GTEST_SKIP() << runner##_or.status();                                  \
-  }                                                                        \
-  ASSERT_TRUE(runner##_or.ok()) << runner##_or.status();                   \
+#define BASED_MAKE_RUNNER(runner, backend, program)                                               \
+  auto runner##_or = Runner::Create(backend, program);                                            \
+  if (absl::IsUnavailable(runner##_or.status()) || absl::IsUnimplemented(runner##_or.status())) { \
+    GTEST_SKIP() << runner##_or.status();                                                         \
+  }                                                                                               \
+  ASSERT_TRUE(runner##_or.ok()) << runner##_or.status();                                          \
   Runner& runner = **runner##_or
 
 // Runs the whole sequence at once and compares it with the oracle; then token by token and in odd

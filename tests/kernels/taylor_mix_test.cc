@@ -116,9 +116,9 @@ INSTANTIATE_TEST_SUITE_P(
                        ::testing::Values(Shape{1, 16, 64, 600}, Shape{1, 16, 16}, Shape{2, 16, 28},
                                          Shape{3, 16, 112}, Shape{5, 8, 16}, Shape{4, 8, 64},
                                          Shape{2, 5, 13}, Shape{3, 1, 1}, Shape{1, 11, 7, 130})),
-    [](const auto& info) {
-      const Shape& shape = std::get<1>(info.param);
-      return absl::StrCat(std::get<0>(info.param), "_h", shape.heads, "_f", shape.feature_dim, "_e",
+    [](const auto& test) {
+      const Shape& shape = std::get<1>(test.param);
+      return absl::StrCat(std::get<0>(test.param), "_h", shape.heads, "_f", shape.feature_dim, "_e",
                           shape.head_dim, "_t", shape.length);
     });
 

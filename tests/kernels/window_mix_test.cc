@@ -32,8 +32,9 @@ std::pair<double, double> RotatedProduct(const double* q, const double* k, size_
   double product = 0;
   double magnitude = 0;
   for (size_t i = 0; i < half; ++i) {
-    const double angle = -static_cast<double>(distance) *
-                         std::pow(kBase, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+    const double angle =
+        -static_cast<double>(distance) *
+        std::pow(kBase, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
     const double first = k[i] * std::cos(angle) - k[i + half] * std::sin(angle);
     const double second = k[i + half] * std::cos(angle) + k[i] * std::sin(angle);
     product += q[i] * first + q[i + half] * second;
@@ -57,8 +58,8 @@ Oracle MaskedAttention(const Shape& shape, const Rows& in) {
       double sum = 0;
       double score_magnitude = 0;
       for (size_t u = first; u <= t; ++u) {
-        const auto [product, magnitude] = RotatedProduct(
-            &in[t][h * head_dim], &in[u][width + h * head_dim], head_dim, t - u);
+        const auto [product, magnitude] =
+            RotatedProduct(&in[t][h * head_dim], &in[u][width + h * head_dim], head_dim, t - u);
         weights.push_back(std::exp(product / std::sqrt(static_cast<double>(head_dim))));
         sum += weights.back();
         score_magnitude =
@@ -134,9 +135,9 @@ INSTANTIATE_TEST_SUITE_P(
                        ::testing::Values(Shape{1, 64, 65, 200}, Shape{2, 16, 0}, Shape{3, 28, 1},
                                          Shape{5, 16, 4}, Shape{4, 64, 5}, Shape{2, 112, 65},
                                          Shape{1, 2, 5}, Shape{3, 10, 33}, Shape{2, 16, 128, 300})),
-    [](const auto& info) {
-      const Shape& shape = std::get<1>(info.param);
-      return absl::StrCat(std::get<0>(info.param), "_h", shape.heads, "_e", shape.head_dim, "_w",
+    [](const auto& test) {
+      const Shape& shape = std::get<1>(test.param);
+      return absl::StrCat(std::get<0>(test.param), "_h", shape.heads, "_e", shape.head_dim, "_w",
                           shape.window_left);
     });
 
