@@ -99,10 +99,14 @@ class Daemon:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def stop(self, limit_s=30):
+    def stop(self):
         """SIGTERM; returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self, limit_s=30):
+        """Waits for the process to end by itself; returns the exit status."""
         try:
             code = self.process.wait(limit_s)
         finally:

@@ -107,7 +107,7 @@ def test_sigterm_tells_watchers_lets_streams_go_on_then_cuts_them(start_daemon, 
             for _ in running:
                 pass
         assert error.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert daemon.stop() == 0
+        assert daemon.wait() == 0
         watcher.join(10)
     assert any("event=stopped" in line and "complete=false" in line for line in daemon.lines)
 
@@ -121,7 +121,7 @@ def test_sigterm_lets_short_streams_finish(start_daemon, proto):
         next(call)
         daemon.signal(signal.SIGTERM)
         assert list(call)[-1].done.usage.generated_tokens == 300
-    assert daemon.stop() == 0
+    assert daemon.wait() == 0
 
 
 def test_port_in_use():
