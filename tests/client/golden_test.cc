@@ -47,6 +47,8 @@ TEST(LogitsError, NanPassesNoTolerance) {
   error.Add(ours, golden);
   EXPECT_FALSE(error.Relative() <= 1.0);
   EXPECT_TRUE(std::isnan(error.max_abs));
+  EXPECT_TRUE(std::isnan(WorseError(0.0, error.max_abs)));
+  EXPECT_TRUE(std::isnan(WorseError(error.max_abs, 0.0)));
 }
 
 }  // namespace
