@@ -66,7 +66,7 @@ struct ConvStep {
 };
 
 struct TaylorStep {
-  TaylorLayout layout{0, 0};
+  TaylorLayout layout{1, 1};
   int64_t heads = 0;
   double eps = 0;
   int64_t state = 0;
@@ -75,7 +75,7 @@ struct TaylorStep {
 };
 
 struct WindowStep {
-  WindowLayout layout{0, 0};
+  WindowLayout layout{2, 0};
   int64_t heads = 0;
   size_t rope = 0;  // index of CompiledProgram::ropes
   int64_t state = 0;

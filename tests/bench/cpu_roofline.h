@@ -2,6 +2,8 @@
 #ifndef BASED_TESTS_BENCH_CPU_ROOFLINE_H_
 #define BASED_TESTS_BENCH_CPU_ROOFLINE_H_
 
+#include <ctime>
+
 #include <cstdint>
 
 #include "kernels/cpu/thread_pool.h"
@@ -14,8 +16,10 @@ struct Roofline {
   double copy_bytes_per_second = 0;  // copying memory too large for a cache, read plus written
 };
 
-// The best of `repeats` runs of each, with all threads of `pool`.
-Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats);
+double Seconds(clockid_t clock);
+
+// The best of `repeats` runs of each by `clock`, with all threads of `pool`.
+Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats, clockid_t clock);
 
 }  // namespace based
 
