@@ -22,8 +22,8 @@ void RmsNormForTarget(const float* in, const float* weight, double eps, int64_t 
     const FloatVec x = LoadFirst(in + i, width - i);
     squares = hn::MulAdd(x, x, squares);
   }
-  const double mean = static_cast<double>(hn::GetLane(hn::SumOfLanes(d, squares))) /
-                      static_cast<double>(width);
+  const double mean =
+      static_cast<double>(hn::GetLane(hn::SumOfLanes(d, squares))) / static_cast<double>(width);
   const FloatVec scale = hn::Set(d, static_cast<float>(1.0 / std::sqrt(mean + eps)));
   for (int64_t i = 0; i < width; i += kLanes) {
     const FloatVec x = hn::Mul(LoadFirst(in + i, width - i), scale);

@@ -103,8 +103,8 @@ HWY_INLINE void SumTile(const MatmulArgs& args, const float* in, const std::byte
   }
 }
 
-// All columns of `panels` (1 or 2) adjacent panels for kRows rows. Pairs at a time: enough chains to
-// hide the latency of a multiply-add, few enough to stay in registers.
+// All columns of `panels` (1 or 2) adjacent panels for kRows rows. Pairs at a time: enough chains
+// to hide the latency of a multiply-add, few enough to stay in registers.
 template <class Reader, int kRows>
 void SumRows(const MatmulArgs& args, const float* in, int64_t panel, int64_t panels, bool fetch,
              float* tile) {
@@ -127,7 +127,8 @@ void SumRows(const MatmulArgs& args, const float* in, int64_t panel, int64_t pan
 }
 
 // Adds the bias to a tile row and, for a gated matrix, turns value and gate into the result.
-HWY_INLINE void FinishTile(const MatmulArgs& args, const float* bias, int64_t columns, float* tile) {
+HWY_INLINE void FinishTile(const MatmulArgs& args, const float* bias, int64_t columns,
+                           float* tile) {
   const FloatTag d;
   for (int64_t i = 0; i < columns; i += kLanes) {
     hn::Store(hn::Add(hn::Load(d, tile + i), hn::Load(d, bias + i)), d, tile + i);
@@ -152,12 +153,18 @@ template <class Reader>
 void SumAnyRows(const MatmulArgs& args, const float* in, int64_t rows, int64_t panel,
                 int64_t panels, bool fetch, float* tile) {
   switch (rows) {
-    case 1: return SumRows<Reader, 1>(args, in, panel, panels, fetch, tile);
-    case 2: return SumRows<Reader, 2>(args, in, panel, panels, fetch, tile);
-    case 3: return SumRows<Reader, 3>(args, in, panel, panels, fetch, tile);
-    case 4: return SumRows<Reader, 4>(args, in, panel, panels, fetch, tile);
-    case 5: return SumRows<Reader, kMaxRows >= 5 ? 5 : 1>(args, in, panel, panels, fetch, tile);
-    default: return SumRows<Reader, kMaxRows >= 6 ? 6 : 1>(args, in, panel, panels, fetch, tile);
+    case 1:
+      return SumRows<Reader, 1>(args, in, panel, panels, fetch, tile);
+    case 2:
+      return SumRows<Reader, 2>(args, in, panel, panels, fetch, tile);
+    case 3:
+      return SumRows<Reader, 3>(args, in, panel, panels, fetch, tile);
+    case 4:
+      return SumRows<Reader, 4>(args, in, panel, panels, fetch, tile);
+    case 5:
+      return SumRows < Reader, kMaxRows >= 5 ? 5 : 1 > (args, in, panel, panels, fetch, tile);
+    default:
+      return SumRows < Reader, kMaxRows >= 6 ? 6 : 1 > (args, in, panel, panels, fetch, tile);
   }
 }
 
@@ -180,8 +187,8 @@ void MatmulUnits(const MatmulArgs& args, int64_t begin, int64_t end) {
                          tile);
       for (int64_t r = 0; r < rows; ++r) {
         FinishTile(args, matrix.bias + panel * kPanel, panels * kPanel, tile + r * kTile);
-        WriteTile(args, tile + r * kTile,
-                  args.out + (first + r) * args.out_stride + unit * kPanel, count);
+        WriteTile(args, tile + r * kTile, args.out + (first + r) * args.out_stride + unit * kPanel,
+                  count);
       }
     }
   }
@@ -191,9 +198,12 @@ void MatmulUnits(const MatmulArgs& args, int64_t begin, int64_t end) {
 
 void MatmulForTarget(const MatmulArgs& args, int64_t begin, int64_t end) {
   switch (args.matrix->dtype) {
-    case DType::kF32: return MatmulUnits<ReadF32>(args, begin, end);
-    case DType::kF16: return MatmulUnits<ReadF16>(args, begin, end);
-    case DType::kBF16: return MatmulUnits<ReadBF16>(args, begin, end);
+    case DType::kF32:
+      return MatmulUnits<ReadF32>(args, begin, end);
+    case DType::kF16:
+      return MatmulUnits<ReadF16>(args, begin, end);
+    case DType::kBF16:
+      return MatmulUnits<ReadBF16>(args, begin, end);
   }
 }
 

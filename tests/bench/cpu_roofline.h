@@ -2,9 +2,8 @@
 #ifndef BASED_TESTS_BENCH_CPU_ROOFLINE_H_
 #define BASED_TESTS_BENCH_CPU_ROOFLINE_H_
 
-#include <ctime>
-
 #include <cstdint>
+#include <ctime>
 
 #include "kernels/cpu/thread_pool.h"
 

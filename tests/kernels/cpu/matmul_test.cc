@@ -9,13 +9,12 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "hwy/highway.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/packed_matrix.h"
 #include "kernels/cpu/targets.h"
 #include "kernels/weights.h"
-
-#include "hwy/highway.h"
 
 namespace based {
 namespace {
@@ -79,7 +78,8 @@ TEST_P(EveryTarget, EqualsAPlainSumAtEverySizeAndBitwiseAtEveryBatch) {
       std::vector<float> alone;
       for (int64_t rows = 1; rows <= kRows; ++rows) {
         std::vector<float> out(static_cast<size_t>(rows * outputs), -7.0f);
-        const MatmulArgs args{&matrix, in.data(), inputs, rows, Epilogue::kStore, out.data(), outputs};
+        const MatmulArgs args{&matrix,          in.data(),  inputs, rows,
+                              Epilogue::kStore, out.data(), outputs};
         // In two calls whose border moves: panels do not depend on each other either.
         const int64_t border = rows % (matrix.units() + 1);
         Matmul(args, 0, border);
@@ -87,7 +87,8 @@ TEST_P(EveryTarget, EqualsAPlainSumAtEverySizeAndBitwiseAtEveryBatch) {
         std::vector<float> row_by_row(out.size());
         for (int64_t r = 0; r < rows; ++r) {
           Matmul({&matrix, in.data() + r * inputs, inputs, 1, Epilogue::kStore,
-                  row_by_row.data() + r * outputs, outputs}, 0, matrix.units());
+                  row_by_row.data() + r * outputs, outputs},
+                 0, matrix.units());
         }
         ASSERT_EQ(out, row_by_row) << outputs << " outputs, " << rows << " rows";
         alone = out;
@@ -119,9 +120,9 @@ TEST_P(EveryTarget, FindsTheFirstLargestAndWhatIsNotFinite) {
       changed[static_cast<size_t>(i)] = changed.back() = -0.5f;
       EXPECT_EQ(ArgMax(changed.data(), count), i);
       EXPECT_TRUE(AllFinite(changed.data(), count));
-      for (const float bad : {std::numeric_limits<float>::infinity(),
-                              -std::numeric_limits<float>::infinity(),
-                              std::numeric_limits<float>::quiet_NaN()}) {
+      for (const float bad :
+           {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+            std::numeric_limits<float>::quiet_NaN()}) {
         changed[static_cast<size_t>(i)] = bad;
         EXPECT_FALSE(AllFinite(changed.data(), count));
       }
