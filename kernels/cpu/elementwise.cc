@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/cpu/targets.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/elementwise.cc"
 #include "hwy/foreach_target.h"

@@ -6,8 +6,6 @@
 #include <cstdint>
 #include <limits>
 
-#include "kernels/cpu/targets.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/window_mix.cc"
 #include "hwy/foreach_target.h"

@@ -5,8 +5,6 @@
 #include <functional>
 #include <vector>
 
-#include "kernels/cpu/targets.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tests/bench/cpu_roofline.cc"
 #include "hwy/foreach_target.h"

@@ -15,7 +15,6 @@
 #include "gtest/gtest.h"
 #include "hwy/highway.h"
 #include "kernels/backend.h"
-#include "kernels/cpu/targets.h"
 #include "kernels/reference/reference_backend.h"
 #include "tests/kernels/cpu/synthetic_model.h"
 

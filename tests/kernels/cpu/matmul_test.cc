@@ -13,7 +13,6 @@
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/packed_matrix.h"
-#include "kernels/cpu/targets.h"
 #include "kernels/weights.h"
 
 namespace based {
