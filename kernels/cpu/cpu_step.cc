@@ -106,7 +106,7 @@ void CpuExecutable::RunOp(const ConvStep& step, const StepTable& table) {
 void CpuExecutable::RunOp(const TaylorStep& step, const StepTable& table) {
   const auto spans = static_cast<int64_t>(table.spans.size());
   const int64_t keys = step.heads * step.layout.feature_dim;  // width of q and of k
-  pool_.For(step.heads * spans, kMixHeads, [&](int64_t begin, int64_t end, int32_t thread) {
+  pool_.For(step.heads * spans, kMixHeads, [&](int64_t begin, int64_t end, int32_t part) {
     for (int64_t item = begin; item < end; ++item) {
       const Span& span = table.spans[static_cast<size_t>(item % spans)];
       const int64_t head = item / spans;
@@ -123,7 +123,7 @@ void CpuExecutable::RunOp(const TaylorStep& step, const StepTable& table) {
                  .position = span.position,
                  .eps = step.eps,
                  .state = slot(span.slot) + step.state + head * step.layout.floats,
-                 .scratch = scratch(thread)});
+                 .scratch = scratch(part)});
     }
   });
 }
@@ -132,7 +132,7 @@ void CpuExecutable::RunOp(const WindowStep& step, const StepTable& table) {
   const auto spans = static_cast<int64_t>(table.spans.size());
   const int64_t width = step.heads * step.layout.head_dim;  // of q, of k and of v
   const RopeTable& rope = compiled_.ropes[step.rope];
-  pool_.For(step.heads * spans, kMixHeads, [&](int64_t begin, int64_t end, int32_t thread) {
+  pool_.For(step.heads * spans, kMixHeads, [&](int64_t begin, int64_t end, int32_t part) {
     for (int64_t item = begin; item < end; ++item) {
       const Span& span = table.spans[static_cast<size_t>(item % spans)];
       const int64_t head = item / spans;
@@ -150,7 +150,7 @@ void CpuExecutable::RunOp(const WindowStep& step, const StepTable& table) {
                  .rows = span.length,
                  .position = span.position,
                  .state = slot(span.slot) + step.state + head * step.layout.floats,
-                 .scratch = scratch(thread)});
+                 .scratch = scratch(part)});
     }
   });
 }
@@ -208,9 +208,11 @@ void CpuExecutable::SizeOutput(const StepTable& table) {
 void CpuExecutable::Sample(const SampleRow& sample, size_t index, const LogitsStep& step,
                            const float* logits) {
   const auto valid = absl::MakeConstSpan(logits, static_cast<size_t>(step.vocab_size));
-  const bool finite =
-      std::all_of(valid.begin(), valid.end(), [](float l) { return std::isfinite(l); });
-  if (finite && sample.sample) output_.ids[index] = SampleFromLogits(valid, sample.params);
+  const bool finite = AllFinite(logits, step.vocab_size);
+  if (finite && sample.sample) {
+    output_.ids[index] = sample.params.temperature == 0 ? ArgMax(logits, step.vocab_size)
+                                                        : SampleFromLogits(valid, sample.params);
+  }
   const int32_t target = sample.target == kNone ? output_.ids[index] : sample.target;
   output_.finite[index] = finite ? 1 : 0;
   if (finite && sample.logprob) output_.logprobs[index] = LogProbability(valid, target);

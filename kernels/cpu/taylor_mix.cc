@@ -1,11 +1,8 @@
 #include "kernels/cpu/taylor_mix.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
-
-#include "kernels/cpu/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/taylor_mix.cc"
@@ -44,8 +41,7 @@ void Phi(const TaylorLayout& layout, const float* x, float* phi) {
 
 // to[i] = from[i] * F^(-1/4), and 16 zeros after.
 void ScaleRow(const TaylorLayout& layout, const float* from, float* to) {
-  const float scale = static_cast<float>(std::pow(static_cast<double>(layout.feature_dim), -0.25));
-  for (int64_t i = 0; i < layout.feature_dim; ++i) to[i] = from[i] * scale;
+  for (int64_t i = 0; i < layout.feature_dim; ++i) to[i] = from[i] * layout.scale;
   std::fill(to + layout.feature_dim, to + layout.feature_dim + 16, 0.0f);
 }
 
@@ -150,7 +146,8 @@ void WriteOutput(const TaylorArgs& args, const float* sums, const float* weights
     FloatVec block = hn::Zero(d);
     const float* values = args.state + layout.values + column;
     for (int64_t u = 0; u < keys; ++u) {
-      block = hn::MulAdd(hn::Set(d, weights[u]), hn::Load(d, values + u * layout.head_padded), block);
+      block =
+          hn::MulAdd(hn::Set(d, weights[u]), hn::Load(d, values + u * layout.head_padded), block);
     }
     const FloatVec sum = hn::Add(hn::Load(d, sums + column), block);
     StoreFirst(hn::Div(sum, divisor), out + column, layout.head_dim - column);
@@ -247,7 +244,8 @@ void MixBlock(const TaylorArgs& args, int64_t first, int64_t rows, int64_t place
   const auto count = static_cast<float>(args.position + first - place);
   for (int64_t r = 0; r < rows; ++r) {
     BlockWeights(layout, args.state, q + r * q_stride, weights);
-    const float before = count + ReadNormaliser(layout, args.state, phi + r * layout.features_padded);
+    const float before =
+        count + ReadNormaliser(layout, args.state, phi + r * layout.features_padded);
     WriteOutput(args, sums + r * layout.head_padded, weights, place + r + 1, before,
                 args.out + (first + r) * args.out_stride);
   }

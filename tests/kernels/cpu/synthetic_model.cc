@@ -19,7 +19,8 @@ uint16_t ToHalf(float value) {
   const int32_t exponent = static_cast<int32_t>((bits >> 23) & 0xFF) - 127 + 15;
   const uint32_t sign = (bits >> 16) & 0x8000;
   if (exponent <= 0) return static_cast<uint16_t>(sign);
-  return static_cast<uint16_t>(sign | static_cast<uint32_t>(exponent) << 10 | ((bits >> 13) & 0x3FF));
+  return static_cast<uint16_t>(sign | static_cast<uint32_t>(exponent) << 10 |
+                               ((bits >> 13) & 0x3FF));
 }
 
 std::vector<std::byte> Encode(const std::vector<float>& values, DType dtype) {
@@ -78,11 +79,8 @@ void SyntheticModel::AddNorm(const std::string& name) {
 
 void SyntheticModel::AddLinear(BufferId in, std::vector<WeightId> weights, WeightId bias,
                                Epilogue epilogue, BufferId out) {
-  program_.ops.push_back(LinearOp{.in = in,
-                                  .weights = std::move(weights),
-                                  .bias = bias,
-                                  .epilogue = epilogue,
-                                  .out = out});
+  program_.ops.push_back(LinearOp{
+      .in = in, .weights = std::move(weights), .bias = bias, .epilogue = epilogue, .out = out});
 }
 
 void SyntheticModel::AddMixer(char kind, const std::string& prefix) {
