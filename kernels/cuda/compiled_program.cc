@@ -13,7 +13,6 @@
 namespace based::cuda {
 namespace {
 
-constexpr int32_t kFold = 8;        // tokens between two folds of a head
 constexpr int32_t kSlabRows = 1024;  // bounds the memory of logits
 constexpr int64_t kStateAlignment = 256;
 constexpr int32_t kMostSharedBytes = 96 * 1024;  // every device of compute capability 8.0 and up
@@ -93,8 +92,8 @@ absl::Status CompiledProgram::Build(const std::vector<int32_t>& prepared_rows) {
                            NewActivation(spec.width, type, compile_.max_rows));
     buffers_.push_back(buffer);
   }
-  state_layout_ = absl::StrCat("cuda-1-", act_ == Type::kF32 ? "fp32" : "bf16", "-fold", kFold,
-                               "-spare", program_->spare_tokens);
+  state_layout_ = absl::StrCat("cuda-1-", act_ == Type::kF32 ? "fp32" : "bf16", "-fold",
+                               options_.fold_interval, "-spare", program_->spare_tokens);
   for (op_index_ = 0; op_index_ < program_->ops.size(); ++op_index_) {
     BASED_RETURN_IF_ERROR(
         std::visit([this](const auto& op) { return Add(op); }, program_->ops[op_index_]));
@@ -291,9 +290,9 @@ absl::Status CompiledProgram::Add(const TaylorMixOp& op) {
   params.s_stride = (features * op.head_dim + 31) / 32 * 32;
   params.z_stride = (features + 31) / 32 * 32;
   params.fold_phase = taylor_heads_;
-  params.fold = kFold;
+  params.fold = options_.fold_interval;
   params.fold_lag = std::max(program_->spare_tokens - 1, 0);
-  params.ring_rows = kFold + std::max(program_->spare_tokens, 1);
+  params.ring_rows = options_.fold_interval + std::max(program_->spare_tokens, 1);
   params.s_offset = AddState(int64_t{op.heads} * params.s_stride * 4);
   params.z_offset = AddState(int64_t{op.heads} * params.z_stride * 4);
   const int64_t ring = int64_t{op.heads} * params.ring_rows * TypeBytes(act_);

@@ -40,6 +40,10 @@ absl::Status Unusable(int32_t device, cudaError_t error) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> NewCudaBackend(const CudaBackendOptions& options) {
+  if (options.fold_interval < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fold_interval is ", options.fold_interval, ", expected at least 1"));
+  }
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
     return Unusable(options.device, error);

@@ -89,6 +89,16 @@ __device__ __forceinline__ void CopyAsync16(void* to, const void* from, bool val
                : "memory");
 }
 
+// The same for data that is read once: it should not push others out of the L2 cache.
+__device__ __forceinline__ void CopyAsyncOnce16(void* to, const void* from) {
+  asm volatile(
+      "{\n\t.reg .b64 policy;\n\t"
+      "createpolicy.fractional.L2::evict_first.b64 policy, 1.0;\n\t"
+      "cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, policy;\n\t}"
+      ::"r"(SharedAddress(to)), "l"(from)
+      : "memory");
+}
+
 __device__ __forceinline__ void CopyAsyncCommit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 template <int kPending>

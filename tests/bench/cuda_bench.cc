@@ -8,7 +8,7 @@
 //   cuda_bench sweep ROWS...            cuBLASLt over the model's weight shapes, weights from memory
 //   cuda_bench step BATCH               one decode step between profiler start and stop
 //   cuda_bench prefill_step B ROWS      one prefill step likewise
-// Options before the command: --invariant, --generic, --eager, --360m.
+// Options before the command: --invariant, --generic, --eager, --plain (no deferred fold), --360m.
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 
@@ -66,14 +66,14 @@ class Bench {
     Fail(executable.status());
     executable_ = *std::move(executable);
     const auto compiled = Clock::now();
+    const int64_t room = executable_->info().available_bytes / executable_->info().slot_bytes;
     Fail(executable_->CreateSlots(slots));
     std::printf("# %s: compile %.0f ms, slots and graphs %.0f ms, weights %.3f GB, workspace %.3f GB, "
-                "slot %.3f MB, room for %lld slots before the pool\n",
+                "slot %.3f MB, room for %lld slots\n",
                 executable_->info().device.c_str(), Milliseconds(compiled - start),
                 Milliseconds(Clock::now() - compiled), Giga(executable_->info().weight_bytes),
                 Giga(executable_->info().workspace_bytes), Giga(executable_->info().slot_bytes) * 1e3,
-                static_cast<long long>(executable_->info().available_bytes /
-                                       executable_->info().slot_bytes));
+                static_cast<long long>(room));
   }
 
   static double Giga(int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
@@ -346,6 +346,7 @@ int Main(std::vector<std::string> arguments) {
   while (!arguments.empty() && arguments[0].starts_with("--")) {
     if (arguments[0] == "--invariant") setup.options.batch_invariant = true;
     if (arguments[0] == "--generic") setup.options.generic_only = true;
+    if (arguments[0] == "--plain") setup.options.fold_interval = 1;
     if (arguments[0] == "--eager") setup.options.graphs = false;
     if (arguments[0] == "--360m") setup.shape = Based360M();
     arguments.erase(arguments.begin());

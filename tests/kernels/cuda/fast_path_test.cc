@@ -149,6 +149,9 @@ TEST_P(CudaFastPathTest, AnyCutEqualsTheReference) {
     EXPECT_LE(RelativeError(Sequence(*cuda, 1, 0, 500, cut), expected), GetParam().tolerance());
   }
   EXPECT_LE(RelativeError(Sequence(*generic, 1, 0, 500, {500}), expected), GetParam().tolerance());
+  const auto plain = Make({.fold_interval = 1});
+  EXPECT_LE(RelativeError(Sequence(*plain, 1, 0, 500, {170, 1, 1, 1}), expected),
+            GetParam().tolerance());
 }
 
 TEST_P(CudaFastPathTest, StepsBackOneTokenAtEveryFoldPhase) {
