@@ -75,8 +75,7 @@ BufferId WriteOf(const Op& op) {
 absl::StatusOr<std::unique_ptr<CompiledProgram>> CompiledProgram::Create(
     const Program& program, const CompileOptions& compile, const CudaBackendOptions& options,
     const std::vector<int32_t>& prepared_rows, cudaStream_t stream) {
-  std::unique_ptr<CompiledProgram> compiled(
-      new CompiledProgram(program, compile, options, stream));
+  std::unique_ptr<CompiledProgram> compiled(new CompiledProgram(program, compile, options, stream));
   BASED_RETURN_IF_ERROR(compiled->Build(prepared_rows));
   compiled->program_ = nullptr;
   return compiled;
@@ -247,11 +246,10 @@ absl::Status CompiledProgram::Add(const LinearOp& op) {
                .n = step.shape.n,
                .k = step.shape.k,
                .eps = norm.eps,
+               .out_type = out.type,
                .accumulate = step.shape.accumulate,
                .swiglu = step.swiglu};
-  step.gemv_fits = act_ == Type::kBF16 &&
-                   out.type == (step.shape.accumulate ? Type::kF32 : Type::kBF16) &&
-                   GemvSupports(step.gemv);
+  step.gemv_fits = act_ == Type::kBF16 && GemvSupports(step.gemv);
   if (fused_norm) std::get<NormStep>(steps_.back()).fusable = step.gemv_fits;
   steps_.push_back(step);
   if (step.swiglu) FinishOutput(op.out, out);
@@ -339,9 +337,9 @@ absl::StatusOr<const float2*> CompiledProgram::RopeTableFor(const WindowMixOp& o
 
 absl::Status CompiledProgram::Add(const WindowMixOp& op) {
   if (WindowGenericSharedBytes(op.window_left, op.head_dim) > kMostSharedBytes) {
-    return absl::UnimplementedError(absl::StrCat(
-        "op ", op_index_, " (WindowMix): window_left is ", op.window_left,
-        ", more than the cuda backend's kernels hold in shared memory"));
+    return absl::UnimplementedError(
+        absl::StrCat("op ", op_index_, " (WindowMix): window_left is ", op.window_left,
+                     ", more than the cuda backend's kernels hold in shared memory"));
   }
   BASED_ASSIGN_OR_RETURN(const Activation in, InputOf(op.in));
   BASED_ASSIGN_OR_RETURN(const Activation out, OutputOf(op.out));
@@ -388,6 +386,19 @@ absl::Status CompiledProgram::Add(const LogitsOp& op) {
   step.call.in = normed.data;
   step.call.out = logits.data;
   BASED_ASSIGN_OR_RETURN(step.call.weight, weights_.Get({op.table}, act_));
+  step.gemv = {.weight = step.call.weight,
+               .in = normed.data,
+               .norm_weight = nullptr,
+               .bias = nullptr,
+               .out = logits.data,
+               .rows = 1,
+               .n = step.shape.n,
+               .k = step.shape.k,
+               .eps = 0,
+               .out_type = Type::kF32,
+               .accumulate = false,
+               .swiglu = false};
+  step.gemv_fits = act_ == Type::kBF16 && GemvSupports(step.gemv);
   step.sample.logits = static_cast<const float*>(logits.data);
   step.sample.stride = padded_vocab_size_;
   step.sample.vocab_size = op.vocab_size;
@@ -403,8 +414,8 @@ absl::Status CompiledProgram::PrepareGemms(const std::vector<int32_t>& rows) {
     if (const auto* logits = std::get_if<LogitsStep>(&step)) {
       std::set<int32_t> counts;
       for (const int32_t count : rows) counts.insert(std::min(count, logits->slab_rows));
-      BASED_RETURN_IF_ERROR(gemm_->Prepare(logits->shape, {counts.begin(), counts.end()},
-                                           logits->call, stream_));
+      BASED_RETURN_IF_ERROR(
+          gemm_->Prepare(logits->shape, {counts.begin(), counts.end()}, logits->call, stream_));
     }
   }
   return absl::OkStatus();

@@ -19,7 +19,8 @@ __global__ void EmbedKernel(EmbedParams p) {
   id = min(max(id, 0), p.vocab - 1);  // a row whose logits were not finite has no id
   const T* table = static_cast<const T*>(p.table) + int64_t{id} * p.width;
   Out* out = static_cast<Out*>(p.out) + int64_t{row} * p.width;
-  for (int j = threadIdx.x; j < p.width; j += blockDim.x) out[j] = FromFloat<Out>(ToFloat(table[j]));
+  for (int j = threadIdx.x; j < p.width; j += blockDim.x)
+    out[j] = FromFloat<Out>(ToFloat(table[j]));
 }
 
 // Bytes per row: width * (in + out); no arithmetic to speak of. The row is read twice, the second
@@ -32,8 +33,8 @@ __global__ void NormKernel(NormParams p) {
   const int row = blockIdx.x;
   const int source = p.samples != nullptr ? p.samples[row].row : row;
   if (source < 0) return;
-  const auto* in = reinterpret_cast<const Vec<In, N>*>(static_cast<const In*>(p.in) +
-                                                       int64_t{source} * p.width);
+  const auto* in =
+      reinterpret_cast<const Vec<In, N>*>(static_cast<const In*>(p.in) + int64_t{source} * p.width);
   auto* out = reinterpret_cast<Vec<Out, N>*>(static_cast<Out*>(p.out) + int64_t{row} * p.width);
   const auto* weight = reinterpret_cast<const Vec<float, N>*>(p.weight);
   const int vectors = p.width / N;
@@ -70,8 +71,8 @@ __global__ void __launch_bounds__(kWideThreads) WideNormKernel(NormParams p) {
   const int row = blockIdx.x;
   const int source = p.samples != nullptr ? p.samples[row].row : row;
   if (source < 0) return;
-  const auto* in = reinterpret_cast<const Vec<In, 4>*>(static_cast<const In*>(p.in) +
-                                                       int64_t{source} * p.width);
+  const auto* in =
+      reinterpret_cast<const Vec<In, 4>*>(static_cast<const In*>(p.in) + int64_t{source} * p.width);
   auto* out = reinterpret_cast<Vec<Out, 4>*>(static_cast<Out*>(p.out) + int64_t{row} * p.width);
   const auto* weight = reinterpret_cast<const Vec<float, 4>*>(p.weight);
   Vec<In, 4> x[kVectors];
@@ -115,14 +116,15 @@ __global__ void SwiGluKernel(SwiGluParams p) {
   const int row = blockIdx.y;
   const int j = blockIdx.x * blockDim.x + threadIdx.x;
   if (j >= vectors) return;
-  const auto* in = reinterpret_cast<const Vec<T, N>*>(static_cast<const T*>(p.in) +
-                                                      int64_t{row} * 2 * p.half);
+  const auto* in =
+      reinterpret_cast<const Vec<T, N>*>(static_cast<const T*>(p.in) + int64_t{row} * 2 * p.half);
   auto* out = reinterpret_cast<Vec<T, N>*>(static_cast<T*>(p.out) + int64_t{row} * p.half);
   const Vec<T, N> value = in[j];
   const Vec<T, N> gate = in[vectors + j];
   Vec<T, N> y;
 #pragma unroll
-  for (int i = 0; i < N; ++i) y.at[i] = FromFloat<T>(ToFloat(value.at[i]) * Silu(ToFloat(gate.at[i])));
+  for (int i = 0; i < N; ++i)
+    y.at[i] = FromFloat<T>(ToFloat(value.at[i]) * Silu(ToFloat(gate.at[i])));
   out[j] = y;
 }
 

@@ -1,5 +1,5 @@
-// Every kernel's launcher, with its parameters. Launchers enqueue on `stream`, never wait and return
-// the launch's error. Shapes were checked at Compile; kernels trust them.
+// Every kernel's launcher, with its parameters. Launchers enqueue on `stream`, never wait and
+// return the launch's error. Shapes were checked at Compile; kernels trust them.
 //
 // Letters as in kernels/program.h. "act" is the activation type of the executable, bf16 or fp32.
 // All state of one sequence is one contiguous slot; offsets are bytes within it.
@@ -64,10 +64,10 @@ cudaError_t Embed(const EmbedParams& p, cudaStream_t stream);
 // With `samples`, row i of the output is row samples[i].row of the input. Without `weight` the rows
 // are only gathered and converted.
 struct NormParams {
-  const void* in;              // [., width]
-  const float* weight;         // [width] or null
+  const void* in;               // [., width]
+  const float* weight;          // [width] or null
   const DeviceSample* samples;  // [rows] or null
-  void* out;                   // [rows, width]
+  void* out;                    // [rows, width]
   int32_t rows, width;
   float eps;
   Type in_type, out_type;
@@ -91,16 +91,17 @@ struct SwiGluParams {
 };
 cudaError_t SwiGlu(const SwiGluParams& p, cudaStream_t stream);
 
-// y_t = W x_t for few rows: reads W once at memory speed. With `norm_weight`, x is the fp32 residual
-// and is normalised on the way in.
+// y_t = W x_t for few rows: reads W once at memory speed. With `norm_weight`, x is the fp32
+// residual and is normalised on the way in.
 struct GemvParams {
   const void* weight;        // [n, k] bf16
   const void* in;            // [rows, k] bf16, or fp32 with norm_weight
   const float* norm_weight;  // [k] or null
   const float* bias;         // [n] or null
-  void* out;                 // bf16, or fp32 with accumulate
+  void* out;                 // [rows, n] of out_type, [rows, n / 2] with swiglu
   int32_t rows, n, k;
   float eps;
+  Type out_type;    // fp32 with accumulate, bf16 with swiglu
   bool accumulate;  // out += y, fp32
   bool swiglu;      // out[j] = y[j] * silu(y[n/2 + j])
 };
@@ -109,9 +110,9 @@ bool GemvSupports(const GemvParams& p);
 cudaError_t Gemv(const GemvParams& p, cudaStream_t stream);
 
 struct ConvMixParams {
-  const void* in;    // [rows, 2 * channels] act
+  const void* in;     // [rows, 2 * channels] act
   const float* taps;  // [kernel, channels]
-  void* out;         // [rows, channels] act
+  void* out;          // [rows, channels] act
   const DeviceSpan* spans;
   const int32_t* row_span;  // [rows]
   SlotPool pool;

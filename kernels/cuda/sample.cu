@@ -39,11 +39,22 @@ __device__ float PhiloxUniform(uint64_t seed, int64_t position) {
 __device__ bool FindMax(const float* logits, int size, SampleShared& s, Ranked* best) {
   Ranked mine = {-INFINITY, INT_MAX};
   int bad = 0;
-  for (int i = threadIdx.x; i < size; i += kSampleThreads) {
-    const Ranked element = {logits[i], i};
-    bad |= !isfinite(element.logit);
+  const auto take = [&](float logit, int id) {
+    const Ranked element = {logit, id};
+    bad |= !isfinite(logit);
     if (Before(element, mine)) mine = element;
+  };
+  const bool aligned = reinterpret_cast<uintptr_t>(logits) % sizeof(float4) == 0;
+  const int quads = aligned ? size / 4 : 0;
+#pragma unroll 4
+  for (int i = threadIdx.x; i < quads; i += kSampleThreads) {
+    const float4 x = reinterpret_cast<const float4*>(logits)[i];
+    take(x.x, 4 * i);
+    take(x.y, 4 * i + 1);
+    take(x.z, 4 * i + 2);
+    take(x.w, 4 * i + 3);
   }
+  for (int i = 4 * quads + threadIdx.x; i < size; i += kSampleThreads) take(logits[i], i);
 #pragma unroll
   for (int offset = 16; offset > 0; offset >>= 1) {
     const Ranked other = {__shfl_xor_sync(0xffffffffu, mine.logit, offset),
@@ -102,14 +113,13 @@ __device__ Kept Restrict(const Row& row, const DeviceSample& sample, SampleShare
     }
     const double total = static_cast<double>(BlockSum64(mass, s));
     const double need = ceil(total * static_cast<double>(sample.top_p));
-    kept.limit = Select(row, kept.limit,
-                        max(static_cast<unsigned long long>(need), 1ull), true, s);
+    kept.limit = Select(row, kept.limit, max(static_cast<unsigned long long>(need), 1ull), true, s);
   }
   return kept;
 }
 
-// The first kept id in ascending order whose cumulative weight exceeds u times the total. A warp sums
-// a contiguous segment of ids; the warp in whose segment the draw falls walks it.
+// The first kept id in ascending order whose cumulative weight exceeds u times the total. A warp
+// sums a contiguous segment of ids; the warp in whose segment the draw falls walks it.
 __device__ int32_t Draw(const Row& row, const Kept& kept, float u, SampleShared& s) {
   const int segment = (row.size + kSampleThreads - 1) / kSampleThreads * 32;
   const int warp = threadIdx.x / 32;

@@ -1,13 +1,13 @@
-// One decode step of Taylor linear attention, fused: fold, feature map, readout, normaliser, in place
-// on the slots. Equation in kernels/program.h, state and folding in taylor_state.cuh.
+// One decode step of Taylor linear attention, fused: fold, feature map, readout, normaliser, in
+// place on the slots. Equation in kernels/program.h, state and folding in taylor_state.cuh.
 //
 // Bound by memory. Per head and sequence S is 153 E fp32 (68.5 KB at E = 112), read every step and
 // written at every 8th: 1.125 reads and 0.125 writes of it, 9.7 MB per sequence of 7 x 16 heads, so
 // 3.2 ms at 1,024 rows and 3.1 TB/s. Arithmetic: 2 FLOPs a float, 0.6 ms of fp32 at worst.
 //
 // Grid: (H, spans). A block owns one head of one sequence; a thread 4 value columns of every
-// kGroups-th feature row, all of which it asks for at once and keeps in shared memory: three blocks to
-// a multiprocessor have 200 KB on their way. Sums run in an order fixed by the shape: bitwise
+// kGroups-th feature row, all of which it asks for at once and keeps in shared memory: three blocks
+// to a multiprocessor have 200 KB on their way. Sums run in an order fixed by the shape: bitwise
 // independent of the batch.
 #include "kernels/cuda/overlapped_launch.cuh"
 #include "kernels/cuda/taylor_state.cuh"
@@ -70,7 +70,8 @@ __device__ __forceinline__ void AddScaled(float4& sum, float scale, const float4
   sum.w += scale * x.w;
 }
 
-// q, the unfolded keys, and for a fold its values, into shared memory; appends the token to the ring.
+// q, the unfolded keys, and for a fold its values, into shared memory; appends the token to the
+// ring.
 template <typename T, int E, int kFold>
 __device__ void Stage(const TaylorParams& p, const TaylorSlot<T>& slot, const Step& step,
                       const T* query, const T* key, const T* value, Shared<T, E, kFold>& shared) {
@@ -187,8 +188,7 @@ __global__ void __launch_bounds__(Shape<E>::kThreads, 3) TaylorDecodeKernel(Tayl
   const int phase = p.fold_phase + head;
   Step step;
   step.range.old_base = FoldBase(span.fold_position, phase, kFold, p.fold_lag);
-  step.range.new_base =
-      max(step.range.old_base, FoldBase(span.position, phase, kFold, p.fold_lag));
+  step.range.new_base = max(step.range.old_base, FoldBase(span.position, phase, kFold, p.fold_lag));
   step.base_row = static_cast<int>(step.range.old_base % p.ring_rows);
   step.held = static_cast<int>(span.position - step.range.old_base);
   step.folded = static_cast<int>(step.range.new_base - step.range.old_base);
@@ -223,9 +223,8 @@ __global__ void __launch_bounds__(Shape<E>::kThreads, 3) TaylorDecodeKernel(Tayl
   if (active) {
     const int recent = step.held + 1 - step.folded;
     for (int j = group; j < recent; j += Sh::kGroups) {
-      const T* from = j == recent - 1
-                          ? value
-                          : slot.ring_v + RingRow(step, step.folded + j, p.ring_rows) * E;
+      const T* from =
+          j == recent - 1 ? value : slot.ring_v + RingRow(step, step.folded + j, p.ring_rows) * E;
       AddScaled(sum, shared.weight[j], Load4(from + lane * 4));
     }
     *reinterpret_cast<float4*>(&shared.work[group * E + lane * 4]) = sum;

@@ -1,6 +1,6 @@
 // Taylor linear attention for any shape and any span: one block per (head, span) takes the span's
-// tokens one after the other, each as a decode step. Equation in kernels/program.h, state and folding
-// in taylor_state.cuh. Prefill of L tokens is bitwise L decodes.
+// tokens one after the other, each as a decode step. Equation in kernels/program.h, state and
+// folding in taylor_state.cuh. Prefill of L tokens is bitwise L decodes.
 //
 // Reads S once per token (from cache within a span): far from the roofline for long spans, where
 // TaylorPrefill replaces it.
@@ -153,8 +153,8 @@ __global__ void __launch_bounds__(kThreads) TaylorGenericKernel(TaylorParams p) 
     __syncthreads();
     const int recent = static_cast<int>(position - range.new_base) + 1;
     const float denominator = Weigh(p, slot, shared, range, recent, a);
-    T* out = static_cast<T*>(p.out) + int64_t{span.row + i} * p.heads * p.head_dim +
-             head * p.head_dim;
+    T* out =
+        static_cast<T*>(p.out) + int64_t{span.row + i} * p.heads * p.head_dim + head * p.head_dim;
     ReadOut(p, slot, shared, range, recent, denominator, out);
   }
 }
