@@ -25,7 +25,10 @@ class BpeTokenizer final : public Tokenizer {
         bpe_(spec.model) {
     for (const auto& [bytes, id] : spec.model.vocabulary) Entry(id).bytes = bytes;
     for (const AddedToken& token : spec.added_tokens) {
-      Entry(token.id) = {token.content, token.special};
+      Token& entry = Entry(token.id);
+      // One that the model's vocabulary has too may also come out of the merges.
+      if (entry.bytes.empty()) entry.bytes = token.content;
+      entry.special = token.special;
     }
   }
 

@@ -1,4 +1,7 @@
-// The CPU backend: fp32 activations and state on a fixed pool of threads. See kernels/backend.h.
+// The CPU backend: fp32 activations and state, weights in their own type, SIMD chosen at run time.
+//
+// A token's result depends only on the tokens before it: bitwise the same for one instruction set,
+// however the sequence was split into spans and whatever the batch, slot or thread count.
 #ifndef BASED_KERNELS_CPU_CPU_BACKEND_H_
 #define BASED_KERNELS_CPU_CPU_BACKEND_H_
 

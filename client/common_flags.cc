@@ -1,0 +1,16 @@
+#include "client/common_flags.h"
+
+#include "absl/flags/flag.h"
+
+ABSL_FLAG(std::string, address, "127.0.0.1:7433", "HOST:PORT of the daemon.");
+ABSL_FLAG(double, timeout, 0, "Seconds until the call is given up; 0: none.");
+ABSL_FLAG(bool, json, false, "Prints JSON, one message per line.");
+ABSL_FLAG(std::string, model, "",
+          "generate, info, tokenize: name of the model at the daemon, empty for the one it serves. "
+          "perplexity, verify: directory of config.json and model.safetensors.");
+ABSL_FLAG(std::string, file, "", "File to read; - is standard input.");
+ABSL_FLAG(std::string, tokenizer, "",
+          "Directory of tokenizer.json (or vocab.json and merges.txt).");
+ABSL_FLAG(std::string, backend, "auto", "auto, cpu, cuda or reference.");
+ABSL_FLAG(int32_t, threads, 0, "CPU threads; 0: one per core.");
+ABSL_FLAG(int32_t, device, 0, "Index of the CUDA device.");

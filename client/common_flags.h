@@ -1,0 +1,20 @@
+// Flags that more than one command reads.
+#ifndef BASED_CLIENT_COMMON_FLAGS_H_
+#define BASED_CLIENT_COMMON_FLAGS_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/flags/declare.h"
+
+ABSL_DECLARE_FLAG(std::string, address);
+ABSL_DECLARE_FLAG(double, timeout);
+ABSL_DECLARE_FLAG(bool, json);
+ABSL_DECLARE_FLAG(std::string, model);
+ABSL_DECLARE_FLAG(std::string, file);
+ABSL_DECLARE_FLAG(std::string, tokenizer);
+ABSL_DECLARE_FLAG(std::string, backend);
+ABSL_DECLARE_FLAG(int32_t, threads);
+ABSL_DECLARE_FLAG(int32_t, device);
+
+#endif  // BASED_CLIENT_COMMON_FLAGS_H_

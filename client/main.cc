@@ -1,0 +1,84 @@
+// based: one program, a command each for talking to a daemon and for running the engine in process.
+#include <cstdio>
+#include <exception>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/local.h"
+#include "client/remote.h"
+#include "client/tokenize_command.h"
+#include "kernels/backends.h"
+
+namespace based {
+namespace {
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const std::string& kind, int32_t threads,
+                                                     int32_t device) {
+  return NewBackend({.kind = kind, .threads = threads, .device = device});
+}
+
+std::vector<Command> Commands() {
+  return {GenerateCommand(), InfoCommand(), TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
+          PerplexityCommand(MakeBackend),
+          VerifyCommand(MakeBackend)};
+}
+
+std::string Help(const std::vector<Command>& commands) {
+  std::string text = "based talks to a based-server, or runs a BASED model in this process.\n\n"
+                     "  based COMMAND [flags]\n\nCommands:\n";
+  for (const Command& command : commands) {
+    absl::StrAppendFormat(&text, "  %-11s %s\n", command.name, command.summary);
+  }
+  absl::StrAppend(&text, "\nbased COMMAND --help shows a command's flags. Examples:\n");
+  for (const Command& command : commands) absl::StrAppend(&text, command.examples);
+  absl::StrAppend(&text, "\nExit status: 0, 1 for a failure, 2 for a wrong command line.\n");
+  return text;
+}
+
+std::string Help(const Command& command) {
+  return absl::StrCat(command.summary, "\n\n  based ", command.name, " [flags]\n\nExamples:\n",
+                      command.examples, FlagsHelp(command.flags));
+}
+
+int Fail(absl::string_view message, int exit_code) {
+  std::fprintf(stderr, "based: %s\n", std::string(message).c_str());
+  return exit_code;
+}
+
+int RunCommand(const Command& command, absl::Span<const char* const> arguments) {
+  const absl::StatusOr<CommandLine> line = ParseCommandLine(arguments, command.flags);
+  if (!line.ok()) return Fail(line.status().message(), kExitUsage);
+  if (line->help) return std::fputs(Help(command).c_str(), stdout) < 0;
+  const absl::Status status = command.run(*line);
+  if (status.ok()) return 0;
+  return Fail(status.message(), IsUsageError(status) ? kExitUsage : 1);
+}
+
+int Run(absl::Span<const char* const> arguments) {
+  const std::vector<Command> commands = Commands();
+  const absl::string_view name = arguments.empty() ? "" : arguments[0];
+  if (name == "--help" || name == "-h" || name == "help") {
+    return std::fputs(Help(commands).c_str(), stdout) < 0;
+  }
+  if (name == "--version") return std::printf("based %s\n", BASED_VERSION) < 0;
+  for (const Command& command : commands) {
+    if (name == command.name) return RunCommand(command, arguments.subspan(1));
+  }
+  return Fail(name.empty() ? "no command; see based --help"
+                           : absl::StrCat("'", name, "' is no command; see based --help"),
+              kExitUsage);
+}
+
+}  // namespace
+}  // namespace based
+
+int main(int argc, char** argv) {
+  // Third-party code may throw (out of memory, file system); nothing of ours does.
+  try {
+    const std::vector<const char*> arguments(argv + 1, argv + argc);
+    return based::Run(arguments);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "based: %s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,46 @@
+#include "client/remote.h"
+
+#include <chrono>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "client/common_flags.h"
+#include "google/protobuf/util/json_util.h"
+
+namespace based {
+
+std::shared_ptr<grpc::Channel> DaemonChannel() {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  return grpc::CreateCustomChannel(absl::GetFlag(FLAGS_address),
+                                   grpc::InsecureChannelCredentials(), arguments);
+}
+
+void SetDeadline(grpc::ClientContext& context) {
+  const double seconds = absl::GetFlag(FLAGS_timeout);
+  if (seconds <= 0) return;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000)));
+}
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  std::string message =
+      absl::StrCat(absl::StatusCodeToString(code), ": ", status.error_message());
+  if (code == absl::StatusCode::kUnavailable) {
+    absl::StrAppend(&message, " (daemon at ", absl::GetFlag(FLAGS_address), ", see --address)");
+  }
+  return absl::Status(code, message);
+}
+
+std::string ToJson(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.always_print_primitive_fields = true;
+  options.preserve_proto_field_names = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  return status.ok() ? json : absl::StrCat("{\"error\":\"", status.ToString(), "\"}");
+}
+
+}  // namespace based

@@ -1,0 +1,67 @@
+// A fixed set of threads that run parallel loops cut into equal, contiguous parts.
+//
+// Which part an item falls into decides only who computes it: bodies compute every item on its own,
+// so results do not depend on the number of threads. A worker without work spins for some tens of
+// microseconds, which covers the gap between two ops of a step, and then sleeps.
+#ifndef BASED_KERNELS_CPU_THREAD_POOL_H_
+#define BASED_KERNELS_CPU_THREAD_POOL_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace based {
+
+// Driven by one thread at a time, which takes part in the work as thread 0.
+class ThreadPool {
+ public:
+  explicit ThreadPool(int32_t threads);  // at least 1
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int32_t threads() const { return static_cast<int32_t>(workers_.size()) + 1; }
+
+  // Calls body(begin, end, thread) for disjoint ranges that cover [0, items), with `thread` in
+  // [0, threads()), and returns when all calls have. No range but the only one is shorter than
+  // `grain` items: less work than that costs more to hand over than to do.
+  template <typename Body>
+  void For(int64_t items, int64_t grain, Body&& body) {
+    const int64_t most = std::max<int64_t>(1, items / std::max<int64_t>(1, grain));
+    const auto parts = static_cast<int32_t>(std::min<int64_t>(threads(), most));
+    if (parts == 1) {
+      if (items > 0) body(int64_t{0}, items, 0);
+      return;
+    }
+    using Plain = std::remove_reference_t<Body>;
+    Run({[](void* context, int64_t begin, int64_t end, int32_t thread) {
+           (*static_cast<Plain*>(context))(begin, end, thread);
+         },
+         &body, items, parts});
+  }
+
+ private:
+  struct Task {
+    void (*call)(void* context, int64_t begin, int64_t end, int32_t thread) = nullptr;
+    void* context = nullptr;
+    int64_t items = 0;
+    int32_t parts = 0;
+  };
+
+  void Run(const Task& task);
+  void RunPart(int32_t part);
+  void Work(int32_t thread);
+
+  Task task_;  // written before epoch_ moves, read after
+  bool stop_ = false;
+  alignas(64) std::atomic<uint32_t> epoch_{0};
+  alignas(64) std::atomic<int32_t> working_{0};  // workers that have not finished this epoch
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace based
+
+#endif  // BASED_KERNELS_CPU_THREAD_POOL_H_

@@ -1,0 +1,15 @@
+#include "server/completion_service.h"
+
+#include "server/generate_reactor.h"
+
+namespace based {
+
+grpc::ServerWriteReactor<v1::GenerateResponse>* CompletionService::Generate(
+    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
+  // Deletes itself in OnDone.
+  auto* reactor = new GenerateReactor(engine_, metrics_, context, max_queued_messages_);
+  reactor->Start(*request);
+  return reactor;
+}
+
+}  // namespace based

@@ -1,0 +1,28 @@
+// based.v1.CompletionService over the engine.
+#ifndef BASED_SERVER_COMPLETION_SERVICE_H_
+#define BASED_SERVER_COMPLETION_SERVICE_H_
+
+#include "based/v1/completion.grpc.pb.h"
+#include "engine/engine.h"
+#include "server/metrics.h"
+
+namespace based {
+
+class CompletionService final : public v1::CompletionService::CallbackService {
+ public:
+  // `engine` and `metrics` must outlive the service.
+  CompletionService(Engine& engine, Metrics& metrics, size_t max_queued_messages)
+      : engine_(engine), metrics_(metrics), max_queued_messages_(max_queued_messages) {}
+
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
+      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
+
+ private:
+  Engine& engine_;
+  Metrics& metrics_;
+  const size_t max_queued_messages_;
+};
+
+}  // namespace based
+
+#endif  // BASED_SERVER_COMPLETION_SERVICE_H_

@@ -1,0 +1,253 @@
+#include "server/convert.h"
+
+#include <chrono>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status.h"
+#include "server/version.h"
+
+namespace based {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+constexpr int32_t kMaxN = 64;
+
+// Full names, less "based.v1.", of the fields that are served. Those with a comment are served for
+// some values only, which CheckValues tells apart.
+const absl::flat_hash_set<absl::string_view>& ServedFields() {
+  static const auto* fields = new absl::flat_hash_set<absl::string_view>{
+      "GenerateRequest.model",
+      "GenerateRequest.text",
+      "GenerateRequest.token_ids",
+      "GenerateRequest.sampling",
+      "GenerateRequest.stop",
+      "GenerateRequest.output",
+      "GenerateRequest.n",         // 1
+      "GenerateRequest.best_of",   // 1
+      "GenerateRequest.priority",  // PRIORITY_INTERACTIVE
+      "TokenIds.ids",
+      "SamplingParams.temperature",
+      "SamplingParams.top_k",
+      "SamplingParams.top_p",
+      "SamplingParams.min_p",
+      "SamplingParams.seed",
+      "StopConditions.max_tokens",
+      "StopConditions.strings",
+      "StopConditions.token_ids",
+      "StopConditions.ignore_eos",
+      "OutputOptions.text",
+      "OutputOptions.token_ids",
+      "OutputOptions.tokens_per_message",  // 1
+  };
+  return *fields;
+}
+
+// Walks the fields that are set. `path` is where `message` stands in the request.
+absl::Status CheckServed(const Message& message, const std::string& path) {
+  const google::protobuf::Reflection* reflection = message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection->ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const std::string name = absl::StrCat(path, field->name());
+    const std::string key =
+        absl::StrCat(field->containing_type()->name(), ".", field->name());
+    if (!ServedFields().contains(key)) {
+      return absl::UnimplementedError(
+          absl::StrCat(name, " is set; this daemon does not serve it yet, leave it unset"));
+    }
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !field->is_repeated()) {
+      BASED_RETURN_IF_ERROR(
+          CheckServed(reflection->GetMessage(message, field), absl::StrCat(name, ".")));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status OutOfRange(absl::string_view field, int64_t value, absl::string_view expected) {
+  return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; expected ", expected));
+}
+
+absl::Status NotServed(absl::string_view field, int64_t value, absl::string_view served) {
+  return absl::UnimplementedError(
+      absl::StrCat(field, " is ", value, "; this daemon serves only ", served, " yet"));
+}
+
+// Fields of which some values are served.
+absl::Status CheckValues(const v1::GenerateRequest& message) {
+  const int32_t n = message.has_n() ? message.n() : 1;
+  if (n < 1 || n > kMaxN) return OutOfRange("n", n, absl::StrCat("1 to ", kMaxN));
+  const int32_t best_of = message.has_best_of() ? message.best_of() : n;
+  if (best_of < n || best_of > kMaxN) {
+    return OutOfRange("best_of", best_of, absl::StrCat(n, " (n) to ", kMaxN));
+  }
+  if (n > 1) return NotServed("n", n, "1");
+  if (best_of > 1) return NotServed("best_of", best_of, "1");
+  if (!v1::Priority_IsValid(message.priority())) {
+    return OutOfRange("priority", message.priority(), "a value of the enum Priority");
+  }
+  if (message.priority() == v1::PRIORITY_BATCH) {
+    return NotServed("priority", message.priority(), "PRIORITY_INTERACTIVE (1)");
+  }
+  if (message.output().has_tokens_per_message()) {
+    const int32_t tokens = message.output().tokens_per_message();
+    if (tokens < 1) return OutOfRange("output.tokens_per_message", tokens, "1 or more");
+    if (tokens > 1) return NotServed("output.tokens_per_message", tokens, "1");
+  }
+  return absl::OkStatus();
+}
+
+SamplingParams SamplingFromProto(const v1::SamplingParams& message) {
+  SamplingParams sampling;
+  if (message.has_temperature()) sampling.temperature = message.temperature();
+  if (message.has_top_k()) sampling.top_k = message.top_k();
+  if (message.has_top_p()) sampling.top_p = message.top_p();
+  if (message.has_min_p()) sampling.min_p = message.min_p();
+  if (message.has_seed()) sampling.seed = message.seed();
+  return sampling;
+}
+
+StopConditions StopFromProto(const v1::StopConditions& message) {
+  StopConditions stop;
+  if (message.has_max_tokens()) stop.max_tokens = message.max_tokens();
+  stop.strings.assign(message.strings().begin(), message.strings().end());
+  stop.token_ids.assign(message.token_ids().begin(), message.token_ids().end());
+  stop.ignore_eos = message.ignore_eos();
+  return stop;
+}
+
+int64_t Microseconds(std::chrono::nanoseconds duration) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
+}
+
+v1::Mixer MixerToProto(Mixer mixer) {
+  switch (mixer) {
+    case Mixer::kConv:
+      return v1::MIXER_CONV;
+    case Mixer::kLinearAttention:
+      return v1::MIXER_LINEAR_ATTENTION;
+    case Mixer::kSlidingWindow:
+      return v1::MIXER_SLIDING_WINDOW;
+  }
+  return v1::MIXER_UNSPECIFIED;
+}
+
+}  // namespace
+
+absl::Status CheckModelName(absl::string_view requested, absl::string_view served) {
+  if (requested.empty() || requested == served) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("model is '", requested, "', which is not served; expected '",
+                                          served, "' or nothing"));
+}
+
+absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer) {
+  BASED_RETURN_IF_ERROR(CheckServed(message, ""));
+  BASED_RETURN_IF_ERROR(CheckValues(message));
+  Request request;
+  switch (message.prompt_case()) {
+    case v1::GenerateRequest::kText:
+      request.prompt_text = message.text();
+      break;
+    case v1::GenerateRequest::kTokenIds:
+      request.prompt_is_text = false;
+      request.prompt_token_ids.assign(message.token_ids().ids().begin(),
+                                      message.token_ids().ids().end());
+      break;
+    case v1::GenerateRequest::PROMPT_NOT_SET:
+      return absl::InvalidArgumentError("text is not set, nor is token_ids; expected one of the two");
+  }
+  request.sampling = SamplingFromProto(message.sampling());
+  request.stop = StopFromProto(message.stop());
+  const v1::OutputOptions& output = message.output();
+  request.output.text = output.has_text() ? output.text() : has_tokenizer;
+  request.output.token_ids = output.has_token_ids() ? output.token_ids() : !has_tokenizer;
+  return request;
+}
+
+v1::GenerateResponse StartedToProto(const Started& started, const std::string& request_id) {
+  v1::GenerateResponse message;
+  message.mutable_started()->set_request_id(request_id);
+  message.mutable_started()->set_seed(started.seed);
+  message.mutable_started()->set_prompt_tokens(started.prompt_tokens);
+  return message;
+}
+
+v1::FinishReason FinishReasonToProto(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kEndOfText:
+      return v1::FINISH_REASON_END_OF_TEXT;
+    case FinishReason::kStopString:
+      return v1::FINISH_REASON_STOP_STRING;
+    case FinishReason::kStopToken:
+      return v1::FINISH_REASON_STOP_TOKEN;
+    case FinishReason::kMaxTokens:
+      return v1::FINISH_REASON_MAX_TOKENS;
+  }
+  return v1::FINISH_REASON_UNSPECIFIED;
+}
+
+v1::GenerateResponse FinishedToProto(const Finished& finished) {
+  v1::GenerateResponse message;
+  v1::Done& done = *message.mutable_done();
+  done.set_finish_reason(FinishReasonToProto(finished.reason));
+  if (finished.reason == FinishReason::kStopString) {
+    done.set_stop_string(finished.stop_string);
+  } else if (finished.reason != FinishReason::kMaxTokens) {
+    done.set_stop_token_id(finished.stop_token_id);
+  }
+  done.mutable_usage()->set_prompt_tokens(finished.prompt_tokens);
+  done.mutable_usage()->set_generated_tokens(finished.generated_tokens);
+  done.mutable_timings()->set_queue_us(Microseconds(finished.timings.queue));
+  done.mutable_timings()->set_prefill_us(Microseconds(finished.timings.prefill));
+  done.mutable_timings()->set_decode_us(Microseconds(finished.timings.decode));
+  return message;
+}
+
+void AppendDelta(const Delta& delta, bool token_ids, v1::GenerateResponse& message) {
+  v1::Delta& out = *message.mutable_delta();
+  out.mutable_text()->append(delta.text);
+  if (token_ids) out.mutable_token_ids()->Add(delta.token_ids.begin(), delta.token_ids.end());
+}
+
+v1::GetModelResponse ModelToProto(const Model& model) {
+  const ModelConfig& config = model.config;
+  const ExecutableInfo& info = model.executable->info();
+  v1::GetModelResponse message;
+  message.set_name(model.name);
+  message.set_digest(model.checkpoint.digest);
+  message.set_parameters(model.checkpoint.parameters);
+  message.set_d_model(config.d_model);
+  for (Mixer mixer : config.layers) message.add_layers(MixerToProto(mixer));
+  message.set_vocab_size(config.vocab_size);
+  if (config.bos_token_id >= 0) message.set_bos_token_id(config.bos_token_id);
+  if (config.eos_token_id >= 0) message.set_eos_token_id(config.eos_token_id);
+  message.set_feature_dim(config.feature_dim);
+  message.set_window_size(config.window_size);
+  message.set_has_tokenizer(model.tokenizer != nullptr);
+  message.set_backend(info.backend);
+  message.set_device(info.device);
+  message.set_server_version(kVersion);
+  return message;
+}
+
+v1::GetCapacityResponse CapacityToProto(const Capacity& capacity) {
+  v1::GetCapacityResponse message;
+  message.set_slots_total(capacity.slots_total);
+  message.set_slots_active(capacity.slots_active);
+  message.set_slots_free(capacity.slots_free);
+  message.set_slot_bytes(capacity.slot_bytes);
+  message.set_pool_bytes(capacity.pool_bytes);
+  message.set_weight_bytes(capacity.weight_bytes);
+  message.set_workspace_bytes(capacity.workspace_bytes);
+  message.set_queued_requests(capacity.queued_requests);
+  message.set_max_queue(capacity.max_queue);
+  message.set_token_budget(capacity.token_budget);
+  message.set_max_prompt_tokens(capacity.max_prompt_tokens);
+  message.set_max_output_tokens(capacity.max_output_tokens);
+  return message;
+}
+
+}  // namespace based

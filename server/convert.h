@@ -1,0 +1,38 @@
+// Between the wire and the engine: the only file that knows both proto messages and engine structs.
+#ifndef BASED_SERVER_CONVERT_H_
+#define BASED_SERVER_CONVERT_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "based/v1/completion.pb.h"
+#include "based/v1/model.pb.h"
+#include "engine/engine.h"
+#include "engine/request.h"
+
+namespace based {
+
+// NOT_FOUND when `requested` names a model other than `served`; empty means the one that is served.
+absl::Status CheckModelName(absl::string_view requested, absl::string_view served);
+
+// Checks what only the message can say and copies the rest, which Engine::Submit checks. request_id
+// and deadline stay as they are in Request{}.
+//   INVALID_ARGUMENT  no prompt; n, best_of, priority or tokens_per_message out of range
+//   UNIMPLEMENTED     a field that is not served is set; the message names it
+// Fields are refused unless served: one that is added to the proto cannot be ignored by mistake.
+absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer);
+
+v1::GenerateResponse StartedToProto(const Started& started, const std::string& request_id);
+v1::GenerateResponse FinishedToProto(const Finished& finished);
+v1::FinishReason FinishReasonToProto(FinishReason reason);
+
+// Appends `delta` to what `message` (empty, or a Delta) holds.
+void AppendDelta(const Delta& delta, bool token_ids, v1::GenerateResponse& message);
+
+v1::GetModelResponse ModelToProto(const Model& model);
+v1::GetCapacityResponse CapacityToProto(const Capacity& capacity);
+
+}  // namespace based
+
+#endif  // BASED_SERVER_CONVERT_H_

@@ -1,0 +1,165 @@
+#include "server/daemon.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "engine/engine.h"
+#include "engine/model.h"
+#include "kernels/base/status.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/metrics_listener.h"
+#include "server/version.h"
+
+namespace based {
+namespace {
+
+// After the drain, time for the last messages to leave.
+constexpr std::chrono::milliseconds kFlushLimit{2000};
+constexpr timespec kHealthPoll = {.tv_sec = 0, .tv_nsec = 200'000'000};
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// HOST:PORT with the port that was really taken.
+std::string WithPort(const std::string& address, int port) {
+  return absl::StrCat(address.substr(0, address.rfind(':') + 1), port);
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Load(const DaemonOptions& options, Backend& backend) {
+  ModelOptions model_options;
+  BASED_ASSIGN_OR_RETURN(model_options.model_dir, FindModelDir(options.model_dir));
+  model_options.tokenizer_dir = options.tokenizer_dir;
+  model_options.name = options.model_name;
+  if (options.engine.token_budget > 0) {
+    model_options.compile.max_rows = options.engine.token_budget;
+  }
+  return LoadModel(model_options, backend);
+}
+
+void LogStart(const Engine& engine, const std::string& grpc_address,
+              const std::string& metrics_address, double load_seconds) {
+  const Model& model = engine.model();
+  const ExecutableInfo& info = model.executable->info();
+  const Capacity capacity = engine.capacity();
+  for (const std::string& warning : model.config.warnings) {
+    Log(LogLevel::kWarning, "model", {{"message", absl::string_view(warning)}});
+  }
+  Log(LogLevel::kInfo, "serving",
+      {{"version", absl::string_view(kVersion)},
+       {"model", absl::string_view(model.name)},
+       {"parameters", model.checkpoint.parameters},
+       {"tokenizer", model.tokenizer != nullptr},
+       {"backend", absl::string_view(info.backend)},
+       {"device", absl::string_view(info.device)},
+       {"slots", int64_t{capacity.slots_total}},
+       {"slot_bytes", capacity.slot_bytes},
+       {"pool_bytes", capacity.pool_bytes},
+       {"weight_bytes", capacity.weight_bytes},
+       {"workspace_bytes", capacity.workspace_bytes},
+       {"token_budget", int64_t{capacity.token_budget}},
+       {"grpc", absl::string_view(grpc_address)},
+       {"metrics", absl::string_view(metrics_address)},
+       {"load_s", load_seconds}});
+}
+
+// Returns the first termination signal. Meanwhile health follows the engine's.
+int WaitForSignal(const Engine& engine, Server& server) {
+  const sigset_t signals = TerminationSignals();
+  bool healthy = true;
+  while (true) {
+    const int signal = ::sigtimedwait(&signals, nullptr, &kHealthPoll);
+    if (signal > 0) return signal;
+    if (const absl::Status health = engine.health(); healthy && !health.ok()) {
+      healthy = false;
+      server.SetServing(false);
+      Log(LogLevel::kError, "device_failed", {{"message", health.message()}});
+    }
+  }
+}
+
+// Ends the process at the second signal; runs until then, or until main returns.
+void ExitAtNextSignal() {
+  std::thread([] {
+    const sigset_t signals = TerminationSignals();
+    int signal = 0;
+    ::sigwait(&signals, &signal);
+    std::_Exit(1);
+  }).detach();
+}
+
+}  // namespace
+
+sigset_t TerminationSignals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+absl::StatusOr<std::string> FindModelDir(const std::string& model_dir) {
+  if (!model_dir.empty()) return model_dir;
+  std::error_code error;
+  const std::filesystem::path binary = std::filesystem::read_symlink("/proc/self/exe", error);
+  for (const char* relative : {"../share/based/models/demo", "../../models/demo",
+                               "../../../models/demo"}) {
+    const std::filesystem::path candidate = (binary.parent_path() / relative).lexically_normal();
+    if (std::filesystem::exists(candidate / "config.json", error)) return candidate.string();
+  }
+  return absl::NotFoundError(
+      "no --model is given and the demo model is not beside this program; start with --model DIR, "
+      "where DIR holds config.json and model.safetensors");
+}
+
+absl::Status RunDaemon(const DaemonOptions& options, Backend& backend) {
+  const Clock::time_point start = Clock::now();
+  Metrics metrics;
+  BASED_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Load(options, backend));
+  BASED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                         Engine::Create(std::move(model), options.engine, &metrics));
+  metrics.SetBuildInfo(engine->model().executable->info().backend, engine->model().name);
+  metrics.SetCapacity(engine->capacity());
+
+  BASED_ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
+                         Server::Start(options.server, *engine, metrics));
+  std::unique_ptr<MetricsListener> listener;
+  std::string metrics_address = "none";
+  if (!options.metrics_listen.empty()) {
+    BASED_ASSIGN_OR_RETURN(
+        listener, MetricsListener::Start(options.metrics_listen,
+                                         {.metrics =
+                                              [&] {
+                                                metrics.SetCapacity(engine->capacity());
+                                                return metrics.Render();
+                                              },
+                                          .health = [&] { return engine->health(); }}));
+    metrics_address = WithPort(options.metrics_listen, listener->port());
+  }
+
+  const std::string grpc_address = WithPort(options.server.listen, server->port());
+  const double load_seconds = SecondsSince(start);
+  LogStart(*engine, grpc_address, metrics_address, load_seconds);
+  std::printf("ready grpc=%s metrics=%s load_s=%.3f\n", grpc_address.c_str(),
+              metrics_address.c_str(), load_seconds);
+  std::fflush(stdout);
+
+  const int signal = WaitForSignal(*engine, *server);
+  ExitAtNextSignal();
+  server->SetServing(false);
+  Log(LogLevel::kInfo, "draining", {{"signal", int64_t{signal}},
+                                    {"limit_ms", int64_t{options.drain_timeout.count()}}});
+  const bool complete = engine->Drain(options.drain_timeout);
+  server->Shutdown(kFlushLimit);
+  Log(LogLevel::kInfo, "stopped", {{"complete", complete}});
+  return absl::OkStatus();
+}
+
+}  // namespace based

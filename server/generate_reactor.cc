@@ -1,0 +1,120 @@
+#include "server/generate_reactor.h"
+
+#include <algorithm>
+#include <random>
+
+#include "absl/strings/str_format.h"
+#include "server/convert.h"
+#include "server/log.h"
+#include "server/status.h"
+
+namespace based {
+namespace {
+
+constexpr char kRequestIdKey[] = "x-request-id";
+constexpr size_t kMaxRequestIdBytes = 128;
+
+std::string NewRequestId() {
+  thread_local std::mt19937_64 generator{std::random_device{}()};
+  return absl::StrFormat("%016x%016x", generator(), generator());
+}
+
+// The client's id when it is fit for logs, else a new one.
+std::string RequestIdOf(const grpc::CallbackServerContext& context) {
+  const auto found = context.client_metadata().find(kRequestIdKey);
+  if (found == context.client_metadata().end()) return NewRequestId();
+  const absl::string_view id(found->second.data(), found->second.size());
+  const bool printable = std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 127; });
+  return printable && !id.empty() && id.size() <= kMaxRequestIdBytes ? std::string(id)
+                                                                      : NewRequestId();
+}
+
+// gRPC keeps deadlines on the wall clock; the engine counts on the steady one.
+Clock::time_point DeadlineOf(const grpc::CallbackServerContext& context) {
+  const auto deadline = context.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return Clock::time_point::max();
+  const auto left = deadline - std::chrono::system_clock::now();
+  if (left > std::chrono::hours(24 * 365)) return Clock::time_point::max();
+  return Clock::now() + left;
+}
+
+int64_t Microseconds(std::chrono::nanoseconds duration) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
+}
+
+}  // namespace
+
+GenerateReactor::GenerateReactor(Engine& engine, Metrics& metrics,
+                                 grpc::CallbackServerContext* context, size_t max_queued_messages)
+    : engine_(engine),
+      metrics_(metrics),
+      context_(context),
+      max_queued_messages_(max_queued_messages),
+      request_id_(RequestIdOf(*context)) {
+  metrics_.OnStreamOpened();
+}
+
+void GenerateReactor::Start(const v1::GenerateRequest& message) {
+  const Model& model = engine_.model();
+  if (absl::Status named = CheckModelName(message.model(), model.name); !named.ok()) {
+    return Reject(named, true);
+  }
+  absl::StatusOr<Request> request = RequestFromProto(message, model.tokenizer != nullptr);
+  if (!request.ok()) return Reject(request.status(), true);
+  request->request_id = request_id_;
+  request->deadline = DeadlineOf(*context_);
+  auto stream = std::make_shared<GenerateStream>(this, context_, request_id_,
+                                                 request->output.token_ids, max_queued_messages_);
+  // Set before Submit: the engine may start and even finish the stream before Submit returns, and
+  // gRPC, which has not bound the reactor yet, calls OnWriteDone and OnDone only afterwards.
+  stream_ = stream;
+  absl::StatusOr<RequestId> id = engine_.Submit(*std::move(request), stream);
+  if (!id.ok()) {
+    stream_ = nullptr;
+    return Reject(id.status(), false);
+  }
+  id_ = *id;
+}
+
+void GenerateReactor::Reject(const absl::Status& status, bool tell_metrics) {
+  if (tell_metrics) metrics_.OnRejected(status);
+  rejection_ = status;
+  Finish(FailCall(context_, status, FailedAt::kAdmission));
+}
+
+void GenerateReactor::OnCancel() {
+  if (stream_ == nullptr) return;
+  const bool late = context_->deadline() <= std::chrono::system_clock::now();
+  engine_.Cancel(id_, late ? absl::DeadlineExceededError("the call's deadline has passed")
+                           : absl::CancelledError("the client has cancelled the call"));
+}
+
+void GenerateReactor::OnDone() {
+  metrics_.OnStreamClosed();
+  LogAccess();
+  delete this;
+}
+
+void GenerateReactor::LogAccess() const {
+  const StreamSummary summary =
+      stream_ != nullptr ? stream_->summary() : StreamSummary{.status = rejection_};
+  const Timings& timings = summary.finished.timings;
+  const std::string code = StatusCodeName(summary.status.code());
+  const std::string peer = context_->peer();
+  // A call that ends well knows its exact count; one that was cut, what was handed over.
+  const int64_t tokens =
+      std::max(summary.finished.generated_tokens, summary.delivered_tokens);
+  Log(LogLevel::kInfo, "generate",
+      {{"request_id", absl::string_view(request_id_)},
+       {"peer", absl::string_view(peer)},
+       {"code", absl::string_view(code)},
+       {"message", summary.status.message()},
+       {"prompt_tokens", summary.started.prompt_tokens},
+       {"generated_tokens", tokens},
+       {"queue_us", Microseconds(timings.queue)},
+       {"prefill_us", Microseconds(timings.prefill)},
+       {"decode_us", Microseconds(timings.decode)},
+       {"total_us", Microseconds(Clock::now() - arrival_)}});
+}
+
+}  // namespace based

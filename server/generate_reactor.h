@@ -1,0 +1,49 @@
+// One Generate call on gRPC's side. Submits the request, passes cancellation on, and writes the
+// access log when the call is over. Deletes itself in OnDone.
+#ifndef BASED_SERVER_GENERATE_REACTOR_H_
+#define BASED_SERVER_GENERATE_REACTOR_H_
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "based/v1/completion.grpc.pb.h"
+#include "engine/engine.h"
+#include "server/generate_stream.h"
+#include "server/metrics.h"
+
+namespace based {
+
+class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
+ public:
+  // All references must outlive the call.
+  GenerateReactor(Engine& engine, Metrics& metrics, grpc::CallbackServerContext* context,
+                  size_t max_queued_messages);
+
+  // Submits the request, or finishes the call with what is wrong with it. Call once, before gRPC is
+  // given the reactor: until then nothing calls back into it.
+  void Start(const v1::GenerateRequest& message);
+
+ private:
+  void OnWriteDone(bool ok) override { stream_->OnWriteDone(ok); }
+  void OnCancel() override;
+  void OnDone() override;
+
+  void Reject(const absl::Status& status, bool tell_metrics);
+  void LogAccess() const;
+
+  Engine& engine_;
+  Metrics& metrics_;
+  grpc::CallbackServerContext* const context_;
+  const size_t max_queued_messages_;
+  const std::string request_id_;
+  const Clock::time_point arrival_ = Clock::now();
+  // Set by Start, before gRPC can call OnCancel or OnDone.
+  std::shared_ptr<GenerateStream> stream_;  // null when the request was refused
+  RequestId id_ = 0;
+  absl::Status rejection_;
+};
+
+}  // namespace based
+
+#endif  // BASED_SERVER_GENERATE_REACTOR_H_

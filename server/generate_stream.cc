@@ -1,0 +1,119 @@
+#include "server/generate_stream.h"
+
+#include "kernels/base/check.h"
+#include "server/convert.h"
+#include "server/status.h"
+
+namespace based {
+
+void GenerateStream::OnStarted(const Started& started) {
+  Action action;
+  {
+    MutexLock lock(mutex_);
+    summary_.started = started;
+    if (!broken_) queue_.push_back(StartedToProto(started, request_id_));
+    action = NextAction();
+  }
+  Do(action);
+}
+
+bool GenerateStream::OnDelta(Delta delta) {
+  Action action;
+  {
+    MutexLock lock(mutex_);
+    BASED_CHECK(!ended_);
+    summary_.delivered_tokens += delta.tokens;
+    const bool carries = !delta.text.empty() || (token_ids_ && !delta.token_ids.empty());
+    if (broken_ || !carries) return true;
+    const bool merge = !queue_.empty() && queue_.back().has_delta() &&
+                       last_tokens_ < kMergeTokens &&
+                       queue_.back().delta().text().size() < kMergeBytes;
+    if (!merge) {
+      if (queue_.size() >= max_queued_messages_) return false;
+      queue_.emplace_back();
+      last_tokens_ = 0;
+    }
+    AppendDelta(delta, token_ids_, queue_.back());
+    last_tokens_ += delta.tokens;
+    action = NextAction();
+  }
+  Do(action);
+  return true;
+}
+
+void GenerateStream::OnFinished(const Finished& finished) {
+  Action action;
+  {
+    MutexLock lock(mutex_);
+    summary_.finished = finished;
+    if (!broken_) queue_.push_back(FinishedToProto(finished));
+    End(absl::OkStatus());
+    action = NextAction();
+  }
+  Do(action);
+}
+
+void GenerateStream::OnError(const absl::Status& status) {
+  Action action;
+  {
+    MutexLock lock(mutex_);
+    // A reader that fell behind, or is gone, gets the status without what it has not read.
+    if (status.code() != absl::StatusCode::kUnavailable &&
+        status.code() != absl::StatusCode::kInternal) {
+      queue_.clear();
+    }
+    End(status);
+    action = NextAction();
+  }
+  Do(action);
+}
+
+void GenerateStream::OnWriteDone(bool ok) {
+  Action action;
+  {
+    MutexLock lock(mutex_);
+    busy_ = false;
+    if (!ok) {
+      broken_ = true;
+      queue_.clear();
+    }
+    action = NextAction();
+  }
+  Do(action);
+}
+
+StreamSummary GenerateStream::summary() const {
+  MutexLock lock(mutex_);
+  return summary_;
+}
+
+void GenerateStream::End(absl::Status status) {
+  BASED_CHECK(!ended_);
+  ended_ = true;
+  summary_.status = std::move(status);
+}
+
+GenerateStream::Action GenerateStream::NextAction() {
+  if (busy_ || (queue_.empty() && !ended_)) return Action::kWait;
+  busy_ = true;
+  if (queue_.empty()) return Action::kFinish;
+  writing_ = std::move(queue_.front());
+  queue_.pop_front();
+  return ended_ && queue_.empty() && summary_.status.ok() ? Action::kWriteLast : Action::kWrite;
+}
+
+// busy_ is true, so no other thread acts on the reactor. After Finish the reactor may be gone.
+void GenerateStream::Do(Action action) {
+  switch (action) {
+    case Action::kWait:
+      return;
+    case Action::kWrite:
+      return reactor_->StartWrite(&writing_);
+    case Action::kWriteLast:
+      return reactor_->StartWriteAndFinish(&writing_, grpc::WriteOptions(), grpc::Status::OK);
+    case Action::kFinish:
+      return reactor_->Finish(FailCall(context_, summary().status, FailedAt::kStream));
+  }
+}
+
+}  // namespace based

@@ -1,0 +1,90 @@
+// What one Generate call and the engine share: the bounded queue between the delivery thread that
+// makes messages and the gRPC stream that writes them. A TokenSink; outlives both sides.
+//
+// Queue rule: Deltas that wait are merged. A waiting message takes Deltas until it holds
+// kMergeTokens tokens or kMergeBytes bytes of text, then the next message begins; when
+// `max_queued_messages` such messages wait, the reader is too slow and OnDelta returns false. So a
+// stream holds at most about max_queued_messages * kMergeBytes bytes, and a reader may fall
+// max_queued_messages * kMergeTokens tokens behind.
+#ifndef BASED_SERVER_GENERATE_STREAM_H_
+#define BASED_SERVER_GENERATE_STREAM_H_
+
+#include <cstdint>
+#include <deque>
+#include <string>
+
+#include "based/v1/completion.grpc.pb.h"
+#include "engine/request.h"
+#include "kernels/base/mutex.h"
+
+namespace based {
+
+// What is known of a call when it ends; for the access log.
+struct StreamSummary {
+  Started started;
+  Finished finished;              // as far as it goes; reason is meaningless unless status is OK
+  int64_t delivered_tokens = 0;   // tokens of the Deltas that the engine handed over
+  absl::Status status;
+};
+
+class GenerateStream final : public TokenSink {
+ public:
+  using Reactor = grpc::ServerWriteReactor<v1::GenerateResponse>;
+
+  static constexpr int32_t kMergeTokens = 16;
+  static constexpr size_t kMergeBytes = 1024;
+
+  // `reactor` and `context` live until the reactor's OnDone, which follows Finish: they are not
+  // touched after that.
+  GenerateStream(Reactor* reactor, grpc::CallbackServerContext* context, std::string request_id,
+                 bool token_ids, size_t max_queued_messages)
+      : reactor_(reactor),
+        context_(context),
+        request_id_(std::move(request_id)),
+        token_ids_(token_ids),
+        max_queued_messages_(max_queued_messages) {}
+
+  // TokenSink: from one delivery thread.
+  void OnStarted(const Started& started) override;
+  bool OnDelta(Delta delta) override;
+  void OnFinished(const Finished& finished) override;
+  void OnError(const absl::Status& status) override;
+
+  // From the reactor. `ok` is false when the write failed: the client is gone, and what is queued is
+  // dropped.
+  void OnWriteDone(bool ok);
+
+  StreamSummary summary() const;
+  const std::string& request_id() const { return request_id_; }
+
+ private:
+  // The next thing to do with the stream, decided under the lock and done without it: gRPC may call
+  // back from inside StartWrite.
+  enum class Action { kWait, kWrite, kWriteLast, kFinish };
+
+  Action NextAction() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(Action action);
+  void End(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Constant after construction.
+  Reactor* const reactor_;
+  grpc::CallbackServerContext* const context_;
+  const std::string request_id_;
+  const bool token_ids_;
+  const size_t max_queued_messages_;
+
+  // Owned by the write in flight: set while idle, read by gRPC until OnWriteDone.
+  v1::GenerateResponse writing_;
+
+  mutable Mutex mutex_;
+  std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);
+  int32_t last_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // tokens merged into queue_.back()
+  bool busy_ ABSL_GUARDED_BY(mutex_) = false;        // a write is in flight, or Finish was called
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;       // nothing more comes from the engine
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;      // a write failed
+  StreamSummary summary_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace based
+
+#endif  // BASED_SERVER_GENERATE_STREAM_H_

@@ -1,0 +1,89 @@
+#include "server/metrics_listener.h"
+
+
+#include "absl/strings/str_cat.h"
+#include "civetweb.h"
+
+namespace based {
+namespace {
+
+constexpr char kPlainText[] = "text/plain; charset=utf-8";
+constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
+
+int Answer(mg_connection* connection, int code, absl::string_view reason, const char* content_type,
+           absl::string_view body) {
+  const bool head = absl::string_view(mg_get_request_info(connection)->request_method) == "HEAD";
+  const std::string message =
+      absl::StrCat("HTTP/1.1 ", code, " ", reason, "\r\nContent-Type: ", content_type,
+                   "\r\nContent-Length: ", body.size(),
+                   "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+                   "Connection: close\r\n\r\n",
+                   head ? "" : body);
+  mg_write(connection, message.data(), message.size());
+  return code;
+}
+
+bool IsRead(mg_connection* connection) {
+  const absl::string_view method = mg_get_request_info(connection)->request_method;
+  return method == "GET" || method == "HEAD";
+}
+
+int RefuseMethod(mg_connection* connection) {
+  return Answer(connection, 405, "Method Not Allowed", kPlainText, "only GET and HEAD\n");
+}
+
+// civetweb logs a failed start instead of returning it.
+int IgnoreLog(const mg_connection*, const char*) { return 1; }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const std::string& address,
+                                                                        Handlers handlers) {
+  std::unique_ptr<MetricsListener> listener(new MetricsListener(std::move(handlers)));
+  // Two threads, and five seconds for a peer to say what it wants: nobody can hold the listener long.
+  const char* options[] = {"listening_ports",    address.c_str(), "num_threads", "2",
+                           "request_timeout_ms", "5000",          "enable_keep_alive", "no",
+                           nullptr};
+  mg_callbacks callbacks{};
+  callbacks.log_message = IgnoreLog;
+  listener->context_ = mg_start(&callbacks, nullptr, options);
+  if (listener->context_ == nullptr) {
+    return absl::UnavailableError(absl::StrCat(
+        "cannot listen on ", address,
+        " (--metrics_listen): the address is in use, or not an address of this machine"));
+  }
+  mg_server_port port{};
+  if (mg_get_server_ports(listener->context_, 1, &port) == 1) listener->port_ = port.port;
+  mg_set_request_handler(listener->context_, "/metrics$", HandleMetrics, listener.get());
+  mg_set_request_handler(listener->context_, "/healthz$", HandleHealth, listener.get());
+  mg_set_request_handler(listener->context_, "/$", HandleIndex, listener.get());
+  return listener;
+}
+
+MetricsListener::~MetricsListener() {
+  if (context_ != nullptr) mg_stop(context_);
+}
+
+int MetricsListener::HandleMetrics(mg_connection* connection, void* self) {
+  if (!IsRead(connection)) return RefuseMethod(connection);
+  return Answer(connection, 200, "OK", kPrometheusText,
+                static_cast<MetricsListener*>(self)->handlers_.metrics());
+}
+
+int MetricsListener::HandleHealth(mg_connection* connection, void* self) {
+  if (!IsRead(connection)) return RefuseMethod(connection);
+  const absl::Status health = static_cast<MetricsListener*>(self)->handlers_.health();
+  if (health.ok()) return Answer(connection, 200, "OK", kPlainText, "ok\n");
+  return Answer(connection, 503, "Service Unavailable", kPlainText,
+                absl::StrCat(health.message(), "\n"));
+}
+
+int MetricsListener::HandleIndex(mg_connection* connection, void*) {
+  if (!IsRead(connection)) return RefuseMethod(connection);
+  return Answer(connection, 200, "OK", "text/html; charset=utf-8",
+                "<!doctype html><title>based-server</title><h1>based-server</h1>"
+                "<p><a href=\"/metrics\">/metrics</a> for Prometheus, "
+                "<a href=\"/healthz\">/healthz</a> for probes.</p>\n");
+}
+
+}  // namespace based

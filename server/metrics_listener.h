@@ -1,0 +1,47 @@
+// The daemon's HTTP listener for operators: /metrics, /healthz and an index of the two. Apart from
+// gRPC, so that a scrape never waits behind requests.
+#ifndef BASED_SERVER_METRICS_LISTENER_H_
+#define BASED_SERVER_METRICS_LISTENER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+struct mg_context;
+struct mg_connection;
+
+namespace based {
+
+class MetricsListener {
+ public:
+  struct Handlers {
+    std::function<std::string()> metrics;  // Prometheus' text format
+    std::function<absl::Status()> health;  // OK: 200, else 503 with the message
+  };
+
+  // `address` is HOST:PORT, with [..] around an IPv6 host; port 0 takes a free one. Handlers are
+  // called from the listener's threads. UNAVAILABLE when the address cannot be bound.
+  static absl::StatusOr<std::unique_ptr<MetricsListener>> Start(const std::string& address,
+                                                                Handlers handlers);
+  ~MetricsListener();
+
+  int port() const { return port_; }
+
+ private:
+  explicit MetricsListener(Handlers handlers) : handlers_(std::move(handlers)) {}
+
+  static int HandleMetrics(mg_connection* connection, void* self);
+  static int HandleHealth(mg_connection* connection, void* self);
+  static int HandleIndex(mg_connection* connection, void* self);
+
+  const Handlers handlers_;
+  mg_context* context_ = nullptr;
+  int port_ = 0;
+};
+
+}  // namespace based
+
+#endif  // BASED_SERVER_METRICS_LISTENER_H_

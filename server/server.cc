@@ -1,0 +1,121 @@
+#include "server/server.h"
+
+#include <mutex>
+
+#include "absl/strings/str_cat.h"
+#include "based/v1/completion.grpc.pb.h"
+#include "grpc/support/log.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
+#include "server/completion_service.h"
+#include "server/log.h"
+#include "server/model_service.h"
+#include "server/tokenizer_service.h"
+
+namespace based {
+namespace {
+
+// A silent client is pinged after a minute and given up 20 s later; one that pings oftener than every
+// ten seconds without calls is cut.
+constexpr int kKeepaliveTimeMs = 60'000;
+constexpr int kKeepaliveTimeoutMs = 20'000;
+constexpr int kMinPingIntervalMs = 10'000;
+constexpr int kMaxStreamsPerConnection = 16'384;
+
+// gRPC's own lines are for its developers: kept, but only at debug level.
+void LogOfGrpc(gpr_log_func_args* args) {
+  Log(LogLevel::kDebug, "grpc", {{"message", absl::string_view(args->message)}});
+}
+
+void InitOnce() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    gpr_set_log_function(LogOfGrpc);
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
+}
+
+void SetLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(options.max_message_bytes);
+  builder.SetMaxSendMessageSize(-1);  // what we send is bounded by what we were asked
+  // Two daemons on one port would share its connections at random; the second must fail.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  // Only reflection uses the synchronous API.
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
+  grpc::ResourceQuota quota("based");
+  quota.Resize(static_cast<size_t>(options.memory_quota_bytes));
+  builder.SetResourceQuota(quota);
+}
+
+class GrpcServer final : public Server {
+ public:
+  GrpcServer(const ServerOptions& options, Engine& engine, Metrics& metrics)
+      : completion_(engine, metrics, static_cast<size_t>(options.stream_queue)),
+        model_(engine),
+        tokenizer_(engine.model()) {}
+
+  ~GrpcServer() override { Shutdown(std::chrono::milliseconds(0)); }
+
+  absl::Status Listen(const ServerOptions& options) {
+    grpc::ServerBuilder builder;
+    SetLimits(options, builder);
+    builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(&completion_);
+    builder.RegisterService(&model_);
+    builder.RegisterService(&tokenizer_);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port_ == 0) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot listen on ", options.listen,
+                       " (--listen): the address is in use, or not an address of this machine"));
+    }
+    SetServing(true);
+    return absl::OkStatus();
+  }
+
+  int port() const override { return port_; }
+
+  void SetServing(bool serving) override {
+    grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+    health->SetServingStatus("", serving);
+    health->SetServingStatus(v1::CompletionService::service_full_name(), serving);
+  }
+
+  void Shutdown(std::chrono::milliseconds limit) override {
+    if (server_ == nullptr) return;
+    server_->Shutdown(std::chrono::system_clock::now() + limit);
+  }
+
+  std::shared_ptr<grpc::Channel> InProcessChannel() override {
+    return server_->InProcessChannel(grpc::ChannelArguments());
+  }
+
+ private:
+  CompletionService completion_;
+  ModelService model_;
+  TokenizerService tokenizer_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;  // last: stops before the services go
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Engine& engine,
+                                                      Metrics& metrics) {
+  InitOnce();
+  auto server = std::make_unique<GrpcServer>(options, engine, metrics);
+  if (absl::Status status = server->Listen(options); !status.ok()) return status;
+  return server;
+}
+
+}  // namespace based

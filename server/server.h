@@ -1,0 +1,44 @@
+// The gRPC side of the daemon: services, health, reflection, limits.
+#ifndef BASED_SERVER_SERVER_H_
+#define BASED_SERVER_SERVER_H_
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/engine.h"
+#include "grpcpp/grpcpp.h"
+#include "server/metrics.h"
+
+namespace based {
+
+struct ServerOptions {
+  std::string listen = "127.0.0.1:7433";     // HOST:PORT; port 0 takes a free one
+  int32_t stream_queue = 256;                // messages; see generate_stream.h
+  int32_t max_message_bytes = 16 << 20;
+  int64_t memory_quota_bytes = int64_t{1} << 30;  // of gRPC's own buffers
+};
+
+class Server {
+ public:
+  // Starts to listen; health says SERVING. `engine` and `metrics` must outlive the server.
+  // UNAVAILABLE when the address cannot be bound.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, Engine& engine,
+                                                       Metrics& metrics);
+  virtual ~Server() = default;
+
+  virtual int port() const = 0;
+
+  // What health says of "" and based.v1.CompletionService; watchers hear of a change.
+  virtual void SetServing(bool serving) = 0;
+
+  // Takes no more calls; calls that have not ended after `limit` are cut. Returns when all are over.
+  virtual void Shutdown(std::chrono::milliseconds limit) = 0;
+
+  virtual std::shared_ptr<grpc::Channel> InProcessChannel() = 0;
+};
+
+}  // namespace based
+
+#endif  // BASED_SERVER_SERVER_H_

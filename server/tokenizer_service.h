@@ -1,0 +1,32 @@
+// based.v1.TokenizerService over the model's tokenizer.
+#ifndef BASED_SERVER_TOKENIZER_SERVICE_H_
+#define BASED_SERVER_TOKENIZER_SERVICE_H_
+
+#include "based/v1/tokenizer.grpc.pb.h"
+#include "engine/model.h"
+
+namespace based {
+
+class TokenizerService final : public v1::TokenizerService::CallbackService {
+ public:
+  // `model` must outlive the service.
+  explicit TokenizerService(const Model& model) : model_(model) {}
+
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
+                                     const v1::TokenizeRequest* request,
+                                     v1::TokenizeResponse* response) override;
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
+                                       const v1::DetokenizeRequest* request,
+                                       v1::DetokenizeResponse* response) override;
+
+ private:
+  absl::Status Tokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse& response) const;
+  absl::Status Detokenize(const v1::DetokenizeRequest& request,
+                          v1::DetokenizeResponse& response) const;
+
+  const Model& model_;
+};
+
+}  // namespace based
+
+#endif  // BASED_SERVER_TOKENIZER_SERVICE_H_

@@ -1,0 +1,120 @@
+#include "tests/bench/cpu_roofline.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "kernels/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tests/bench/cpu_roofline.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace based::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr int kChains = 12;
+
+// Multiply-adds in 12 independent chains; returns their sum so that none is left out.
+float MultiplyAdds(int64_t rounds) {
+  const hn::CappedTag<float, 16> d;
+  hn::Vec<decltype(d)> sums[kChains];
+  HWY_UNROLL(12)
+  for (int c = 0; c < kChains; ++c) sums[c] = hn::Set(d, 0.1f * static_cast<float>(c));
+  const auto x = hn::Set(d, 0.999f);
+  for (int64_t i = 0; i < rounds; ++i) {
+    HWY_UNROLL(12)
+    for (int c = 0; c < kChains; ++c) sums[c] = hn::MulAdd(sums[c], x, x);
+  }
+  float total = 0;
+  for (int c = 0; c < kChains; ++c) total += hn::GetLane(hn::SumOfLanes(d, sums[c]));
+  return total;
+}
+
+// Floating-point operations of one round.
+int64_t RoundFlops() {
+  return 2 * kChains * static_cast<int64_t>(hn::Lanes(hn::CappedTag<float, 16>()));
+}
+
+float ReadAll(const float* data, int64_t floats) {
+  const hn::CappedTag<float, 16> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  auto a = hn::Zero(d);
+  auto b = hn::Zero(d);
+  auto c = hn::Zero(d);
+  auto e = hn::Zero(d);
+  for (int64_t i = 0; i + 4 * lanes <= floats; i += 4 * lanes) {
+    a = hn::Add(a, hn::LoadU(d, data + i));
+    b = hn::Add(b, hn::LoadU(d, data + i + lanes));
+    c = hn::Add(c, hn::LoadU(d, data + i + 2 * lanes));
+    e = hn::Add(e, hn::LoadU(d, data + i + 3 * lanes));
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(a, b), hn::Add(c, e))));
+}
+
+}  // namespace based::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace based {
+namespace {
+
+HWY_EXPORT(MultiplyAdds);
+HWY_EXPORT(RoundFlops);
+HWY_EXPORT(ReadAll);
+
+double BestSeconds(int32_t repeats, const std::function<void()>& body) {
+  double best = 1e9;
+  for (int32_t r = 0; r < repeats; ++r) {
+    const auto start = std::chrono::steady_clock::now();
+    body();
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    best = std::min(best, elapsed.count());
+  }
+  return best;
+}
+
+}  // namespace
+
+Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats) {
+  Roofline roofline;
+  const auto threads = static_cast<double>(pool.threads());
+  std::vector<float> sinks(static_cast<size_t>(pool.threads()) * 16);
+  const auto keep = [&](int32_t thread, float value) {
+    sinks[static_cast<size_t>(thread) * 16] += value;
+  };
+  constexpr int64_t kRounds = 200'000;
+  const double compute = BestSeconds(repeats * 4, [&] {
+    pool.For(pool.threads(), 1, [&](int64_t, int64_t, int32_t thread) {
+      keep(thread, HWY_DYNAMIC_DISPATCH(MultiplyAdds)(kRounds));
+    });
+  });
+  roofline.flops_per_second =
+      threads * static_cast<double>(kRounds * HWY_DYNAMIC_DISPATCH(RoundFlops)()) / compute;
+
+  const std::vector<float> weights(static_cast<size_t>(bytes / 4), 1.0f);
+  const double read = BestSeconds(repeats * 10, [&] {
+    pool.For(bytes / 4, 1, [&](int64_t begin, int64_t end, int32_t thread) {
+      keep(thread, HWY_DYNAMIC_DISPATCH(ReadAll)(weights.data() + begin, end - begin));
+    });
+  });
+  roofline.bytes_per_second = static_cast<double>(bytes) / read;
+
+  constexpr int64_t kCopied = 256 << 20;
+  const std::vector<char> from(kCopied, 1);
+  std::vector<char> to(kCopied);
+  const double copy = BestSeconds(repeats, [&] {
+    pool.For(kCopied, 1, [&](int64_t begin, int64_t end, int32_t) {
+      std::memcpy(to.data() + begin, from.data() + begin, static_cast<size_t>(end - begin));
+    });
+  });
+  roofline.copy_bytes_per_second = 2.0 * kCopied / copy;
+  return roofline;
+}
+
+}  // namespace based
+#endif  // HWY_ONCE

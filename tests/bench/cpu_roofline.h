@@ -1,0 +1,22 @@
+// What this machine can do at most, measured: the yardstick of the CPU benchmarks.
+#ifndef BASED_TESTS_BENCH_CPU_ROOFLINE_H_
+#define BASED_TESTS_BENCH_CPU_ROOFLINE_H_
+
+#include <cstdint>
+
+#include "kernels/cpu/thread_pool.h"
+
+namespace based {
+
+struct Roofline {
+  double flops_per_second = 0;       // fp32 multiply-adds in registers, two operations each
+  double bytes_per_second = 0;       // reading the same `bytes` again and again
+  double copy_bytes_per_second = 0;  // copying memory too large for a cache, read plus written
+};
+
+// The best of `repeats` runs of each, with all threads of `pool`.
+Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats);
+
+}  // namespace based
+
+#endif  // BASED_TESTS_BENCH_CPU_ROOFLINE_H_

@@ -1,0 +1,213 @@
+// The rules of sampling.h against a naive implementation, and the draw against its distribution.
+#include "kernels/sampling.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels/philox.h"
+
+namespace based {
+namespace {
+
+// Known answers published with the authors' Random123 library (philox4x32, 10 rounds).
+TEST(PhiloxTest, KnownAnswers) {
+  using Words = std::array<uint32_t, 4>;
+  EXPECT_EQ(Philox4x32({0, 0, 0, 0}, {0, 0}),
+            (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(Philox4x32({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}),
+            (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(Philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+            (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(PhiloxTest, UniformIsTheTopBitsOfWordZero) {
+  EXPECT_EQ(PhiloxUniform(0, 0), static_cast<float>(0x6627e8d5 >> 8) / 16777216.0f);
+  const auto words = Philox4x32({0x89abcdef, 0x01234567, 0, 0}, {0x55667788, 0x11223344});
+  EXPECT_EQ(PhiloxUniform(0x1122334455667788, 0x0123456789abcdef),
+            static_cast<float>(words[0] >> 8) / 16777216.0f);
+}
+
+// Probabilities after every rule, in the order of sampling.h, each rule a plain loop over all ids.
+template <typename T>
+std::vector<double> NaiveDistribution(const std::vector<T>& logits, const SampleParams& params) {
+  const size_t n = logits.size();
+  const double max = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
+  std::vector<double> p(n);
+  for (size_t i = 0; i < n; ++i) {
+    p[i] =
+        std::exp((static_cast<double>(logits[i]) - max) / static_cast<double>(params.temperature));
+  }
+  const auto normalise = [&p] {
+    double sum = 0;
+    for (const double value : p) sum += value;
+    for (double& value : p) value /= sum;
+  };
+  // Number of ids that come before id i when the largest logits, then the lowest ids, come first.
+  const auto rank = [&logits, n](size_t i) {
+    size_t before = 0;
+    for (size_t j = 0; j < n; ++j) {
+      before += logits[j] > logits[i] || (logits[j] == logits[i] && j < i) ? 1 : 0;
+    }
+    return before;
+  };
+  std::vector<size_t> order(n);
+  for (size_t i = 0; i < n; ++i) order[rank(i)] = i;
+
+  if (params.top_k > 0) {
+    for (size_t r = static_cast<size_t>(params.top_k); r < n; ++r) p[order[r]] = 0;
+  }
+  normalise();
+  if (params.top_p < 1) {
+    double sum = 0;
+    for (const size_t i : order) {
+      const bool reached = sum >= static_cast<double>(params.top_p);
+      sum += p[i];
+      if (reached) p[i] = 0;
+    }
+    normalise();
+  }
+  const double largest = *std::max_element(p.begin(), p.end());
+  for (double& value : p) {
+    if (value < static_cast<double>(params.min_p) * largest) value = 0;
+  }
+  normalise();
+  return p;
+}
+
+int32_t NaiveDraw(const std::vector<double>& p, double u) {
+  double sum = 0;
+  for (size_t i = 0; i < p.size(); ++i) {
+    sum += p[i];
+    if (sum > u) return static_cast<int32_t>(i);
+  }
+  ADD_FAILURE() << "nothing drawn at " << u;
+  return -1;
+}
+
+// Logits in steps of 1/4, so that ties are everywhere, the cut of top_k and top_p included.
+template <typename T>
+std::vector<T> TiedLogits(std::mt19937_64& engine, size_t count) {
+  std::normal_distribution<double> normal(0, 2);
+  std::vector<T> logits(count);
+  for (T& logit : logits) logit = static_cast<T>(std::nearbyint(4 * normal(engine)) / 4);
+  return logits;
+}
+
+template <typename T>
+class SamplingTest : public ::testing::Test {};
+using Types = ::testing::Types<float, double>;
+TYPED_TEST_SUITE(SamplingTest, Types);
+
+TYPED_TEST(SamplingTest, EqualsNaiveRulesOnLogitsWithTies) {
+  std::mt19937_64 engine(71);
+  std::uniform_int_distribution<int> pick(0, 3);
+  constexpr std::array<float, 4> kTemperatures = {1.0f, 0.3f, 1.7f, 20.0f};
+  constexpr std::array<int32_t, 4> kTopK = {0, 1, 7, 1000};
+  constexpr std::array<float, 4> kTopP = {1.0f, 0.013f, 0.57f, 0.971f};
+  constexpr std::array<float, 4> kMinP = {0.0f, 0.013f, 0.31f, 1.0f};
+  for (int trial = 0; trial < 1500; ++trial) {
+    const std::vector<TypeParam> logits = TiedLogits<TypeParam>(engine, 1 + engine() % 400);
+    const SampleParams params{.temperature = kTemperatures[pick(engine)],
+                              .top_k = kTopK[pick(engine)],
+                              .top_p = kTopP[pick(engine)],
+                              .min_p = kMinP[pick(engine)],
+                              .seed = engine(),
+                              .position = trial};
+    const double u = static_cast<double>(PhiloxUniform(params.seed, params.position));
+    ASSERT_EQ(SampleFromLogits<TypeParam>(logits, params),
+              NaiveDraw(NaiveDistribution(logits, params), u))
+        << "trial " << trial << ": temperature " << params.temperature << ", top_k " << params.top_k
+        << ", top_p " << params.top_p << ", min_p " << params.min_p;
+  }
+}
+
+TYPED_TEST(SamplingTest, GreedyTakesTheLowestOfTheLargest) {
+  std::mt19937_64 engine(72);
+  for (int trial = 0; trial < 50; ++trial) {
+    const std::vector<TypeParam> logits = TiedLogits<TypeParam>(engine, 300);
+    // The other rules do not matter.
+    const SampleParams params{.temperature = 0, .top_k = 3, .top_p = 0.5f, .seed = engine()};
+    EXPECT_EQ(SampleFromLogits<TypeParam>(logits, params),
+              std::max_element(logits.begin(), logits.end()) - logits.begin());
+  }
+}
+
+// Equal logits at the cut of top_k and of top_p: the lower ids stay.
+TYPED_TEST(SamplingTest, TiesAtTheCutKeepTheLowerIds) {
+  const std::vector<TypeParam> logits = {0, 1, 1, 0, 1, 1};
+  for (int64_t position = 0; position < 200; ++position) {
+    EXPECT_LE(SampleFromLogits<TypeParam>(logits, {.top_k = 2, .position = position}), 2);
+    EXPECT_LE(SampleFromLogits<TypeParam>(logits, {.top_p = 0.3f, .position = position}), 2);
+  }
+}
+
+TYPED_TEST(SamplingTest, TinyTemperatureIsGreedy) {
+  const std::vector<TypeParam> logits = {3, 5, 4, 5};
+  for (int64_t position = 0; position < 100; ++position) {
+    const SampleParams params{
+        .temperature = std::numeric_limits<float>::denorm_min(), .top_k = 1, .position = position};
+    EXPECT_EQ(SampleFromLogits<TypeParam>(logits, params), 1);
+  }
+}
+
+TYPED_TEST(SamplingTest, NothingIsDrawnFromNanOrInf) {
+  for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+    const std::vector<TypeParam> logits = {1, 2, static_cast<TypeParam>(bad), 0};
+    for (const SampleParams& params :
+         {SampleParams{.temperature = 0}, SampleParams{}, SampleParams{.top_k = 1},
+          SampleParams{.top_p = 0.5f}, SampleParams{.min_p = 0.5f}}) {
+      EXPECT_EQ(SampleFromLogits<TypeParam>(logits, params), -1);
+    }
+  }
+}
+
+TYPED_TEST(SamplingTest, LogProbabilitiesOfLargeLogits) {
+  const std::vector<TypeParam> logits = {1000, 999, 1001};
+  const double sum = std::exp(-1.0) + std::exp(-2.0) + 1;
+  EXPECT_NEAR(LogProbability<TypeParam>(logits, 0), -1 - std::log(sum), 1e-14);
+  EXPECT_NEAR(LogProbability<TypeParam>(logits, 2), -std::log(sum), 1e-14);
+}
+
+// Pearson's chi-square over 200,000 draws at consecutive positions. With k degrees of freedom it
+// has mean k and variance 2k: beyond five standard deviations the draw is not of this distribution.
+TEST(SamplingDistributionTest, DrawsFollowTheProbabilities) {
+  std::mt19937_64 engine(73);
+  const std::vector<double> logits = TiedLogits<double>(engine, 60);
+  constexpr int64_t kDraws = 200'000;
+  for (const SampleParams& setting :
+       {SampleParams{.seed = 1}, SampleParams{.temperature = 2.0f, .seed = 0x123456789abcdef},
+        SampleParams{.top_k = 12, .seed = 3},
+        SampleParams{.temperature = 1.5f, .top_p = 0.9f, .seed = 4},
+        SampleParams{.temperature = 1.5f, .min_p = 0.1f, .seed = 5}}) {
+    const std::vector<double> p = NaiveDistribution(logits, setting);
+    std::vector<int64_t> counts(p.size());
+    SampleParams params = setting;
+    for (params.position = 0; params.position < kDraws; ++params.position) {
+      ++counts[static_cast<size_t>(SampleFromLogits<double>(logits, params))];
+    }
+    double chi_square = 0;
+    double degrees = -1;
+    for (size_t i = 0; i < p.size(); ++i) {
+      if (p[i] == 0) {
+        EXPECT_EQ(counts[i], 0) << "id " << i << " of probability 0 was drawn";
+        continue;
+      }
+      const double expected = p[i] * static_cast<double>(kDraws);
+      const double excess = static_cast<double>(counts[i]) - expected;
+      chi_square += excess * excess / expected;
+      ++degrees;
+    }
+    EXPECT_LT(std::abs(chi_square - degrees), 5 * std::sqrt(2 * degrees))
+        << "seed " << setting.seed << ", " << degrees << " degrees of freedom";
+  }
+}
+
+}  // namespace
+}  // namespace based

@@ -1,0 +1,84 @@
+// CheckStepTable: a sound table with one thing broken at a time.
+#include "kernels/step_check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace based {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr StepLimits kLimits = {.options = {.max_rows = 6, .max_spans = 3, .max_samples = 4},
+                                .slots = 5,
+                                .embed_rows = 12,
+                                .vocab_size = 10,
+                                .previous_samples = 2};
+
+StepTable SoundTable() {
+  return {.tokens = {11, 0, 3, kTokenFromPrevious},
+          .sources = {kNone, kNone, kNone, 1},
+          .spans = {{.slot = 4, .row = 0, .length = 3, .position = 0},
+                    {.slot = 0, .row = 3, .length = 1, .position = 77}},
+          .samples = {{.row = 2, .params = {}},
+                      {.row = 3, .params = {}, .sample = false, .logprob = true, .target = 9}}};
+}
+
+struct Damage {
+  const char* name;
+  std::function<void(StepTable&)> apply;
+  const char* message;
+};
+
+const std::vector<Damage>& Damages() {
+  static const auto* damages = new std::vector<Damage>{
+      {"no_rows", [](StepTable& t) { t = {}; }, "0 rows"},
+      {"many_rows", [](StepTable& t) { t.tokens.resize(7); }, "7 rows, expected 1 to 6"},
+      {"many_spans", [](StepTable& t) { t.spans.resize(4); }, "4 spans, most 3"},
+      {"many_samples", [](StepTable& t) { t.samples.resize(5); }, "5 samples, most 4"},
+      {"token_high", [](StepTable& t) { t.tokens[1] = 12; }, "tokens[1] is 12"},
+      {"token_low", [](StepTable& t) { t.tokens[1] = -2; }, "tokens[1] is -2"},
+      {"source_high", [](StepTable& t) { t.sources[3] = 2; }, "sources[3]"},
+      {"source_low", [](StepTable& t) { t.sources[3] = kNone; }, "sources[3]"},
+      {"source_missing", [](StepTable& t) { t.sources.clear(); }, "sources[3]"},
+      {"slot_high", [](StepTable& t) { t.spans[1].slot = 5; }, "spans[1].slot is 5 of 5"},
+      {"slot_low", [](StepTable& t) { t.spans[0].slot = -1; }, "spans[0].slot is -1"},
+      {"slot_twice", [](StepTable& t) { t.spans[1].slot = 4; }, "spans[1].slot 4 has an earlier"},
+      {"gap", [](StepTable& t) { t.spans[1].row = 2; }, "spans[1] has row 2"},
+      {"empty_span", [](StepTable& t) { t.spans[0].length = 0; }, "spans[0] has row 0, length 0"},
+      {"position", [](StepTable& t) { t.spans[1].position = -1; }, "position -1"},
+      {"uncovered", [](StepTable& t) { t.spans.pop_back(); }, "spans cover 3 of 4 rows"},
+      {"sample_row", [](StepTable& t) { t.samples[0].row = 4; }, "samples[0].row is 4 of 4"},
+      {"target_high", [](StepTable& t) { t.samples[1].target = 10; }, "samples[1].target is 10"},
+      {"target_low", [](StepTable& t) { t.samples[1].target = -2; }, "samples[1].target is -2"},
+      {"logprob_of_nothing", [](StepTable& t) { t.samples[1].target = kNone; },
+       "samples[1] asks for a logprob of no id"}};
+  return *damages;
+}
+
+TEST(StepCheckTest, SoundTablePasses) {
+  const absl::Status status = CheckStepTable(SoundTable(), kLimits);
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+class DamagedStepTest : public ::testing::TestWithParam<Damage> {};
+
+TEST_P(DamagedStepTest, IsRefusedByName) {
+  StepTable table = SoundTable();
+  GetParam().apply(table);
+  const absl::Status status = CheckStepTable(table, kLimits);
+  ASSERT_TRUE(absl::IsInternal(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(Damages, DamagedStepTest, ::testing::ValuesIn(Damages()),
+                         [](const auto& test) { return test.param.name; });
+
+}  // namespace
+}  // namespace based
