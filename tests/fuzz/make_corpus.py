@@ -235,8 +235,40 @@ def streams() -> None:
     write("scheduler", "alternating", b"\x00\x00\xff\xff" * 128)
 
 
+def requests() -> None:
+    texts = {
+        "text": 'text: "Hello" sampling { temperature: 0.8 top_k: 40 top_p: 0.95 seed: 7 }',
+        "ids": "token_ids { ids: [1, 2, 299] } stop { max_tokens: 5 token_ids: [3] }",
+        "ids-outside": "token_ids { ids: [1, -2147483648, 300] }",
+        "nothing": "",
+        "empty-text": 'text: ""',
+        "ill-formed": 'text: "ok\\xff\\xc0"',
+        "nan": 'text: "a" sampling { temperature: nan }',
+        "infinity": 'text: "a" sampling { temperature: inf top_p: -inf min_p: nan }',
+        "negative-zero": 'text: "a" sampling { temperature: -0.0 top_p: -0.0 }',
+        "no-tokens": 'text: "a" stop { max_tokens: 0 }',
+        "tokens-huge": 'text: "a" stop { max_tokens: 9223372036854775807 }',
+        "stops": 'text: "a" stop { strings: ["", "x", "\\377"] ignore_eos: true }',
+        "stops-many": 'text: "a" stop { ' + 'strings: "x" ' * 17 + "}",
+        "n": 'text: "a" n: -1 best_of: 2147483647',
+        "priority": 'text: "a" priority: PRIORITY_BATCH',
+        "not-served": 'text: "a" tenant: "t" sampling { logit_bias { key: 1 value: nan } }',
+        "output": 'text: "a" output { text: false token_ids: true tokens_per_message: 0 }',
+        "model": 'model: "other" text: "a"',
+    }
+    for name, text in texts.items():
+        write("request", f"{name}.txt", bytes([7]) + text.encode())
+        write("request", f"{name}-no-tokenizer.txt", bytes([4]) + text.encode())
+    write("request", "wire", bytes([3]) + b"\x12\x05Hello\x22\x05\x0d\x00\x00\x00\x3f")
+    write("request", "wire-truncated", bytes([3]) + b"\x12\x7fHello")
+    write("request", "wire-unknown-field", bytes([3]) + b"\x12\x01a\xfa\x3f\x02hi")
+    write("request", "wire-group-nesting", bytes([3]) + b"\x0b" * 400)
+    write("request", "wire-priority-unknown", bytes([3]) + b"\x12\x01a\x50\xff\xff\xff\xff\x07")
+
+
 checkpoints()
 configs()
+requests()
 tensor_files()
 tokenizers()
 streams()
