@@ -83,21 +83,25 @@ absl::StatusOr<Golden> ReadGolden(const std::string& path) {
   return golden;
 }
 
+double WorseError(double a, double b) {
+  if (std::isnan(a) || std::isnan(b)) return std::numeric_limits<double>::quiet_NaN();
+  return std::max(a, b);
+}
+
 void LogitsError::Add(absl::Span<const double> logits, absl::Span<const float> golden) {
   BASED_CHECK(logits.size() == golden.size());
   for (size_t i = 0; i < logits.size(); ++i) {
     const double difference = logits[i] - static_cast<double>(golden[i]);
     squared_difference += difference * difference;
     squared_golden += static_cast<double>(golden[i]) * static_cast<double>(golden[i]);
-    // Written so that NaN wins.
-    if (!(std::abs(difference) <= max_abs)) max_abs = std::abs(difference);
+    max_abs = WorseError(max_abs, std::abs(difference));
   }
 }
 
 void LogitsError::Add(const LogitsError& other) {
   squared_difference += other.squared_difference;
   squared_golden += other.squared_golden;
-  if (!(other.max_abs <= max_abs)) max_abs = other.max_abs;
+  max_abs = WorseError(max_abs, other.max_abs);
 }
 
 double LogitsError::Relative() const { return std::sqrt(squared_difference / squared_golden); }

@@ -38,6 +38,9 @@ struct Golden {
 // INVALID_ARGUMENT or NOT_FOUND naming the file, the tensor and what is wrong with it.
 absl::StatusOr<Golden> ReadGolden(const std::string& path);
 
+// The larger of two errors; NaN is worse than any number.
+double WorseError(double a, double b);
+
 // Sums over compared logits.
 struct LogitsError {
   double squared_difference = 0;

@@ -28,8 +28,8 @@ struct Outcome {
   int64_t greedy_matches = 0;
   int64_t wide_mismatches = 0;  // greedy ids that differ though the golden margin is not a near tie
 
-  double rel_err() const { return std::max(prefill.Relative(), steps.Relative()); }
-  double max_abs_err() const { return std::max(prefill.max_abs, steps.max_abs); }
+  double rel_err() const { return WorseError(prefill.Relative(), steps.Relative()); }
+  double max_abs_err() const { return WorseError(prefill.max_abs, steps.max_abs); }
 };
 
 double Tolerance(const std::string& backend) {

@@ -12,9 +12,10 @@ say() { printf '==> %s\n' "$*" >&2; }
 
 # Installs what is missing; needs root or sudo only then.
 install_packages() {
-  local missing=() package
+  local installed missing=() package
+  installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "${BASED_PACKAGES[@]}" 2>/dev/null || true)
   for package in "${BASED_PACKAGES[@]}"; do
-    [[ $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) == *" installed" ]] || missing+=("$package")
+    grep -qx "installed $package" <<<"$installed" || missing+=("$package")
   done
   [[ ${#missing[@]} -eq 0 ]] && return 0
   say "Installing Debian packages: ${missing[*]}"

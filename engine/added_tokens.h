@@ -14,7 +14,7 @@
 namespace based {
 
 struct AddedToken {
-  std::string content;       // UTF-8, not empty
+  std::string content;  // UTF-8, not empty
   int32_t id = 0;
   bool special = false;      // only matters for decoding: left out when special tokens are skipped
   bool single_word = false;  // not beside a word character

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <queue>
 #include <functional>
+#include <queue>
 #include <tuple>
 
 namespace based {

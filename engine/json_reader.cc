@@ -24,8 +24,7 @@ absl::StatusOr<Json> Parse(std::string_view text) {
   try {
     Json document = Json::parse(text.begin(), text.end(), limit_depth);
     if (too_deep) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("nests deeper than %d levels", kMaxDepth));
+      return absl::InvalidArgumentError(absl::StrFormat("nests deeper than %d levels", kMaxDepth));
     }
     return document;
   } catch (const Json::parse_error& error) {
@@ -72,8 +71,8 @@ absl::StatusOr<std::string> String(const Json& object, const std::string& key,
 absl::StatusOr<int32_t> Id(const Json& value, int64_t limit, const std::string& place) {
   if (!value.is_number_integer()) return WrongType(value, "an integer", place);
   // Above int64, get<int64_t> would wrap around.
-  const bool fits = !value.is_number_unsigned() ||
-                    value.get<uint64_t>() < static_cast<uint64_t>(limit);
+  const bool fits =
+      !value.is_number_unsigned() || value.get<uint64_t>() < static_cast<uint64_t>(limit);
   const int64_t id = fits ? value.get<int64_t>() : -1;
   if (id < 0 || id >= limit) {
     return absl::InvalidArgumentError(

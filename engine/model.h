@@ -29,10 +29,10 @@ struct Model {
 };
 
 struct ModelOptions {
-  std::string model_dir;
-  std::string tokenizer_dir;  // empty: model_dir if it holds a tokenizer, else none
-  std::string name;           // empty: last component of model_dir
-  CompileOptions compile;
+  std::string model_dir{};
+  std::string tokenizer_dir{};  // empty: model_dir if it holds a tokenizer, else none
+  std::string name{};           // empty: last component of model_dir
+  CompileOptions compile{};
 };
 
 // NOT_FOUND, INVALID_ARGUMENT (bad file: the message gives file, place and reason) or the backend's

@@ -69,13 +69,12 @@ class Pretokenizer::Stage {
   template <typename Piece>
   absl::Status Split(std::string_view text, Piece piece) const {
     if (code_ == nullptr) return piece(text);
-    const std::unique_ptr<pcre2_match_data, FreePcre2> match(
-        pcre2_match_data_create(1, nullptr));
+    const std::unique_ptr<pcre2_match_data, FreePcre2> match(pcre2_match_data_create(1, nullptr));
     const PCRE2_SIZE* const bounds = pcre2_get_ovector_pointer(match.get());
     size_t done = 0;
     while (done < text.size()) {
-      const int count = pcre2_match(code_.get(), Units(text), text.size(), done,
-                                    PCRE2_NO_UTF_CHECK, match.get(), nullptr);
+      const int count = pcre2_match(code_.get(), Units(text), text.size(), done, PCRE2_NO_UTF_CHECK,
+                                    match.get(), nullptr);
       if (count == PCRE2_ERROR_NOMATCH) break;
       if (count < 0) {
         return absl::InvalidArgumentError(absl::StrFormat(
@@ -109,8 +108,8 @@ absl::StatusOr<Pretokenizer> Pretokenizer::Create(const std::vector<SplitStage>&
     if (!stage.pattern.empty()) {
       absl::StatusOr<Code> compiled = Compile(stage);
       if (!compiled.ok()) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "split pattern \"", stage.pattern, "\": ", compiled.status().message()));
+        return absl::InvalidArgumentError(
+            absl::StrCat("split pattern \"", stage.pattern, "\": ", compiled.status().message()));
       }
       code = *std::move(compiled);
     }

@@ -15,7 +15,7 @@ namespace based {
 
 // One step of the chain; each splits the pieces of the one before.
 struct SplitStage {
-  std::string pattern;        // a Hugging Face regular expression, or a literal
+  std::string pattern;  // a Hugging Face regular expression, or a literal
   bool literal = false;
   bool drop_between = false;  // keep the matches only; otherwise what lies between is a piece too
   bool prefix_space = false;  // a space is put before pieces that do not start with one, first

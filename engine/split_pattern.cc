@@ -26,8 +26,8 @@ constexpr AddedRange kAddedRanges[] = {
 };
 
 constexpr std::string_view kCategories[] = {
-    "L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me", "N",  "Nd", "Nl", "No", "P",  "Pc",
-    "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S",  "Sm", "Sc", "Sk", "So", "Z",  "Zs", "Zl", "Zp"};
+    "L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N",  "Nd", "Nl", "No", "P", "Pc",
+    "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z",  "Zs", "Zl", "Zp"};
 
 constexpr std::string_view kSpaces =
     R"(\x{9}-\x{d} \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
@@ -52,8 +52,8 @@ class Translator {
 
  private:
   absl::Status Refuse(std::string_view what) const {
-    return absl::InvalidArgumentError(absl::StrFormat("offset %d: %s is not supported",
-                                                      pattern_.size() - rest_.size(), what));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("offset %d: %s is not supported", pattern_.size() - rest_.size(), what));
   }
 
   void Copy(size_t count) {
@@ -183,8 +183,8 @@ class Translator {
       negated = !negated;
       name.remove_prefix(1);
     }
-    const bool known = std::find(std::begin(kCategories), std::end(kCategories), name) !=
-                       std::end(kCategories);
+    const bool known =
+        std::find(std::begin(kCategories), std::end(kCategories), name) != std::end(kCategories);
     if (!known || (negated && in_class_)) return Refuse(rest_.substr(0, end + 1));
     EmitClass(Members(name), negated);
     rest_.remove_prefix(end + 1);

@@ -20,9 +20,7 @@ namespace {
 class BpeTokenizer final : public Tokenizer {
  public:
   BpeTokenizer(const TokenizerSpec& spec, Pretokenizer pretokenizer)
-      : added_tokens_(spec.added_tokens),
-        pretokenizer_(std::move(pretokenizer)),
-        bpe_(spec.model) {
+      : added_tokens_(spec.added_tokens), pretokenizer_(std::move(pretokenizer)), bpe_(spec.model) {
     for (const auto& [bytes, id] : spec.model.vocabulary) Entry(id).bytes = bytes;
     for (const AddedToken& token : spec.added_tokens) {
       Token& entry = Entry(token.id);
@@ -34,8 +32,9 @@ class BpeTokenizer final : public Tokenizer {
 
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text) const override {
     if (const size_t offset = FindInvalidUtf8(text); offset != std::string_view::npos) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "text at byte %d: 0x%02x is not valid UTF-8", offset, static_cast<uint8_t>(text[offset])));
+      return absl::InvalidArgumentError(
+          absl::StrFormat("text at byte %d: 0x%02x is not valid UTF-8", offset,
+                          static_cast<uint8_t>(text[offset])));
     }
     std::vector<int32_t> ids;
     for (const AddedTokens::Piece& piece : added_tokens_.Split(text)) {
@@ -94,8 +93,8 @@ absl::StatusOr<std::optional<std::string>> ReadIfPresent(const std::filesystem::
     return absl::InvalidArgumentError(absl::StrCat(path.string(), ": ", error.message()));
   }
   if (size > kMaxBytes) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "%s: has %d bytes, expected at most %d", path.string(), size, kMaxBytes));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: has %d bytes, expected at most %d", path.string(), size, kMaxBytes));
   }
   std::string content(size, '\0');
   std::ifstream file(path, std::ios::binary);

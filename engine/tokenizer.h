@@ -18,8 +18,8 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Loads tokenizer.json, or vocab.json with merges.txt, from `dir`. NOT_FOUND when neither is there;
-  // INVALID_ARGUMENT naming file, place and reason.
+  // Loads tokenizer.json, or vocab.json with merges.txt, from `dir`. NOT_FOUND when neither is
+  // there; INVALID_ARGUMENT naming file, place and reason.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::string& dir);
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(std::string_view json,
                                                              std::string_view path);

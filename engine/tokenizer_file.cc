@@ -1,16 +1,15 @@
 #include "engine/tokenizer_file.h"
 
 #include <algorithm>
-#include <functional>
 #include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "engine/byte_alphabet.h"
 #include "engine/json_reader.h"
 #include "engine/split_pattern.h"
+#include "engine/vocabulary.h"
 #include "kernels/base/status.h"
 
 namespace based {
@@ -21,71 +20,9 @@ using json_reader::ExpectObject;
 using json_reader::Json;
 using json_reader::Member;
 
-absl::Status Invalid(const std::string& place, const std::string& reason) {
-  return absl::InvalidArgumentError(absl::StrCat(place, ": ", reason));
-}
-
 absl::Status InFile(const std::string& path, const absl::Status& status) {
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", status.message()));
 }
-
-std::string Quoted(std::string_view text) {
-  constexpr size_t kShown = 64;
-  return Json(text.substr(0, kShown)).dump(-1, ' ', true, Json::error_handler_t::replace);
-}
-
-// Tokens as the file writes them (in the byte alphabet), both ways.
-class Vocabulary {
- public:
-  absl::Status Add(const std::string& token, int32_t id, const std::string& place) {
-    if (const auto [it, added] = tokens_.emplace(id, token); !added) {
-      return Invalid(place, absl::StrFormat("id %d is also that of %s", id, Quoted(it->second)));
-    }
-    ids_.emplace(token, id);
-    return absl::OkStatus();
-  }
-
-  absl::Status Parse(const Json& json, const std::string& place) {
-    BASED_RETURN_IF_ERROR(ExpectObject(json, place));
-    for (const auto& [token, value] : json.items()) {
-      const std::string token_place = absl::StrCat(place, "[", Quoted(token), "]");
-      BASED_ASSIGN_OR_RETURN(const int32_t id, json_reader::Id(value, kMaxTokenId, token_place));
-      BASED_RETURN_IF_ERROR(Add(token, id, token_place));
-    }
-    if (ids_.empty()) return Invalid(place, "is empty");
-    return absl::OkStatus();
-  }
-
-  std::optional<int32_t> Find(std::string_view token) const {
-    const auto it = ids_.find(token);
-    return it == ids_.end() ? std::nullopt : std::optional(it->second);
-  }
-
-  absl::StatusOr<BpeModel::Merge> Merge(std::string_view left, std::string_view right,
-                                        const std::string& place) const {
-    const std::string merged = std::string(left).append(right);
-    for (const std::string_view token : {left, right, std::string_view(merged)}) {
-      if (!Find(token)) {
-        return Invalid(place, absl::StrCat(Quoted(token), " is not in the vocabulary"));
-      }
-    }
-    return BpeModel::Merge{*Find(left), *Find(right), *Find(merged)};
-  }
-
-  // Tokens outside the byte alphabet never come out of text; they decode to what they say.
-  std::vector<std::pair<std::string, int32_t>> Bytes() const {
-    std::vector<std::pair<std::string, int32_t>> bytes;
-    bytes.reserve(ids_.size());
-    for (const auto& [token, id] : ids_) {
-      bytes.emplace_back(FromByteAlphabet(token).value_or(token), id);
-    }
-    return bytes;
-  }
-
- private:
-  absl::flat_hash_map<std::string, int32_t, BytesHash, std::equal_to<>> ids_;
-  absl::flat_hash_map<int32_t, std::string> tokens_;
-};
 
 // "left right"
 absl::StatusOr<BpeModel::Merge> ParseMergeText(std::string_view text, const Vocabulary& vocabulary,
@@ -126,7 +63,8 @@ absl::Status RefuseModelOptions(const Json& model) {
 
 absl::StatusOr<BpeModel> ParseModel(const Json& model, Vocabulary* vocabulary) {
   BASED_RETURN_IF_ERROR(ExpectObject(model, "model"));
-  BASED_ASSIGN_OR_RETURN(const std::string type, json_reader::String(model, "type", "BPE", "model"));
+  BASED_ASSIGN_OR_RETURN(const std::string type,
+                         json_reader::String(model, "type", "BPE", "model"));
   if (type != "BPE") return Invalid("model.type", Quoted(type) + " is not supported, only \"BPE\"");
   BASED_RETURN_IF_ERROR(RefuseModelOptions(model));
   BpeModel bpe;
@@ -158,9 +96,9 @@ absl::StatusOr<SplitStage> ParseSplit(const Json& json, const std::string& place
   BASED_RETURN_IF_ERROR(ExpectObject(pattern, absl::StrCat(place, ".pattern")));
   stage.literal = pattern.contains("String");
   const std::string kind = stage.literal ? "String" : "Regex";
-  BASED_ASSIGN_OR_RETURN(stage.pattern,
-                         json_reader::String(Member(pattern, kind),
-                                             absl::StrCat(place, ".pattern.", kind)));
+  BASED_ASSIGN_OR_RETURN(
+      stage.pattern,
+      json_reader::String(Member(pattern, kind), absl::StrCat(place, ".pattern.", kind)));
   BASED_ASSIGN_OR_RETURN(const std::string behavior,
                          json_reader::String(json, "behavior", "", place));
   BASED_ASSIGN_OR_RETURN(const bool invert, json_reader::Bool(json, "invert", false, place));
@@ -183,17 +121,16 @@ absl::StatusOr<SplitStage> ParseByteLevel(const Json& json, const std::string& p
 }
 
 // ByteLevel, or a Sequence of Splits that ends with it.
-absl::Status ParsePretokenizer(const Json& json, const std::string& place,
+absl::Status ParsePretokenizer(const Json& json, const std::string& place, bool nested,
                                std::vector<SplitStage>* stages) {
   BASED_RETURN_IF_ERROR(ExpectObject(json, place));
   BASED_ASSIGN_OR_RETURN(const std::string type, json_reader::String(json, "type", "", place));
-  const bool nested = place != "pre_tokenizer";
   if (type == "Sequence" && !nested) {
     const Json& parts = Member(json, "pretokenizers");
     BASED_RETURN_IF_ERROR(ExpectArray(parts, "pre_tokenizer.pretokenizers"));
     for (size_t i = 0; i < parts.size(); ++i) {
       const std::string part_place = absl::StrFormat("pre_tokenizer.pretokenizers[%d]", i);
-      BASED_RETURN_IF_ERROR(ParsePretokenizer(parts[i], part_place, stages));
+      BASED_RETURN_IF_ERROR(ParsePretokenizer(parts[i], part_place, true, stages));
       const bool last = i + 1 == parts.size();
       if (last != (Member(parts[i], "type") == "ByteLevel")) {
         return Invalid(part_place, "expected ByteLevel at the end of the sequence, only there");
@@ -210,13 +147,15 @@ absl::Status ParsePretokenizer(const Json& json, const std::string& place,
     BASED_ASSIGN_OR_RETURN(stages->emplace_back(), ParseSplit(json, place));
     return absl::OkStatus();
   }
-  return Invalid(absl::StrCat(place, ".type"),
-                 Quoted(type) + " is not supported, only ByteLevel or a Sequence that ends with it");
+  return Invalid(
+      absl::StrCat(place, ".type"),
+      Quoted(type) + " is not supported, only ByteLevel or a Sequence that ends with it");
 }
 
 absl::Status CheckDecoder(const Json& decoder) {
   BASED_RETURN_IF_ERROR(ExpectObject(decoder, "decoder"));
-  BASED_ASSIGN_OR_RETURN(const std::string type, json_reader::String(decoder, "type", "", "decoder"));
+  BASED_ASSIGN_OR_RETURN(const std::string type,
+                         json_reader::String(decoder, "type", "", "decoder"));
   if (type == "ByteLevel") return absl::OkStatus();
   return Invalid("decoder.type", Quoted(type) + " is not supported, only \"ByteLevel\"");
 }
@@ -224,8 +163,8 @@ absl::Status CheckDecoder(const Json& decoder) {
 absl::StatusOr<AddedToken> ParseAddedToken(const Json& json, const std::string& place) {
   BASED_RETURN_IF_ERROR(ExpectObject(json, place));
   AddedToken token;
-  BASED_ASSIGN_OR_RETURN(token.content, json_reader::String(Member(json, "content"),
-                                                            absl::StrCat(place, ".content")));
+  BASED_ASSIGN_OR_RETURN(
+      token.content, json_reader::String(Member(json, "content"), absl::StrCat(place, ".content")));
   if (token.content.empty()) return Invalid(absl::StrCat(place, ".content"), "is empty");
   BASED_ASSIGN_OR_RETURN(
       token.id, json_reader::Id(Member(json, "id"), kMaxTokenId, absl::StrCat(place, ".id")));
@@ -239,8 +178,7 @@ absl::StatusOr<AddedToken> ParseAddedToken(const Json& json, const std::string& 
 }
 
 // An added token may repeat a token of the model's vocabulary, with the same id.
-absl::StatusOr<std::vector<AddedToken>> ParseAddedTokens(const Json& json,
-                                                         Vocabulary* vocabulary) {
+absl::StatusOr<std::vector<AddedToken>> ParseAddedTokens(const Json& json, Vocabulary* vocabulary) {
   std::vector<AddedToken> tokens;
   if (json.is_null()) return tokens;
   BASED_RETURN_IF_ERROR(ExpectArray(json, "added_tokens"));
@@ -276,7 +214,7 @@ absl::StatusOr<TokenizerSpec> ParseDocument(const Json& document) {
   BASED_ASSIGN_OR_RETURN(spec.added_tokens,
                          ParseAddedTokens(Member(document, "added_tokens"), &vocabulary));
   BASED_RETURN_IF_ERROR(
-      ParsePretokenizer(Member(document, "pre_tokenizer"), "pre_tokenizer", &spec.stages));
+      ParsePretokenizer(Member(document, "pre_tokenizer"), "pre_tokenizer", false, &spec.stages));
   BASED_RETURN_IF_ERROR(CheckDecoder(Member(document, "decoder")));
   return spec;
 }
@@ -292,8 +230,9 @@ absl::StatusOr<std::vector<BpeModel::Merge>> ParseMergesTxt(std::string_view tex
     text.remove_prefix(std::min(line.size() + 1, text.size()));
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.starts_with("#version")) continue;
-    BASED_ASSIGN_OR_RETURN(merges.emplace_back(),
-                           ParseMergeText(line, vocabulary, absl::StrFormat("line %d", line_number)));
+    BASED_ASSIGN_OR_RETURN(
+        merges.emplace_back(),
+        ParseMergeText(line, vocabulary, absl::StrFormat("line %d", line_number)));
   }
   return merges;
 }

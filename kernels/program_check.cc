@@ -90,7 +90,7 @@ absl::Status ProgramChecker::CheckTables() const {
     if (view.data == nullptr || view.rows < 1 || view.cols < 1) {
       return absl::InvalidArgumentError(
           absl::StrCat("weight \"", view.name, "\" is [", view.rows, ", ", view.cols, "]",
-                       view.data == nullptr ? " without data" : "", ", expected values"));
+                       view.data == nullptr ? " with no data" : "", ", expected values"));
     }
   }
   return absl::OkStatus();

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <ctime>
 #include <filesystem>
 #include <thread>
@@ -44,7 +43,7 @@ absl::StatusOr<std::unique_ptr<Model>> Load(const DaemonOptions& options, Backen
   return LoadModel(model_options, backend);
 }
 
-void LogStart(const Engine& engine, const std::string& grpc_address,
+void LogReady(const Engine& engine, const std::string& grpc_address,
               const std::string& metrics_address, double load_seconds) {
   const Model& model = engine.model();
   const ExecutableInfo& info = model.executable->info();
@@ -52,7 +51,7 @@ void LogStart(const Engine& engine, const std::string& grpc_address,
   for (const std::string& warning : model.config.warnings) {
     Log(LogLevel::kWarning, "model", {{"message", absl::string_view(warning)}});
   }
-  Log(LogLevel::kInfo, "serving",
+  Log(LogLevel::kInfo, "ready",
       {{"version", absl::string_view(kVersion)},
        {"model", absl::string_view(model.name)},
        {"parameters", model.checkpoint.parameters},
@@ -145,11 +144,7 @@ absl::Status RunDaemon(const DaemonOptions& options, Backend& backend) {
   }
 
   const std::string grpc_address = WithPort(options.server.listen, server->port());
-  const double load_seconds = SecondsSince(start);
-  LogStart(*engine, grpc_address, metrics_address, load_seconds);
-  std::printf("ready grpc=%s metrics=%s load_s=%.3f\n", grpc_address.c_str(),
-              metrics_address.c_str(), load_seconds);
-  std::fflush(stdout);
+  LogReady(*engine, grpc_address, metrics_address, SecondsSince(start));
 
   const int signal = WaitForSignal(*engine, *server);
   ExitAtNextSignal();

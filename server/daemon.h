@@ -14,8 +14,8 @@ namespace based {
 sigset_t TerminationSignals();
 
 // Serves until a termination signal, then drains: health NOT_SERVING, running requests end or are cut
-// after options.drain_timeout. A second signal ends the process at once with status 1. Prints the
-// line "ready grpc=HOST:PORT metrics=HOST:PORT load_s=X" on stdout when it serves.
+// after options.drain_timeout. A second signal ends the process at once with status 1. When
+// it serves it logs the event "ready" with what it serves, where, and the seconds that loading took.
 absl::Status RunDaemon(const DaemonOptions& options, Backend& backend);
 
 // options.model_dir, or where the demo model lies relative to this executable. NOT_FOUND when there

@@ -13,6 +13,7 @@
 #include "engine/safetensors.h"
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/reference/reference_backend.h"
 
 namespace based {
@@ -23,6 +24,8 @@ struct BackendCase {
   std::unique_ptr<Backend> (*make)();
   double tolerance;  // of ||logits - golden|| / ||golden||
 };
+
+std::unique_ptr<Backend> NewCpu() { return NewCpuBackend({.threads = 2}); }
 
 template <typename T>
 std::vector<T> Values(const SafetensorsFile& file, const std::string& name) {
@@ -148,7 +151,8 @@ TEST_P(GoldenTest, GreedyContinuationEqualsTheGoldenIds) {
 
 INSTANTIATE_TEST_SUITE_P(
     Backends, GoldenTest,
-    testing::Combine(testing::Values(BackendCase{"reference", &NewReferenceBackend, 3e-7}),
+    testing::Combine(testing::Values(BackendCase{"reference", &NewReferenceBackend, 3e-7},
+                                     BackendCase{"cpu", &NewCpu, 1e-5}),
                      testing::Values("tiny-a", "tiny-b")),
     [](const testing::TestParamInfo<GoldenTest::ParamType>& test) {
       const std::string fixture = std::get<1>(test.param);

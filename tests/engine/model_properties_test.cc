@@ -180,9 +180,9 @@ TEST_P(ModelPropertiesTest, ACopiedOrRestoredSlotContinuesAsTheOriginal) {
 INSTANTIATE_TEST_SUITE_P(HostBackends, ModelPropertiesTest,
                          ::testing::Combine(::testing::Values("reference", "cpu"),
                                             ::testing::Values("tiny-a", "tiny-b")),
-                         [](const auto& info) {
+                         [](const auto& test) {
                            std::string name =
-                               std::get<0>(info.param) + "_" + std::get<1>(info.param);
+                               std::get<0>(test.param) + "_" + std::get<1>(test.param);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

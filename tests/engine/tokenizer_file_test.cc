@@ -49,8 +49,8 @@ class BadMember : public testing::TestWithParam<Bad> {};
 TEST_P(BadMember, IsRefusedByName) {
   json document = Minimal();
   document[json::json_pointer(GetParam().pointer)] = json::parse(GetParam().value);
-  EXPECT_THAT(Error(document.dump()), HasSubstr(std::string("INVALID_ARGUMENT: t.json: ") +
-                                                GetParam().error));
+  EXPECT_THAT(Error(document.dump()),
+              HasSubstr(std::string("INVALID_ARGUMENT: t.json: ") + GetParam().error));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -101,8 +101,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 json WithSplit(const std::string& pattern, const std::string& behavior = "Isolated") {
   json document = Minimal();
-  const json split = {
-      {"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", behavior}};
+  const json split = {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", behavior}};
   document["pre_tokenizer"] = {{"type", "Sequence"},
                                {"pretokenizers", {split, {{"type", "ByteLevel"}}}}};
   return document;

@@ -56,19 +56,18 @@ TEST_P(Variant, IdsEqualHuggingFace) {
     const std::string text = texts[i];
     const auto ids = tokenizer->Encode(text);
     ASSERT_TRUE(ids.ok()) << ids.status();
-    EXPECT_EQ(*ids, variant["ids"][i].get<std::vector<int32_t>>())
-        << texts[i].dump(-1, ' ', true);
+    EXPECT_EQ(*ids, variant["ids"][i].get<std::vector<int32_t>>()) << texts[i].dump(-1, ' ', true);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Golden, Variant,
-    testing::Range(size_t{0}, Cases()["variants"].size()),
-    [](const testing::TestParamInfo<size_t>& variant) {
-      std::string name = Cases()["variants"][variant.param]["name"];
-      std::erase_if(name, [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); });
-      return name;
-    });
+INSTANTIATE_TEST_SUITE_P(Golden, Variant, testing::Range(size_t{0}, Cases()["variants"].size()),
+                         [](const testing::TestParamInfo<size_t>& variant) {
+                           std::string name = Cases()["variants"][variant.param]["name"];
+                           std::erase_if(name, [](char c) {
+                             return !std::isalnum(static_cast<unsigned char>(c));
+                           });
+                           return name;
+                         });
 
 class TokenizerTest : public testing::Test {
  protected:
@@ -101,7 +100,8 @@ TEST_F(TokenizerTest, BytesOfIds) {
 
 TEST_F(TokenizerTest, UnusedIdsDecodeToNothing) {
   json document = Base();
-  document["added_tokens"].push_back({{"id", 705}, {"content", "\xE6\x97\xA5"}, {"special", false}});
+  document["added_tokens"].push_back(
+      {{"id", 705}, {"content", "\xE6\x97\xA5"}, {"special", false}});
   const auto tokenizer = Make(document);
   ASSERT_NE(tokenizer, nullptr);
   EXPECT_EQ(tokenizer->size(), 706);
@@ -182,9 +182,8 @@ class TokenizerLoadTest : public TokenizerTest {
   }
   absl::Status LoadStatus() { return Tokenizer::Load(dir_).status(); }
 
-  const std::filesystem::path dir_ =
-      std::filesystem::path(testing::TempDir()) /
-      testing::UnitTest::GetInstance()->current_test_info()->name();
+  const std::filesystem::path dir_ = std::filesystem::path(testing::TempDir()) /
+                                     testing::UnitTest::GetInstance()->current_test_info()->name();
 };
 
 TEST_F(TokenizerLoadTest, VocabAndMergesGiveTheSameIds) {

@@ -101,9 +101,14 @@ TEST(Utf8StreamTest, EqualsPythonOnKnownCases) {
       {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
       {"\xF4\x90\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
       {"\xC3\x28", "\xEF\xBF\xBD("},
-      {"\xE2\x82\x41", "\xEF\xBF\xBD" "A"},
+      {"\xE2\x82\x41",
+       "\xEF\xBF\xBD"
+       "A"},
       {"\xF0\x9F\xE2\x82\xAC", "\xEF\xBF\xBD\xE2\x82\xAC"},
-      {"\xFF\x80" "a\xC0", "\xEF\xBF\xBD\xEF\xBF\xBD" "a\xEF\xBF\xBD"},
+      {"\xFF\x80"
+       "a\xC0",
+       "\xEF\xBF\xBD\xEF\xBF\xBD"
+       "a\xEF\xBF\xBD"},
   };
   for (const auto& [bytes, expected] : cases) {
     for (uint32_t cuts = 0; cuts < 1u << (bytes.size() - 1); ++cuts) {
@@ -113,9 +118,9 @@ TEST(Utf8StreamTest, EqualsPythonOnKnownCases) {
 }
 
 // Bytes at the edges of every range in the definition of UTF-8.
-constexpr uint8_t kEdges[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0,
-                              0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0,
-                              0xF1, 0xF3, 0xF4, 0xF5, 0xFF};
+constexpr uint8_t kEdges[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF,
+                              0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE,
+                              0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF};
 
 TEST(Utf8StreamTest, EveryEdgeSequenceOfFourBytesCutEverywhere) {
   for (const uint8_t a : kEdges) {
@@ -145,7 +150,8 @@ TEST(Utf8StreamTest, RandomBytesRandomlyCut) {
         bytes.push_back(static_cast<char>(kEdges[rng() % std::size(kEdges)]));
       }
     }
-    ASSERT_EQ(Stream(bytes, static_cast<uint32_t>(rng())), TheOracle().Decode(bytes)) << testing::PrintToString(bytes);
+    ASSERT_EQ(Stream(bytes, static_cast<uint32_t>(rng())), TheOracle().Decode(bytes))
+        << testing::PrintToString(bytes);
     ASSERT_EQ(FindInvalidUtf8(bytes), TheOracle().FirstInvalid(bytes));
   }
 }
@@ -154,7 +160,10 @@ TEST(Utf8StreamTest, CharacterComesWithItsLastByte) {
   Utf8Stream stream;
   EXPECT_EQ(stream.Push("a\xE2"), "a");
   EXPECT_EQ(stream.Push("\x82"), "");
-  EXPECT_EQ(stream.Push("\xAC" "b"), "\xE2\x82\xAC" "b");
+  EXPECT_EQ(stream.Push("\xAC"
+                        "b"),
+            "\xE2\x82\xAC"
+            "b");
   EXPECT_EQ(stream.Finish(), "");
   EXPECT_EQ(stream.Push("\xF0"), "");
   EXPECT_EQ(stream.Finish(), "\xEF\xBF\xBD");

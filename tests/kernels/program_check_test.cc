@@ -81,7 +81,7 @@ const std::vector<Damage>& Damages() {
       {"no_ops", [](Program& p) { p.ops.clear(); }, {"no ops"}},
       {"spare", [](Program& p) { p.spare_tokens = -1; }, {"spare_tokens is -1"}},
       {"buffer_width", [](Program& p) { p.buffers[3].width = 0; }, {"buffer 3", "0 wide"}},
-      {"no_data", [](Program& p) { Weight(p, "taps").data = nullptr; }, {"\"taps\"", "without data"}},
+      {"no_data", [](Program& p) { Weight(p, "taps").data = nullptr; }, {"\"taps\"", "no data"}},
       {"no_rows", [](Program& p) { Weight(p, "qk").rows = 0; }, {"\"qk\" is [0, 4]"}},
       {"no_logits", [](Program& p) { p.ops.pop_back(); }, {"op 8 (WindowMix)", "last op"}},
       {"early_logits",

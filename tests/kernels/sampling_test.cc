@@ -157,6 +157,15 @@ TYPED_TEST(SamplingTest, TinyTemperatureIsGreedy) {
   }
 }
 
+// The sum must exceed u, not reach it; the two positions have u = 1/2 and u = 0 under seed 0.
+TYPED_TEST(SamplingTest, DrawsTheFirstIdWhoseSumExceedsU) {
+  ASSERT_EQ(PhiloxUniform(0, 9297664), 0.5f);
+  ASSERT_EQ(PhiloxUniform(0, 14883995), 0.0f);
+  EXPECT_EQ(SampleFromLogits<TypeParam>({1, 1}, {.position = 9297664}), 1);
+  EXPECT_EQ(SampleFromLogits<TypeParam>({1, 1}, {.position = 14883995}), 0);
+  EXPECT_EQ(SampleFromLogits<TypeParam>({-5000, 0}, {.position = 14883995}), 1);
+}
+
 TYPED_TEST(SamplingTest, NothingIsDrawnFromNanOrInf) {
   for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
     const std::vector<TypeParam> logits = {1, 2, static_cast<TypeParam>(bad), 0};

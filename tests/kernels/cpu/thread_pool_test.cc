@@ -1,0 +1,64 @@
+#include "kernels/cpu/thread_pool.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <ctime>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace based {
+namespace {
+
+TEST(ThreadPoolTest, CoversEveryItemOnceInPartsOfTheirOwn) {
+  for (const int32_t threads : {1, 2, 3, 5}) {
+    ThreadPool pool(threads);
+    ASSERT_EQ(pool.threads(), threads);
+    for (const int64_t items : {0, 1, 2, 5, 17, 1000}) {
+      for (const int64_t grain : {0, 1, 4, 2000}) {
+        std::vector<int32_t> visits(static_cast<size_t>(items), 0);
+        std::vector<std::atomic<int32_t>> calls(static_cast<size_t>(threads));
+        pool.For(items, grain, [&](int64_t begin, int64_t end, int32_t part) {
+          calls[static_cast<size_t>(part)]++;
+          EXPECT_TRUE(end - begin == items || end - begin >= grain);
+          for (int64_t i = begin; i < end; ++i) ++visits[static_cast<size_t>(i)];
+        });
+        for (const int32_t count : visits) EXPECT_EQ(count, 1);
+        for (const auto& count : calls) EXPECT_LE(count.load(), 1);
+      }
+    }
+  }
+}
+
+// Loops follow each other without a pause, and after pauses in which the workers fall asleep.
+TEST(ThreadPoolTest, ManyLoopsLoseNothing) {
+  ThreadPool pool(4);
+  int64_t total = 0;
+  for (int round = 0; round < 20; ++round) {
+    for (int loop = 0; loop < 500; ++loop) {
+      std::vector<int64_t> sums(4 * 8, 0);
+      pool.For(64, 1, [&](int64_t begin, int64_t end, int32_t part) {
+        for (int64_t i = begin; i < end; ++i) sums[static_cast<size_t>(part) * 8] += i;
+      });
+      for (const int64_t sum : sums) total += sum;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_EQ(total, int64_t{20} * 500 * (64 * 63 / 2));
+}
+
+TEST(ThreadPoolTest, SleepsWhenIdle) {
+  ThreadPool pool(4);
+  std::atomic<int64_t> sum{0};
+  pool.For(4, 1, [&](int64_t begin, int64_t, int32_t) { sum += begin; });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  const std::clock_t before = std::clock();  // processor time of all threads
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  const double used = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
+  EXPECT_LT(used, 0.01);  // spinning would use up to 0.9
+}
+
+}  // namespace
+}  // namespace based

@@ -1,0 +1,198 @@
+// The conversion between wire and engine, and that no field of the request is ignored.
+#include "server/convert.h"
+
+#include <functional>
+#include <map>
+#include <set>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace based {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+v1::GenerateRequest WithPrompt() {
+  v1::GenerateRequest request;
+  request.set_text("hello");
+  return request;
+}
+
+void SetScalar(Message* message, const FieldDescriptor* field) {
+  const auto* reflection = message->GetReflection();
+  const bool repeated = field->is_repeated();
+  switch (field->cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT32:
+      return repeated ? reflection->AddInt32(message, field, 1)
+                      : reflection->SetInt32(message, field, 1);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return reflection->SetInt64(message, field, 1);
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return reflection->SetUInt64(message, field, 1);
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return reflection->SetFloat(message, field, 0.5f);
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection->SetBool(message, field, true);
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return reflection->SetEnumValue(message, field, 1);
+    case FieldDescriptor::CPPTYPE_STRING:
+      return repeated ? reflection->AddString(message, field, "x")
+                      : reflection->SetString(message, field, "x");
+    default:
+      FAIL() << "type of " << field->full_name() << " is not handled by this test";
+  }
+}
+
+// Calls `check(path, request)` once for every field that can be set below `type`, with only that
+// field (and a prompt) set.
+using Check = std::function<void(const std::string& path, const v1::GenerateRequest& request)>;
+
+void ForEachField(const Descriptor* type, const std::string& path,
+                  const std::function<Message*(v1::GenerateRequest*)>& get, const Check& check) {
+  for (int i = 0; i < type->field_count(); ++i) {
+    const FieldDescriptor* field = type->field(i);
+    const std::string name = path + field->name();
+    if (field->is_map()) {
+      v1::GenerateRequest request = WithPrompt();
+      (*request.mutable_sampling()->mutable_logit_bias())[1] = 1.0f;
+      check(name, request);
+    } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      ForEachField(field->message_type(), name + ".",
+                   [get, field](v1::GenerateRequest* request) {
+                     Message* parent = get(request);
+                     return parent->GetReflection()->MutableMessage(parent, field);
+                   },
+                   check);
+    } else {
+      v1::GenerateRequest request = WithPrompt();
+      SetScalar(get(&request), field);
+      check(name, request);
+    }
+  }
+}
+
+// Everything else in GenerateRequest must be refused by name.
+const std::set<std::string>& Served() {
+  static const std::set<std::string> served = {
+      "model",          "text",          "token_ids.ids",       "sampling.temperature",
+      "sampling.top_k", "sampling.top_p", "sampling.min_p",     "sampling.seed",
+      "stop.max_tokens", "stop.strings", "stop.token_ids",      "stop.ignore_eos",
+      "output.text",    "output.token_ids", "output.tokens_per_message",
+      "n",              "best_of",       "priority"};
+  return served;
+}
+
+TEST(RequestFromProto, EveryFieldIsServedOrRefusedByName) {
+  std::set<std::string> seen;
+  ForEachField(
+      v1::GenerateRequest::descriptor(), "", [](v1::GenerateRequest* request) { return request; },
+      [&](const std::string& path, const v1::GenerateRequest& message) {
+        SCOPED_TRACE(path);
+        const absl::StatusOr<Request> request = RequestFromProto(message, true);
+        if (Served().count(path) > 0) {
+          EXPECT_TRUE(request.ok()) << request.status();
+          seen.insert(path);
+        } else {
+          EXPECT_EQ(request.status().code(), absl::StatusCode::kUnimplemented);
+          // A field inside a message that is not served is refused with the outer name.
+          const std::string named(request.status().message().substr(
+              0, request.status().message().find(' ')));
+          EXPECT_EQ(path.substr(0, named.size()), named);
+        }
+      });
+  EXPECT_EQ(seen, Served());
+}
+
+TEST(RequestFromProto, CopiesEveryServedField) {
+  v1::GenerateRequest message;
+  message.mutable_token_ids()->add_ids(5);
+  message.mutable_sampling()->set_temperature(0.25f);
+  message.mutable_sampling()->set_top_k(3);
+  message.mutable_sampling()->set_top_p(0.5f);
+  message.mutable_sampling()->set_min_p(0.125f);
+  message.mutable_sampling()->set_seed(99);
+  message.mutable_stop()->set_max_tokens(17);
+  message.mutable_stop()->add_strings("end");
+  message.mutable_stop()->add_token_ids(4);
+  message.mutable_stop()->set_ignore_eos(true);
+  message.mutable_output()->set_text(false);
+  message.mutable_output()->set_token_ids(true);
+  const absl::StatusOr<Request> request = RequestFromProto(message, true);
+  ASSERT_TRUE(request.ok());
+  EXPECT_FALSE(request->prompt_is_text);
+  EXPECT_THAT(request->prompt_token_ids, testing::ElementsAre(5));
+  EXPECT_EQ(request->sampling.temperature, 0.25f);
+  EXPECT_EQ(request->sampling.top_k, 3);
+  EXPECT_EQ(request->sampling.top_p, 0.5f);
+  EXPECT_EQ(request->sampling.min_p, 0.125f);
+  EXPECT_EQ(request->sampling.seed, 99u);
+  EXPECT_EQ(request->stop.max_tokens, 17);
+  EXPECT_THAT(request->stop.strings, testing::ElementsAre("end"));
+  EXPECT_THAT(request->stop.token_ids, testing::ElementsAre(4));
+  EXPECT_TRUE(request->stop.ignore_eos);
+  EXPECT_FALSE(request->output.text);
+  EXPECT_TRUE(request->output.token_ids);
+}
+
+TEST(RequestFromProto, UnsetFieldsMeanTheDocumentedDefaults) {
+  const absl::StatusOr<Request> request = RequestFromProto(WithPrompt(), true);
+  ASSERT_TRUE(request.ok());
+  EXPECT_EQ(request->sampling.temperature, 1.0f);
+  EXPECT_FALSE(request->sampling.seed.has_value());
+  EXPECT_EQ(request->stop.max_tokens, 256);
+  EXPECT_TRUE(request->output.text);
+  EXPECT_FALSE(request->output.token_ids);
+}
+
+TEST(RequestFromProto, ZeroIsNotUnset) {
+  v1::GenerateRequest message = WithPrompt();
+  message.mutable_sampling()->set_temperature(0);
+  message.mutable_stop()->set_max_tokens(0);
+  const absl::StatusOr<Request> request = RequestFromProto(message, true);
+  ASSERT_TRUE(request.ok());
+  EXPECT_EQ(request->sampling.temperature, 0.0f);
+  EXPECT_EQ(request->stop.max_tokens, 0);
+}
+
+TEST(RequestFromProto, WithoutATokenizerIdsAreTheDefaultOutput) {
+  v1::GenerateRequest message;
+  message.mutable_token_ids();
+  const absl::StatusOr<Request> request = RequestFromProto(message, false);
+  ASSERT_TRUE(request.ok());
+  EXPECT_FALSE(request->output.text);
+  EXPECT_TRUE(request->output.token_ids);
+}
+
+TEST(RequestFromProto, ValuesOutOfRangeAreToldFromValuesNotServed) {
+  v1::GenerateRequest message = WithPrompt();
+  message.set_n(0);
+  EXPECT_EQ(RequestFromProto(message, true).status().code(), absl::StatusCode::kInvalidArgument);
+  message.set_n(2);
+  EXPECT_EQ(RequestFromProto(message, true).status().code(), absl::StatusCode::kUnimplemented);
+  message.set_n(65);
+  EXPECT_EQ(RequestFromProto(message, true).status().code(), absl::StatusCode::kInvalidArgument);
+  message = WithPrompt();
+  message.set_priority(v1::PRIORITY_BATCH);
+  EXPECT_EQ(RequestFromProto(message, true).status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(RequestFromProto(v1::GenerateRequest(), true).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST(FinishedToProto, NamesTheStopThatMatched) {
+  Finished finished;
+  finished.reason = FinishReason::kStopString;
+  finished.stop_string = "end";
+  finished.generated_tokens = 5;
+  EXPECT_EQ(FinishedToProto(finished).done().stop_string(), "end");
+  finished.reason = FinishReason::kStopToken;
+  finished.stop_token_id = 0;
+  const v1::GenerateResponse message = FinishedToProto(finished);
+  EXPECT_EQ(message.done().stop_case(), v1::Done::kStopTokenId);
+  EXPECT_EQ(message.done().usage().generated_tokens(), 5);
+}
+
+}  // namespace
+}  // namespace based

@@ -1,0 +1,55 @@
+// The queue between engine and gRPC: merging, its bound, and how a stream ends.
+#include "server/generate_stream.h"
+
+#include "gtest/gtest.h"
+
+namespace based {
+namespace {
+
+// A reactor that no call is bound to: gRPC keeps the first write as backlog, so the stream behaves
+// as if its reader never reads.
+class UnboundReactor final : public GenerateStream::Reactor {
+ public:
+  void OnDone() override {}
+};
+
+Delta OneToken(size_t bytes) {
+  return {.text = std::string(bytes, 'x'), .token_ids = {1}, .tokens = 1};
+}
+
+TEST(GenerateStream, HoldsTheDocumentedNumberOfTokensForAReaderThatDoesNotRead) {
+  UnboundReactor reactor;
+  GenerateStream stream(&reactor, nullptr, "id", false, 4);
+  stream.OnStarted({});  // in flight for ever
+  int tokens = 0;
+  while (stream.OnDelta(OneToken(1))) ASSERT_LT(++tokens, 1000);
+  EXPECT_EQ(tokens, 4 * GenerateStream::kMergeTokens);
+}
+
+TEST(GenerateStream, HoldsTheDocumentedNumberOfBytes) {
+  UnboundReactor reactor;
+  GenerateStream stream(&reactor, nullptr, "id", false, 4);
+  stream.OnStarted({});
+  int tokens = 0;
+  while (stream.OnDelta(OneToken(GenerateStream::kMergeBytes))) ASSERT_LT(++tokens, 1000);
+  EXPECT_EQ(tokens, 4);
+}
+
+TEST(GenerateStream, DeltasThatCarryNothingTakeNoRoom) {
+  UnboundReactor reactor;
+  GenerateStream stream(&reactor, nullptr, "id", false, 1);
+  stream.OnStarted({});
+  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(stream.OnDelta(OneToken(0)));
+  EXPECT_EQ(stream.summary().delivered_tokens, 1000);
+}
+
+TEST(GenerateStream, AfterAFailedWriteNothingIsKept) {
+  UnboundReactor reactor;
+  GenerateStream stream(&reactor, nullptr, "id", true, 1);
+  stream.OnStarted({});
+  stream.OnWriteDone(false);
+  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(stream.OnDelta(OneToken(10)));
+}
+
+}  // namespace
+}  // namespace based

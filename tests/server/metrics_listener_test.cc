@@ -1,0 +1,79 @@
+// The HTTP listener over real sockets.
+#include "server/metrics_listener.h"
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace based {
+namespace {
+
+std::string Exchange(int port, const std::string& request) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  std::string reply;
+  if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
+      ::send(fd, request.data(), request.size(), 0) == static_cast<ssize_t>(request.size())) {
+    char buffer[4096];
+    for (ssize_t got = 0; (got = ::recv(fd, buffer, sizeof(buffer), 0)) > 0;) {
+      reply.append(buffer, static_cast<size_t>(got));
+    }
+  }
+  ::close(fd);
+  return reply;
+}
+
+std::string Get(int port, const std::string& path) {
+  return Exchange(port, "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+}
+
+class MetricsListenerTest : public testing::Test {
+ protected:
+  MetricsListenerTest() {
+    auto listener = MetricsListener::Start("127.0.0.1:0", {.metrics = [] { return "series 1\n"; },
+                                                           .health = [this] { return health_; }});
+    EXPECT_TRUE(listener.ok()) << listener.status();
+    if (listener.ok()) listener_ = *std::move(listener);
+  }
+
+  absl::Status health_;
+  std::unique_ptr<MetricsListener> listener_;
+};
+
+TEST_F(MetricsListenerTest, ServesMetricsHealthAndIndexAndNothingElse) {
+  const int port = listener_->port();
+  ASSERT_GT(port, 0);
+  const std::string metrics = Get(port, "/metrics");
+  EXPECT_THAT(metrics, testing::StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(metrics, testing::HasSubstr("version=0.0.4"));
+  EXPECT_THAT(metrics, testing::EndsWith("\r\n\r\nseries 1\n"));
+  EXPECT_THAT(Get(port, "/healthz"), testing::EndsWith("\r\n\r\nok\n"));
+  EXPECT_THAT(Get(port, "/"), testing::HasSubstr("/metrics"));
+  EXPECT_THAT(Get(port, "/other"), testing::StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(Get(port, "/../../etc/passwd"), testing::Not(testing::StartsWith("HTTP/1.1 200")));
+  EXPECT_THAT(Exchange(port, "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"),
+              testing::StartsWith("HTTP/1.1 405"));
+}
+
+TEST_F(MetricsListenerTest, ProbeFailsWithTheReason) {
+  health_ = absl::InternalError("device lost");
+  const std::string reply = Get(listener_->port(), "/healthz");
+  EXPECT_THAT(reply, testing::StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(reply, testing::HasSubstr("device lost"));
+}
+
+TEST_F(MetricsListenerTest, TakenPortIsAnErrorThatNamesIt) {
+  const std::string address = "127.0.0.1:" + std::to_string(listener_->port());
+  const auto second = MetricsListener::Start(address, {});
+  ASSERT_FALSE(second.ok());
+  EXPECT_THAT(std::string(second.status().message()), testing::HasSubstr(address));
+}
+
+}  // namespace
+}  // namespace based

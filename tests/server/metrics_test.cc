@@ -1,0 +1,71 @@
+// What /metrics shows: every bounded series from the start, and what the observer adds.
+#include "server/metrics.h"
+
+#include "gtest/gtest.h"
+
+namespace based {
+namespace {
+
+bool HasLine(const std::string& text, const std::string& line) {
+  return text.find("\n" + line + "\n") != std::string::npos;
+}
+
+TEST(Metrics, BoundedSeriesExistFromTheStartAtZero) {
+  Metrics metrics;
+  const std::string text = metrics.Render();
+  for (const char* series :
+       {"based_state_slots{state=\"active\"}", "based_state_slots{state=\"free\"}",
+        "based_requests_total{code=\"OK\",finish_reason=\"end_of_text\"}",
+        "based_requests_total{code=\"OK\",finish_reason=\"max_tokens\"}",
+        "based_requests_total{code=\"DEADLINE_EXCEEDED\",finish_reason=\"none\"}",
+        "based_rejections_total{code=\"RESOURCE_EXHAUSTED\"}",
+        "based_cancellations_total{cause=\"client\"}", "based_cancellations_total{cause=\"drain\"}",
+        "based_preemptions_total", "based_prompt_tokens_total", "based_generated_tokens_total",
+        "based_streams_open", "based_queued_requests",
+        "based_time_to_first_token_seconds_bucket{le=\"0.0001\"}",
+        "based_inter_token_latency_seconds_count", "based_e2e_request_seconds_count",
+        "based_queue_seconds_count", "based_prefill_seconds_count", "based_step_seconds_count",
+        "based_step_tokens_count{phase=\"decode\"}", "based_batch_size_count"}) {
+    EXPECT_TRUE(HasLine(text, std::string(series) + " 0")) << series;
+  }
+  EXPECT_EQ(text.find(':', text.find("based_state_slots{")) < text.find('\n'), false);
+}
+
+TEST(Metrics, CountsWhatTheEngineTells) {
+  Metrics metrics;
+  metrics.OnStep({.decode_tokens = 3, .prefill_tokens = 5, .sequences = 4,
+                  .duration = std::chrono::milliseconds(2), .host = {}});
+  metrics.OnFirstToken(std::chrono::milliseconds(1));
+  metrics.OnInterToken(std::chrono::microseconds(50));
+  Finished finished;
+  finished.reason = FinishReason::kStopString;
+  metrics.OnFinished(finished);
+  metrics.OnError(absl::UnavailableError("cut"));
+  metrics.OnRejected(absl::UnknownError("a code that is not in the set"));
+  metrics.OnSlots(2, 6, 1);
+  metrics.OnStreamOpened();
+  const std::string text = metrics.Render();
+  for (const char* line :
+       {"based_prompt_tokens_total 5", "based_generated_tokens_total 2",
+        "based_step_tokens_sum{phase=\"decode\"} 3", "based_batch_size_sum 4",
+        "based_inter_token_latency_seconds_bucket{le=\"0.0001\"} 1",
+        "based_requests_total{code=\"OK\",finish_reason=\"stop_string\"} 1",
+        "based_requests_total{code=\"UNAVAILABLE\",finish_reason=\"none\"} 1",
+        "based_cancellations_total{cause=\"drain\"} 1",
+        "based_rejections_total{code=\"INTERNAL\"} 1", "based_state_slots{state=\"active\"} 2",
+        "based_queued_requests 1", "based_streams_open 1"}) {
+    EXPECT_TRUE(HasLine(text, line)) << line;
+  }
+}
+
+TEST(Metrics, ProcessSeriesAreReal) {
+  Metrics metrics;
+  metrics.SetBuildInfo("cpu", "demo");
+  const std::string text = metrics.Render();
+  EXPECT_NE(text.find("based_build_info{backend=\"cpu\",model=\"demo\",version=\""),
+            std::string::npos);
+  EXPECT_FALSE(HasLine(text, "based_process_resident_memory_bytes 0"));
+}
+
+}  // namespace
+}  // namespace based
