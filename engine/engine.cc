@@ -91,6 +91,7 @@ class EngineImpl final : public Engine {
   void FailAll(const absl::Status& status);
   void Publish(Clock::time_point when);
   void PublishCounts();
+  void PublishIdle();
 
   struct LaunchedStep {
     StepStats stats;
@@ -233,7 +234,7 @@ void EngineImpl::Run() {
     inbox = Inbox();
     absl::Status status = Step();
     if (!status.ok()) FailAll(status);
-    PublishCounts();
+    PublishIdle();
   }
 }
 
@@ -321,7 +322,9 @@ void EngineImpl::FailAll(const absl::Status& status) {
   Publish(Clock::now());
 }
 
+// Counts first: whoever hears that a request started finds its place in the queue free.
 void EngineImpl::Publish(Clock::time_point when) {
+  PublishCounts();
   delivery_.Push(events_, when);
   events_.clear();
 }
@@ -334,10 +337,15 @@ void EngineImpl::PublishCounts() {
     waiting += static_cast<int32_t>(inbox_.submissions.size());
     active_ = active;
     waiting_ = waiting;
-    idle_ = scheduler_.idle() && inbox_.submissions.empty() && inbox_.cancellations.empty();
-    if (idle_) changed_.NotifyAll();
   }
   if (observer_ != nullptr) observer_->OnSlots(active, slots_total_ - active, waiting);
+}
+
+// After the events: Drain flushes what was published once it sees the engine idle.
+void EngineImpl::PublishIdle() {
+  MutexLock lock(mutex_);
+  idle_ = scheduler_.idle() && inbox_.submissions.empty() && inbox_.cancellations.empty();
+  if (idle_) changed_.NotifyAll();
 }
 
 absl::StatusOr<int32_t> CountSlots(const ExecutableInfo& info, const EngineOptions& options) {

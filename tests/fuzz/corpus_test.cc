@@ -57,7 +57,7 @@ INSTANTIATE_TEST_SUITE_P(Fuzz, Corpus,
                                          Target{"scheduler", scheduler_fuzz},
                                          Target{"text", text_fuzz},
                                          Target{"tokenizer", tokenizer_fuzz}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& target) { return std::string(target.param.name); });
 
 }  // namespace
 }  // namespace based
