@@ -38,10 +38,31 @@ struct Client {
   std::vector<int32_t> tokens;
 };
 
+// Where choices come from: given bytes, two per choice, and then a generator.
+class Choices {
+ public:
+  using result_type = uint64_t;
+  Choices(uint64_t seed, absl::Span<const uint8_t> bytes) : generator_(seed), bytes_(bytes) {}
+
+  static constexpr uint64_t min() { return 0; }
+  static constexpr uint64_t max() { return UINT64_MAX; }
+  uint64_t operator()() {
+    if (bytes_.size() < 2) return generator_();
+    const uint64_t high = static_cast<uint64_t>(bytes_[0]) << 8 | bytes_[1];
+    bytes_.remove_prefix(2);
+    // The distributions draw again where all low bits are zero.
+    return high << 48 | uint64_t{1} << 47;
+  }
+
+ private:
+  std::mt19937_64 generator_;
+  absl::Span<const uint8_t> bytes_;
+};
+
 class Simulation {
  public:
-  explicit Simulation(uint64_t seed)
-      : random_(seed), scenario_(Draw()), scheduler_(scenario_.scheduler), device_(scenario_.model) {
+  explicit Simulation(const Choices& choices)
+      : random_(choices), scenario_(Draw()), scheduler_(scenario_.scheduler), device_(scenario_.model) {
     (void)device_.CreateSlots(scenario_.scheduler.slots);
   }
 
@@ -73,7 +94,7 @@ class Simulation {
   void Trace(uint64_t value) { result_.trace = SimState(result_.trace, static_cast<int32_t>(value)); }
   Clock::time_point Now() const { return Clock::time_point(std::chrono::milliseconds(now_ms_)); }
 
-  std::mt19937_64 random_;
+  Choices random_;
   Scenario scenario_;
   Scheduler scheduler_;
   SimExecutable device_;
@@ -316,6 +337,10 @@ SimulationResult Simulation::Run() {
 
 }  // namespace
 
-SimulationResult Simulate(uint64_t seed) { return Simulation(seed).Run(); }
+SimulationResult Simulate(uint64_t seed) { return Simulation(Choices(seed, {})).Run(); }
+
+SimulationResult SimulateChoices(absl::Span<const uint8_t> choices) {
+  return Simulation(Choices(/*seed=*/0, choices)).Run();
+}
 
 }  // namespace based
