@@ -94,8 +94,8 @@ HWY_INLINE void SumTile(const MatmulArgs& args, const float* in, const std::byte
   }
 }
 
-// All columns of `panels` (1 or 2) adjacent panels for kRows rows. Pairs at a time: enough chains to
-// hide the latency of a multiply-add, few enough to stay in registers.
+// All columns of `panels` (1 or 2) adjacent panels for kRows rows. Pairs at a time: enough chains
+// to hide the latency of a multiply-add, few enough to stay in registers.
 template <class Reader, int kRows>
 void SumRows(const MatmulArgs& args, const float* in, int64_t panel, int64_t panels, float* tile) {
   constexpr int kPairs = kManyRegisters ? 2 : (kRows == 1 ? 4 : (kRows == 2 ? 2 : 1));
@@ -116,7 +116,8 @@ void SumRows(const MatmulArgs& args, const float* in, int64_t panel, int64_t pan
 }
 
 // Adds the bias to a tile row and, for a gated matrix, turns value and gate into the result.
-HWY_INLINE void FinishTile(const MatmulArgs& args, const float* bias, int64_t columns, float* tile) {
+HWY_INLINE void FinishTile(const MatmulArgs& args, const float* bias, int64_t columns,
+                           float* tile) {
   const FloatTag d;
   for (int64_t i = 0; i < columns; i += kLanes) {
     hn::Store(hn::Add(hn::Load(d, tile + i), hn::Load(d, bias + i)), d, tile + i);

@@ -150,7 +150,8 @@ void WriteOutput(const TaylorArgs& args, const float* sums, const float* weights
     FloatVec block = hn::Zero(d);
     const float* values = args.state + layout.values + column;
     for (int64_t u = 0; u < keys; ++u) {
-      block = hn::MulAdd(hn::Set(d, weights[u]), hn::Load(d, values + u * layout.head_padded), block);
+      block =
+          hn::MulAdd(hn::Set(d, weights[u]), hn::Load(d, values + u * layout.head_padded), block);
     }
     const FloatVec sum = hn::Add(hn::Load(d, sums + column), block);
     StoreFirst(hn::Div(sum, divisor), out + column, layout.head_dim - column);
@@ -247,7 +248,8 @@ void MixBlock(const TaylorArgs& args, int64_t first, int64_t rows, int64_t place
   const auto count = static_cast<float>(args.position + first - place);
   for (int64_t r = 0; r < rows; ++r) {
     BlockWeights(layout, args.state, q + r * q_stride, weights);
-    const float before = count + ReadNormaliser(layout, args.state, phi + r * layout.features_padded);
+    const float before =
+        count + ReadNormaliser(layout, args.state, phi + r * layout.features_padded);
     WriteOutput(args, sums + r * layout.head_padded, weights, place + r + 1, before,
                 args.out + (first + r) * args.out_stride);
   }

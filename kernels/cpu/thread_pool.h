@@ -26,9 +26,9 @@ class ThreadPool {
 
   int32_t threads() const { return static_cast<int32_t>(workers_.size()) + 1; }
 
-  // Calls body(begin, end, part) for disjoint ranges that cover [0, items), `part` in [0, threads())
-  // and different for each, and returns when all calls have. No range but the only one is shorter
-  // than `grain` items: less work than that costs more to hand over than to do.
+  // Calls body(begin, end, part) for disjoint ranges that cover [0, items), `part` in [0,
+  // threads()) and different for each, and returns when all calls have. No range but the only one
+  // is shorter than `grain` items: less work than that costs more to hand over than to do.
   template <typename Body>
   void For(int64_t items, int64_t grain, Body&& body) {
     const int64_t most = std::max<int64_t>(1, items / std::max<int64_t>(1, grain));

@@ -3,8 +3,8 @@
 //   cpu_bench [--threads=N] [--dtype=bf16|fp32|fp16] [--width=256] [--layers=cclwcclwc]
 //             [--heads=8] [--features=16] [--window=128] [--vocab=4096] [--repeats=5]
 //
-// Every figure is the best of several groups of 16 steps (one fold of the linear attention each): on
-// a shared machine the smallest time is the one that others disturbed least.
+// Every figure is the best of several groups of 16 steps (one fold of the linear attention each):
+// on a shared machine the smallest time is the one that others disturbed least.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -109,7 +109,8 @@ Options Parse(int argc, char** argv) {
     else if (Flag(argv[i], "--heads=", value)) shape.heads = std::atoi(value.c_str());
     else if (Flag(argv[i], "--features=", value)) shape.feature_dim = std::atoi(value.c_str());
     else if (Flag(argv[i], "--window=", value)) shape.window_left = std::atoi(value.c_str()) / 2;
-    else if (Flag(argv[i], "--vocab=", value)) shape.vocab = shape.padded_vocab = std::atoi(value.c_str());
+    else if (Flag(argv[i], "--vocab=", value))
+      shape.vocab = shape.padded_vocab = std::atoi(value.c_str());
     else if (Flag(argv[i], "--dtype=", value)) {
       shape.dtype = value == "fp32" ? DType::kF32 : value == "fp16" ? DType::kF16 : DType::kBF16;
     } else {
@@ -167,8 +168,8 @@ int Main(int argc, char** argv) {
     near = std::min(near, one.TimePerStep(1, 96, 1, 16));
     far = std::min(far, one.TimePerStep(1, 100'000, 1, 16));
   }
-  std::printf("time per token at position 100: %.1f us, at 100,000: %.1f us (%+.1f%%)\n", near * 1e6,
-              far * 1e6, 100 * (far / near - 1));
+  std::printf("time per token at position 100: %.1f us, at 100,000: %.1f us (%+.1f%%)\n",
+              near * 1e6, far * 1e6, 100 * (far / near - 1));
   return 0;
 }
 

@@ -192,7 +192,8 @@ TEST_P(EveryTarget, SplitsBatchesSlotsAndThreadsChangeNoBit) {
         const auto seed = static_cast<uint32_t>(threads * 100 + longest);
         const std::vector<Trace> got = Play(*cpu, sequences, longest, seed);
         for (size_t s = 0; s < sequences.size(); ++s) {
-          EXPECT_TRUE(got[s].logits == want[s].logits) << "threads " << threads << " sequence " << s;
+          EXPECT_TRUE(got[s].logits == want[s].logits)
+              << "threads " << threads << " sequence " << s;
           EXPECT_TRUE(got[s].image == want[s].image) << "threads " << threads << " sequence " << s;
         }
       }

@@ -19,7 +19,8 @@ uint16_t ToHalf(float value) {
   const int32_t exponent = static_cast<int32_t>((bits >> 23) & 0xFF) - 127 + 15;
   const uint32_t sign = (bits >> 16) & 0x8000;
   if (exponent <= 0) return static_cast<uint16_t>(sign);
-  return static_cast<uint16_t>(sign | static_cast<uint32_t>(exponent) << 10 | ((bits >> 13) & 0x3FF));
+  return static_cast<uint16_t>(sign | static_cast<uint32_t>(exponent) << 10 |
+                               ((bits >> 13) & 0x3FF));
 }
 
 std::vector<std::byte> Encode(const std::vector<float>& values, DType dtype) {
