@@ -323,7 +323,7 @@ void EngineImpl::FailAll(const absl::Status& status) {
   Publish(Clock::now());
 }
 
-// Counts first: whoever hears that a request started finds its place in the queue free.
+// Counts go out before events: a client that hears of its end finds its slot free.
 void EngineImpl::Publish(Clock::time_point when) {
   PublishCounts();
   delivery_.Push(events_, when);
@@ -342,7 +342,7 @@ void EngineImpl::PublishCounts() {
   if (observer_ != nullptr) observer_->OnSlots(active, slots_total_ - active, waiting);
 }
 
-// After the events: Drain flushes what was published once it sees the engine idle.
+// Idle only after the last event is with delivery: Drain waits for this, then for delivery.
 void EngineImpl::PublishIdle() {
   MutexLock lock(mutex_);
   idle_ = scheduler_.idle() && inbox_.submissions.empty() && inbox_.cancellations.empty();

@@ -69,8 +69,7 @@ class Compiler {
   int64_t State(int64_t floats, const std::string& name);
   size_t Rope(double base, int32_t head_dim);
   void NeedScratch(int64_t floats) {
-    compiled_.scratch_floats =
-        std::max(compiled_.scratch_floats, RoundUp(floats, kFloatsPerLine));
+    compiled_.scratch_floats = std::max(compiled_.scratch_floats, RoundUp(floats, kFloatsPerLine));
   }
 
   const Program& program_;
@@ -135,10 +134,8 @@ CompiledOp Compiler::CompileOp(const EmbedOp& op) {
 }
 
 CompiledOp Compiler::CompileOp(const NormOp& op) {
-  return NormStep{.weight = Vector(op.weight),
-                  .eps = op.eps,
-                  .in = buffer(op.in),
-                  .out = buffer(op.out)};
+  return NormStep{
+      .weight = Vector(op.weight), .eps = op.eps, .in = buffer(op.in), .out = buffer(op.out)};
 }
 
 CompiledOp Compiler::CompileOp(const LinearOp& op) {
@@ -160,39 +157,39 @@ CompiledOp Compiler::CompileOp(const ConvMixOp& op) {
       }
     }
   }
-  return ConvStep{.taps = taps,
-                  .channels = channels,
-                  .kernel = kernel,
-                  .state = State((kernel - 1) * channels,
-                                 absl::StrCat("conv", kernel - 1, "x", channels)),
-                  .in = buffer(op.in),
-                  .out = buffer(op.out)};
+  return ConvStep{
+      .taps = taps,
+      .channels = channels,
+      .kernel = kernel,
+      .state = State((kernel - 1) * channels, absl::StrCat("conv", kernel - 1, "x", channels)),
+      .in = buffer(op.in),
+      .out = buffer(op.out)};
 }
 
 CompiledOp Compiler::CompileOp(const TaylorMixOp& op) {
   const TaylorLayout layout(op.feature_dim, op.head_dim);
   NeedScratch(layout.scratch_floats());
-  return TaylorStep{.layout = layout,
-                    .heads = op.heads,
-                    .eps = op.eps,
-                    .state = State(op.heads * layout.floats,
-                                   absl::StrCat("taylor", op.heads, "x", op.feature_dim, "x",
-                                                op.head_dim)),
-                    .in = buffer(op.in),
-                    .out = buffer(op.out)};
+  return TaylorStep{
+      .layout = layout,
+      .heads = op.heads,
+      .eps = op.eps,
+      .state = State(op.heads * layout.floats,
+                     absl::StrCat("taylor", op.heads, "x", op.feature_dim, "x", op.head_dim)),
+      .in = buffer(op.in),
+      .out = buffer(op.out)};
 }
 
 CompiledOp Compiler::CompileOp(const WindowMixOp& op) {
   const WindowLayout layout(op.head_dim, op.window_left);
   NeedScratch(layout.scratch_floats());
-  return WindowStep{.layout = layout,
-                    .heads = op.heads,
-                    .rope = Rope(op.rope_base, op.head_dim),
-                    .state = State(op.heads * layout.floats,
-                                   absl::StrCat("window", op.window_left, "x", op.heads, "x",
-                                                op.head_dim, "x", op.rope_base)),
-                    .in = buffer(op.in),
-                    .out = buffer(op.out)};
+  return WindowStep{
+      .layout = layout,
+      .heads = op.heads,
+      .rope = Rope(op.rope_base, op.head_dim),
+      .state = State(op.heads * layout.floats, absl::StrCat("window", op.window_left, "x", op.heads,
+                                                            "x", op.head_dim, "x", op.rope_base)),
+      .in = buffer(op.in),
+      .out = buffer(op.out)};
 }
 
 CompiledOp Compiler::CompileOp(const LogitsOp& op) {

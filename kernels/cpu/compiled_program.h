@@ -30,10 +30,10 @@ struct Buffer {
 struct RopeTable {
   double base = 0;
   int32_t head_dim = 0;
-  int64_t stride = 0;                     // head_dim / 2 in whole vectors
+  int64_t stride = 0;                          // head_dim / 2 in whole vectors
   std::vector<uint64_t> turns_per_token = {};  // [head_dim / 2], see rope_phase.h
-  float* cosine = nullptr;                // [max_rows, stride]
-  float* sine = nullptr;                  // [max_rows, stride]
+  float* cosine = nullptr;                     // [max_rows, stride]
+  float* sine = nullptr;                       // [max_rows, stride]
 };
 
 // `state` is always in floats from the start of a slot.
@@ -66,7 +66,7 @@ struct ConvStep {
 };
 
 struct TaylorStep {
-  TaylorLayout layout{0, 0};
+  TaylorLayout layout{1, 1};
   int64_t heads = 0;
   double eps = 0;
   int64_t state = 0;
@@ -75,7 +75,7 @@ struct TaylorStep {
 };
 
 struct WindowStep {
-  WindowLayout layout{0, 0};
+  WindowLayout layout{2, 0};
   int64_t heads = 0;
   size_t rope = 0;  // index of CompiledProgram::ropes
   int64_t state = 0;
@@ -95,8 +95,8 @@ struct LogitsStep {
   Buffer logits = {};  // [slab_rows, V]
 };
 
-using CompiledOp = std::variant<EmbedStep, NormStep, LinearStep, ConvStep, TaylorStep, WindowStep,
-                                LogitsStep>;
+using CompiledOp =
+    std::variant<EmbedStep, NormStep, LinearStep, ConvStep, TaylorStep, WindowStep, LogitsStep>;
 
 struct CompiledProgram {
   std::vector<CompiledOp> ops;

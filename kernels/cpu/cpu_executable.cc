@@ -25,9 +25,9 @@ absl::StatusOr<std::unique_ptr<Executable>> CpuExecutable::Create(const Program&
                                                                   const CompileOptions& options,
                                                                   int32_t threads) {
   BASED_ASSIGN_OR_RETURN(CompiledProgram compiled, CompileProgram(program, options));
-  BASED_ASSIGN_OR_RETURN(Memory scratch,
-                         Memory::Allocate("scratch of the threads",
-                                          threads * compiled.scratch_floats * kFloatBytes));
+  BASED_ASSIGN_OR_RETURN(
+      Memory scratch,
+      Memory::Allocate("scratch of the threads", threads * compiled.scratch_floats * kFloatBytes));
   return std::unique_ptr<Executable>(
       new CpuExecutable(std::move(compiled), program, options, std::move(scratch), threads));
 }

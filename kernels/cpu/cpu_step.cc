@@ -208,9 +208,11 @@ void CpuExecutable::SizeOutput(const StepTable& table) {
 void CpuExecutable::Sample(const SampleRow& sample, size_t index, const LogitsStep& step,
                            const float* logits) {
   const auto valid = absl::MakeConstSpan(logits, static_cast<size_t>(step.vocab_size));
-  const bool finite =
-      std::all_of(valid.begin(), valid.end(), [](float l) { return std::isfinite(l); });
-  if (finite && sample.sample) output_.ids[index] = SampleFromLogits(valid, sample.params);
+  const bool finite = AllFinite(logits, step.vocab_size);
+  if (finite && sample.sample) {
+    output_.ids[index] = sample.params.temperature == 0 ? ArgMax(logits, step.vocab_size)
+                                                        : SampleFromLogits(valid, sample.params);
+  }
   const int32_t target = sample.target == kNone ? output_.ids[index] : sample.target;
   output_.finite[index] = finite ? 1 : 0;
   if (finite && sample.logprob) output_.logprobs[index] = LogProbability(valid, target);

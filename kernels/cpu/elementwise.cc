@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/cpu/targets.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/elementwise.cc"
 #include "hwy/foreach_target.h"
@@ -22,8 +20,8 @@ void RmsNormForTarget(const float* in, const float* weight, double eps, int64_t 
     const FloatVec x = LoadFirst(in + i, width - i);
     squares = hn::MulAdd(x, x, squares);
   }
-  const double mean = static_cast<double>(hn::GetLane(hn::SumOfLanes(d, squares))) /
-                      static_cast<double>(width);
+  const double mean =
+      static_cast<double>(hn::GetLane(hn::SumOfLanes(d, squares))) / static_cast<double>(width);
   const FloatVec scale = hn::Set(d, static_cast<float>(1.0 / std::sqrt(mean + eps)));
   for (int64_t i = 0; i < width; i += kLanes) {
     const FloatVec x = hn::Mul(LoadFirst(in + i, width - i), scale);
@@ -59,6 +57,32 @@ void ConvMixForTarget(const ConvMixArgs& args, int64_t begin, int64_t end) {
   }
 }
 
+bool AllFiniteForTarget(const float* values, int64_t count) {
+  const FloatTag d;
+  // x - x is 0 for a finite x and NaN for any other, and NaN stays in a sum.
+  FloatVec sum = hn::Zero(d);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const FloatVec x = LoadFirst(values + i, count - i);
+    sum = hn::Add(sum, hn::Sub(x, x));
+  }
+  return hn::GetLane(hn::SumOfLanes(d, sum)) == 0.0f;
+}
+
+int32_t ArgMaxForTarget(const float* values, int64_t count) {
+  const FloatTag d;
+  FloatVec most = hn::Set(d, values[0]);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) most = hn::Max(most, hn::LoadU(d, values + i));
+  float max = hn::GetLane(hn::MaxOfLanes(d, most));
+  for (; i < count; ++i) max = values[i] > max ? values[i] : max;
+  const FloatVec wanted = hn::Set(d, max);
+  for (i = 0; i + kLanes <= count; i += kLanes) {
+    if (!hn::AllFalse(d, hn::Eq(hn::LoadU(d, values + i), wanted))) break;
+  }
+  while (values[i] != max) ++i;
+  return static_cast<int32_t>(i);
+}
+
 const char* TargetName() { return hwy::TargetName(HWY_TARGET); }
 
 }  // namespace based::HWY_NAMESPACE
@@ -69,6 +93,8 @@ namespace based {
 
 HWY_EXPORT(RmsNormForTarget);
 HWY_EXPORT(ConvMixForTarget);
+HWY_EXPORT(AllFiniteForTarget);
+HWY_EXPORT(ArgMaxForTarget);
 HWY_EXPORT(TargetName);
 
 void RmsNorm(const float* in, const float* weight, double eps, int64_t width, float* out) {
@@ -77,6 +103,14 @@ void RmsNorm(const float* in, const float* weight, double eps, int64_t width, fl
 
 void ConvMix(const ConvMixArgs& args, int64_t begin, int64_t end) {
   HWY_DYNAMIC_DISPATCH(ConvMixForTarget)(args, begin, end);
+}
+
+bool AllFinite(const float* values, int64_t count) {
+  return HWY_DYNAMIC_DISPATCH(AllFiniteForTarget)(values, count);
+}
+
+int32_t ArgMax(const float* values, int64_t count) {
+  return HWY_DYNAMIC_DISPATCH(ArgMaxForTarget)(values, count);
 }
 
 const char* TargetInUse() { return HWY_DYNAMIC_DISPATCH(TargetName)(); }

@@ -23,6 +23,12 @@ struct ConvMixArgs {
 // Channels [begin, end).
 void ConvMix(const ConvMixArgs& args, int64_t begin, int64_t end);
 
+// Whether no value is NaN or infinite.
+bool AllFinite(const float* values, int64_t count);
+
+// Index of the largest value, the lowest on a tie. REQUIRES: AllFinite(values, count), count > 0.
+int32_t ArgMax(const float* values, int64_t count);
+
 // Name of the instruction set that the kernels use, as highway calls it.
 const char* TargetInUse();
 

@@ -4,8 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cpu/targets.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul.cc"
 #include "hwy/foreach_target.h"
@@ -54,9 +52,10 @@ struct ReadBF16 {
 
 // tile[r][columns of kPairs vector pairs] = sums over the inputs, for kRows rows. `lines` and
 // `columns` say where the pairs lie: the line of input 0, and the column of the low vector.
+// The weights `ahead` bytes further on, which come next, are fetched meanwhile when it is not 0.
 template <class Reader, int kPairs, int kRows>
 HWY_INLINE void SumTile(const MatmulArgs& args, const float* in, const std::byte* const* lines,
-                        const int64_t* columns, float* tile) {
+                        const int64_t* columns, int64_t ahead, float* tile) {
   const FloatTag d;
   constexpr int64_t kLineBytes = kPanel * Reader::kBytes;
   const int64_t inputs = args.matrix->inputs;
@@ -73,6 +72,14 @@ HWY_INLINE void SumTile(const MatmulArgs& args, const float* in, const std::byte
     HWY_UNROLL(4)
     for (int p = 0; p < kPairs; ++p) {
       Reader::Read(lines[p] + k * kLineBytes, columns[p] % kPanel, w_low[p], w_high[p]);
+    }
+    if (ahead != 0) {
+      HWY_UNROLL(4)
+      for (int p = 0; p < kPairs; ++p) {
+        // Into the second-level cache: the panel in use needs all of the first.
+        __builtin_prefetch(lines[p] + k * kLineBytes + ahead, 0, 2);
+        if (kLineBytes > 64) __builtin_prefetch(lines[p] + k * kLineBytes + ahead + 64, 0, 2);
+      }
     }
     HWY_UNROLL(6)
     for (int r = 0; r < kRows; ++r) {
@@ -97,7 +104,8 @@ HWY_INLINE void SumTile(const MatmulArgs& args, const float* in, const std::byte
 // All columns of `panels` (1 or 2) adjacent panels for kRows rows. Pairs at a time: enough chains
 // to hide the latency of a multiply-add, few enough to stay in registers.
 template <class Reader, int kRows>
-void SumRows(const MatmulArgs& args, const float* in, int64_t panel, int64_t panels, float* tile) {
+void SumRows(const MatmulArgs& args, const float* in, int64_t panel, int64_t panels, bool fetch,
+             float* tile) {
   constexpr int kPairs = kManyRegisters ? 2 : (kRows == 1 ? 4 : (kRows == 2 ? 2 : 1));
   const int64_t panel_bytes = args.matrix->inputs * kPanel * Reader::kBytes;
   const std::byte* lines[2 * kVectors + kPairs];
@@ -106,12 +114,13 @@ void SumRows(const MatmulArgs& args, const float* in, int64_t panel, int64_t pan
     lines[i] = args.matrix->data + (panel + i / kVectors) * panel_bytes;
     columns[i] = i / kVectors * kPanel + i % kVectors * kLanes;
   }
+  const int64_t ahead = fetch ? panels * panel_bytes : 0;
   int64_t i = 0;
   for (; i + kPairs <= panels * kVectors; i += kPairs) {
-    SumTile<Reader, kPairs, kRows>(args, in, lines + i, columns + i, tile);
+    SumTile<Reader, kPairs, kRows>(args, in, lines + i, columns + i, ahead, tile);
   }
   for (; i < panels * kVectors; ++i) {
-    SumTile<Reader, 1, kRows>(args, in, lines + i, columns + i, tile);
+    SumTile<Reader, 1, kRows>(args, in, lines + i, columns + i, ahead, tile);
   }
 }
 
@@ -140,14 +149,20 @@ HWY_INLINE void WriteTile(const MatmulArgs& args, const float* tile, float* out,
 
 template <class Reader>
 void SumAnyRows(const MatmulArgs& args, const float* in, int64_t rows, int64_t panel,
-                int64_t panels, float* tile) {
+                int64_t panels, bool fetch, float* tile) {
   switch (rows) {
-    case 1: return SumRows<Reader, 1>(args, in, panel, panels, tile);
-    case 2: return SumRows<Reader, 2>(args, in, panel, panels, tile);
-    case 3: return SumRows<Reader, 3>(args, in, panel, panels, tile);
-    case 4: return SumRows<Reader, 4>(args, in, panel, panels, tile);
-    case 5: return SumRows<Reader, kMaxRows >= 5 ? 5 : 1>(args, in, panel, panels, tile);
-    default: return SumRows<Reader, kMaxRows >= 6 ? 6 : 1>(args, in, panel, panels, tile);
+    case 1:
+      return SumRows<Reader, 1>(args, in, panel, panels, fetch, tile);
+    case 2:
+      return SumRows<Reader, 2>(args, in, panel, panels, fetch, tile);
+    case 3:
+      return SumRows<Reader, 3>(args, in, panel, panels, fetch, tile);
+    case 4:
+      return SumRows<Reader, 4>(args, in, panel, panels, fetch, tile);
+    case 5:
+      return SumRows < Reader, kMaxRows >= 5 ? 5 : 1 > (args, in, panel, panels, fetch, tile);
+    default:
+      return SumRows < Reader, kMaxRows >= 6 ? 6 : 1 > (args, in, panel, panels, fetch, tile);
   }
 }
 
@@ -166,11 +181,12 @@ void MatmulUnits(const MatmulArgs& args, int64_t begin, int64_t end) {
       // Blocks of nearly equal height: no leftover of one or two rows that would run slowly.
       const int64_t first = args.rows * block / blocks;
       const int64_t rows = args.rows * (block + 1) / blocks - first;
-      SumAnyRows<Reader>(args, args.in + first * args.in_stride, rows, panel, panels, tile);
+      SumAnyRows<Reader>(args, args.in + first * args.in_stride, rows, panel, panels, block == 0,
+                         tile);
       for (int64_t r = 0; r < rows; ++r) {
         FinishTile(args, matrix.bias + panel * kPanel, panels * kPanel, tile + r * kTile);
-        WriteTile(args, tile + r * kTile,
-                  args.out + (first + r) * args.out_stride + unit * kPanel, count);
+        WriteTile(args, tile + r * kTile, args.out + (first + r) * args.out_stride + unit * kPanel,
+                  count);
       }
     }
   }
@@ -180,9 +196,12 @@ void MatmulUnits(const MatmulArgs& args, int64_t begin, int64_t end) {
 
 void MatmulForTarget(const MatmulArgs& args, int64_t begin, int64_t end) {
   switch (args.matrix->dtype) {
-    case DType::kF32: return MatmulUnits<ReadF32>(args, begin, end);
-    case DType::kF16: return MatmulUnits<ReadF16>(args, begin, end);
-    case DType::kBF16: return MatmulUnits<ReadBF16>(args, begin, end);
+    case DType::kF32:
+      return MatmulUnits<ReadF32>(args, begin, end);
+    case DType::kF16:
+      return MatmulUnits<ReadF16>(args, begin, end);
+    case DType::kBF16:
+      return MatmulUnits<ReadBF16>(args, begin, end);
   }
 }
 

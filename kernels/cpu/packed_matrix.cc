@@ -73,8 +73,8 @@ PackedMatrix PlanPacking(const std::vector<const WeightView*>& weights, bool gat
   return matrix;
 }
 
-void Pack(const std::vector<const WeightView*>& weights, const WeightView* bias,
-          std::byte* storage, PackedMatrix& matrix) {
+void Pack(const std::vector<const WeightView*>& weights, const WeightView* bias, std::byte* storage,
+          PackedMatrix& matrix) {
   auto* biases =
       static_cast<float*>(static_cast<void*>(storage + RoundUp(DataBytes(matrix), kCacheLine)));
   matrix.data = storage;

@@ -40,8 +40,8 @@ PackedMatrix PlanPacking(const std::vector<const WeightView*>& weights, bool gat
 
 // Fills PackedBytes(matrix) zeroed bytes at `storage` and points `matrix` to them. `bias` may be
 // null.
-void Pack(const std::vector<const WeightView*>& weights, const WeightView* bias,
-          std::byte* storage, PackedMatrix& matrix);
+void Pack(const std::vector<const WeightView*>& weights, const WeightView* bias, std::byte* storage,
+          PackedMatrix& matrix);
 
 }  // namespace based
 

@@ -1,11 +1,8 @@
 #include "kernels/cpu/taylor_mix.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
-
-#include "kernels/cpu/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/taylor_mix.cc"
@@ -44,8 +41,7 @@ void Phi(const TaylorLayout& layout, const float* x, float* phi) {
 
 // to[i] = from[i] * F^(-1/4), and 16 zeros after.
 void ScaleRow(const TaylorLayout& layout, const float* from, float* to) {
-  const float scale = static_cast<float>(std::pow(static_cast<double>(layout.feature_dim), -0.25));
-  for (int64_t i = 0; i < layout.feature_dim; ++i) to[i] = from[i] * scale;
+  for (int64_t i = 0; i < layout.feature_dim; ++i) to[i] = from[i] * layout.scale;
   std::fill(to + layout.feature_dim, to + layout.feature_dim + 16, 0.0f);
 }
 

@@ -8,6 +8,7 @@
 #ifndef BASED_KERNELS_CPU_TAYLOR_MIX_H_
 #define BASED_KERNELS_CPU_TAYLOR_MIX_H_
 
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/cpu/memory.h"
@@ -27,7 +28,8 @@ struct TaylorLayout {
         z(RoundUp(features, 4) * head_padded),
         keys(z + features_padded),
         values(keys + feature_dim * kTaylorBlock),
-        floats(values + kTaylorBlock * head_padded) {}
+        floats(values + kTaylorBlock * head_padded),
+        scale(static_cast<float>(std::pow(static_cast<double>(feature_dim), -0.25))) {}
 
   int64_t feature_dim;      // F
   int64_t head_dim;         // E
@@ -39,6 +41,7 @@ struct TaylorLayout {
   int64_t keys;    // [F, kTaylorBlock]: k rows of the block, transposed
   int64_t values;  // [kTaylorBlock, head_padded]
   int64_t floats;  // all of it
+  float scale;     // F^(-1/4)
 
   int64_t scratch_floats() const {
     return kTaylorBlock * (features_padded + RoundUp(feature_dim, 16) + 32 + 2 * head_padded);

@@ -6,8 +6,6 @@
 #include <cstdint>
 #include <limits>
 
-#include "kernels/cpu/targets.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/window_mix.cc"
 #include "hwy/foreach_target.h"
@@ -28,15 +26,15 @@ void Rotate(int64_t head_dim, const float* from, const float* cosine, const floa
   for (int64_t i = 0; i < half; i += kLanes) {
     const FloatVec c = hn::Load(d, cosine + i);
     const FloatVec s = hn::Load(d, sine + i);
-    const FloatVec y = hn::NegMulAdd(hn::LoadU(d, from + half + i), s,
-                                     hn::Mul(hn::LoadU(d, from + i), c));
+    const FloatVec y =
+        hn::NegMulAdd(hn::LoadU(d, from + half + i), s, hn::Mul(hn::LoadU(d, from + i), c));
     hn::StoreU(hn::Mul(y, factor), d, to + i);
   }
   for (int64_t i = 0; i < half; i += kLanes) {
     const FloatVec c = hn::Load(d, cosine + i);
     const FloatVec s = hn::Load(d, sine + i);
-    const FloatVec y = hn::MulAdd(hn::LoadU(d, from + i), s,
-                                  hn::Mul(hn::LoadU(d, from + half + i), c));
+    const FloatVec y =
+        hn::MulAdd(hn::LoadU(d, from + i), s, hn::Mul(hn::LoadU(d, from + half + i), c));
     hn::StoreU(hn::Mul(y, factor), d, to + half + i);
   }
 }

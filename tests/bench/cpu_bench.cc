@@ -2,16 +2,16 @@
 //
 //   cpu_bench [--threads=N] [--dtype=bf16|fp32|fp16] [--width=256] [--layers=cclwcclwc]
 //             [--heads=8] [--features=16] [--window=128] [--vocab=4096] [--repeats=5]
+//             [--clock=wall|cpu] [--batch=N]
 //
 // Every figure is the best of several groups of 16 steps (one fold of the linear attention each):
-// on a shared machine the smallest time is the one that others disturbed least.
+// on a shared machine the smallest time is the one that others disturbed least. --clock=cpu times
+// by the process's processor time instead of the wall clock; with --threads=1 (where nothing spins)
+// that leaves out the time for which other processes had the core.
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -30,23 +30,26 @@ namespace {
 struct Options {
   int32_t threads = 2;
   int32_t repeats = 5;
-  ModelShape shape = {.layers = "cclwcclwc", .width = 256, .heads = 8, .feature_dim = 16,
-                      .window_left = 64, .vocab = 4096, .padded_vocab = 4096,
+  std::vector<int32_t> batches = {1, 8, 32};
+  clockid_t clock = CLOCK_MONOTONIC;
+  ModelShape shape = {.layers = "cclwcclwc",
+                      .width = 256,
+                      .heads = 8,
+                      .feature_dim = 16,
+                      .window_left = 64,
+                      .vocab = 4096,
+                      .padded_vocab = 4096,
                       .dtype = DType::kBF16};
 };
-
-double Seconds() {
-  using Clock = std::chrono::steady_clock;
-  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
-}
 
 // Runs steps of one kind on one executable.
 class Runner {
  public:
-  Runner(const SyntheticModel& model, int32_t threads, int32_t streams) : streams_(streams) {
-    auto executable = NewCpuBackend({.threads = threads})
-                          ->Compile(model.program(), {.max_rows = 512, .max_spans = 256,
-                                                      .max_samples = 256});
+  Runner(const SyntheticModel& model, const Options& options, int32_t streams)
+      : clock_(options.clock), streams_(streams) {
+    auto executable =
+        NewCpuBackend({.threads = options.threads})
+            ->Compile(model.program(), {.max_rows = 512, .max_spans = 256, .max_samples = 256});
     BASED_CHECK(executable.ok());
     executable_ = *std::move(executable);
     BASED_CHECK(executable_->CreateSlots(streams).ok());
@@ -58,11 +61,11 @@ class Runner {
   void Step(int32_t length, int64_t position) {
     table_ = {};
     for (int32_t s = 0; s < streams_; ++s) {
-      table_.spans.push_back({.slot = s, .row = s * length, .length = length,
-                              .position = position});
+      table_.spans.push_back(
+          {.slot = s, .row = s * length, .length = length, .position = position});
       for (int32_t i = 0; i < length; ++i) {
-        table_.tokens.push_back(static_cast<int32_t>((position + i * 7 + s * 31) %
-                                                     info().vocab_size));
+        table_.tokens.push_back(
+            static_cast<int32_t>((position + i * 7 + s * 31) % info().vocab_size));
       }
       SampleRow& sample = table_.samples.emplace_back();
       sample.row = s * length + length - 1;
@@ -77,14 +80,15 @@ class Runner {
   double TimePerStep(int32_t length, int64_t position, int32_t repeats, int32_t steps) {
     double best = 1e9;
     for (int32_t r = 0; r < repeats; ++r) {
-      const double start = Seconds();
+      const double start = Seconds(clock_);
       for (int32_t i = 0; i < steps; ++i) Step(length, position + i * length);
-      best = std::min(best, (Seconds() - start) / steps);
+      best = std::min(best, (Seconds(clock_) - start) / steps);
     }
     return best;
   }
 
  private:
+  clockid_t clock_;
   int32_t streams_;
   std::unique_ptr<Executable> executable_;
   StepTable table_;
@@ -102,16 +106,27 @@ Options Parse(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     std::string value;
     ModelShape& shape = options.shape;
-    if (Flag(argv[i], "--threads=", value)) options.threads = std::atoi(value.c_str());
-    else if (Flag(argv[i], "--repeats=", value)) options.repeats = std::atoi(value.c_str());
-    else if (Flag(argv[i], "--width=", value)) shape.width = std::atoi(value.c_str());
-    else if (Flag(argv[i], "--layers=", value)) shape.layers = value;
-    else if (Flag(argv[i], "--heads=", value)) shape.heads = std::atoi(value.c_str());
-    else if (Flag(argv[i], "--features=", value)) shape.feature_dim = std::atoi(value.c_str());
-    else if (Flag(argv[i], "--window=", value)) shape.window_left = std::atoi(value.c_str()) / 2;
+    if (Flag(argv[i], "--threads=", value))
+      options.threads = std::atoi(value.c_str());
+    else if (Flag(argv[i], "--repeats=", value))
+      options.repeats = std::atoi(value.c_str());
+    else if (Flag(argv[i], "--batch=", value))
+      options.batches = {std::atoi(value.c_str())};
+    else if (Flag(argv[i], "--width=", value))
+      shape.width = std::atoi(value.c_str());
+    else if (Flag(argv[i], "--layers=", value))
+      shape.layers = value;
+    else if (Flag(argv[i], "--heads=", value))
+      shape.heads = std::atoi(value.c_str());
+    else if (Flag(argv[i], "--features=", value))
+      shape.feature_dim = std::atoi(value.c_str());
+    else if (Flag(argv[i], "--window=", value))
+      shape.window_left = std::atoi(value.c_str()) / 2;
     else if (Flag(argv[i], "--vocab=", value))
       shape.vocab = shape.padded_vocab = std::atoi(value.c_str());
-    else if (Flag(argv[i], "--dtype=", value)) {
+    else if (Flag(argv[i], "--clock=", value)) {
+      options.clock = value == "cpu" ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
+    } else if (Flag(argv[i], "--dtype=", value)) {
       shape.dtype = value == "fp32" ? DType::kF32 : value == "fp16" ? DType::kF16 : DType::kBF16;
     } else {
       std::fprintf(stderr, "unknown flag %s\n", argv[i]);
@@ -126,13 +141,13 @@ void Report(const char* what, double seconds, int64_t rows, int64_t samples,
             const Roofline& roofline) {
   // Multiply-adds of the matrices; the embedding table counts where its logits are asked for.
   const double head = static_cast<double>(shape.padded_vocab) * shape.width;
-  const double flops = 2 * ((static_cast<double>(model.parameters()) - head) *
-                                static_cast<double>(rows) +
-                            head * static_cast<double>(samples));
+  const double flops =
+      2 * ((static_cast<double>(model.parameters()) - head) * static_cast<double>(rows) +
+           head * static_cast<double>(samples));
   const double bytes = static_cast<double>(runner.info().weight_bytes) +
                        static_cast<double>(runner.info().slot_bytes * samples);
-  const double ideal = std::max(flops / roofline.flops_per_second,
-                                bytes / roofline.bytes_per_second);
+  const double ideal =
+      std::max(flops / roofline.flops_per_second, bytes / roofline.bytes_per_second);
   std::printf("%-22s %9.0f tok/s  %8.1f us/step  %6.1f GFLOP/s  %5.1f GB/s  %5.1f%% of roofline\n",
               what, static_cast<double>(rows) / seconds, seconds * 1e6, flops / seconds * 1e-9,
               bytes / seconds * 1e-9, 100 * ideal / seconds);
@@ -142,19 +157,20 @@ int Main(int argc, char** argv) {
   const Options options = Parse(argc, argv);
   const SyntheticModel model(options.shape);
   ThreadPool pool(options.threads);
-  Runner one(model, options.threads, 1);
+  Runner one(model, options, 1);
   std::printf("%s; %lld parameters, %.1f MB of weights, %.1f KB a slot\n",
               one.info().device.c_str(), static_cast<long long>(model.parameters()),
               static_cast<double>(one.info().weight_bytes) * 1e-6,
               static_cast<double>(one.info().slot_bytes) * 1e-3);
-  const Roofline roofline = MeasureRoofline(pool, one.info().weight_bytes, options.repeats);
-  std::printf("machine, %d threads: %.0f GFLOP/s of fp32 multiply-adds, %.1f GB/s reading %.0f MB, "
-              "%.1f GB/s copying 256 MB (read plus written)\n",
-              options.threads, roofline.flops_per_second * 1e-9, roofline.bytes_per_second * 1e-9,
-              static_cast<double>(one.info().weight_bytes) * 1e-6,
-              roofline.copy_bytes_per_second * 1e-9);
-  for (const int32_t streams : {1, 8, 32}) {
-    Runner runner(model, options.threads, streams);
+  const Roofline roofline =
+      MeasureRoofline(pool, one.info().weight_bytes, options.repeats, options.clock);
+  std::printf(
+      "machine, %d threads: %.0f GFLOP/s of fp32 multiply-adds, %.1f GB/s reading %.0f MB, "
+      "%.1f GB/s copying 256 MB (read plus written)\n",
+      options.threads, roofline.flops_per_second * 1e-9, roofline.bytes_per_second * 1e-9,
+      static_cast<double>(one.info().weight_bytes) * 1e-6, roofline.copy_bytes_per_second * 1e-9);
+  for (const int32_t streams : options.batches) {
+    Runner runner(model, options, streams);
     runner.TimePerStep(1, 128, 1, 64);
     const std::string what = "decode, batch " + std::to_string(streams);
     Report(what.c_str(), runner.TimePerStep(1, 192, options.repeats * 20, 16), streams, streams,

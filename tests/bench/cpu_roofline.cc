@@ -1,12 +1,9 @@
 #include "tests/bench/cpu_roofline.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <functional>
 #include <vector>
-
-#include "kernels/cpu/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tests/bench/cpu_roofline.cc"
@@ -67,20 +64,25 @@ HWY_EXPORT(MultiplyAdds);
 HWY_EXPORT(RoundFlops);
 HWY_EXPORT(ReadAll);
 
-double BestSeconds(int32_t repeats, const std::function<void()>& body) {
+double BestSeconds(clockid_t clock, int32_t repeats, const std::function<void()>& body) {
   double best = 1e9;
   for (int32_t r = 0; r < repeats; ++r) {
-    const auto start = std::chrono::steady_clock::now();
+    const double start = Seconds(clock);
     body();
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    best = std::min(best, elapsed.count());
+    best = std::min(best, Seconds(clock) - start);
   }
   return best;
 }
 
 }  // namespace
 
-Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats) {
+double Seconds(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats, clockid_t clock) {
   Roofline roofline;
   const auto threads = static_cast<double>(pool.threads());
   std::vector<float> sinks(static_cast<size_t>(pool.threads()) * 16);
@@ -88,7 +90,7 @@ Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats) {
     sinks[static_cast<size_t>(thread) * 16] += value;
   };
   constexpr int64_t kRounds = 200'000;
-  const double compute = BestSeconds(repeats * 4, [&] {
+  const double compute = BestSeconds(clock, repeats * 4, [&] {
     pool.For(pool.threads(), 1, [&](int64_t, int64_t, int32_t thread) {
       keep(thread, HWY_DYNAMIC_DISPATCH(MultiplyAdds)(kRounds));
     });
@@ -97,7 +99,7 @@ Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats) {
       threads * static_cast<double>(kRounds * HWY_DYNAMIC_DISPATCH(RoundFlops)()) / compute;
 
   const std::vector<float> weights(static_cast<size_t>(bytes / 4), 1.0f);
-  const double read = BestSeconds(repeats * 10, [&] {
+  const double read = BestSeconds(clock, repeats * 10, [&] {
     pool.For(bytes / 4, 1, [&](int64_t begin, int64_t end, int32_t thread) {
       keep(thread, HWY_DYNAMIC_DISPATCH(ReadAll)(weights.data() + begin, end - begin));
     });
@@ -107,7 +109,7 @@ Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats) {
   constexpr int64_t kCopied = 256 << 20;
   const std::vector<char> from(kCopied, 1);
   std::vector<char> to(kCopied);
-  const double copy = BestSeconds(repeats, [&] {
+  const double copy = BestSeconds(clock, repeats, [&] {
     pool.For(kCopied, 1, [&](int64_t begin, int64_t end, int32_t) {
       std::memcpy(to.data() + begin, from.data() + begin, static_cast<size_t>(end - begin));
     });

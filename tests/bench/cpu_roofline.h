@@ -3,6 +3,7 @@
 #define BASED_TESTS_BENCH_CPU_ROOFLINE_H_
 
 #include <cstdint>
+#include <ctime>
 
 #include "kernels/cpu/thread_pool.h"
 
@@ -14,8 +15,10 @@ struct Roofline {
   double copy_bytes_per_second = 0;  // copying memory too large for a cache, read plus written
 };
 
-// The best of `repeats` runs of each, with all threads of `pool`.
-Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats);
+double Seconds(clockid_t clock);
+
+// The best of `repeats` runs of each by `clock`, with all threads of `pool`.
+Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats, clockid_t clock);
 
 }  // namespace based
 

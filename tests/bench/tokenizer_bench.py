@@ -33,7 +33,7 @@ def main():
     parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
     parser.add_argument("--text", type=pathlib.Path, required=True)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/cpu/bin")
+    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/cpu/tests")
     args = parser.parse_args()
 
     command = [args.bin / "tokenize_file", args.tokenizer, args.text]

@@ -1,6 +1,6 @@
 """Ids of our tokenizer against Hugging Face `tokenizers`: the repository's text, random Unicode.
 
-Runs the program tokenize_file, found in $BASED_BIN_DIR, build/bin or build/cpu/bin.
+Runs the program tokenize_file, found in `tests` beside $BASED_BIN_DIR (default build/bin).
 """
 
 import json
@@ -28,12 +28,10 @@ O200K = (
 
 
 def tokenize_file():
-    folders = [os.environ.get("BASED_BIN_DIR"), ROOT / "build" / "bin", ROOT / "build/cpu/bin"]
-    for folder in filter(None, folders):
-        program = pathlib.Path(folder) / "tokenize_file"
-        if program.exists():
-            return program
-    pytest.fail(f"tokenize_file is not built in any of {folders}")
+    binaries = pathlib.Path(os.environ.get("BASED_BIN_DIR", ROOT / "build" / "bin"))
+    program = binaries.resolve().parent / "tests" / "tokenize_file"
+    assert program.exists(), f"{program} is not built: run tests/run.sh"
+    return program
 
 
 def repository_text():

@@ -13,12 +13,10 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hwy/highway.h"
 #include "kernels/backend.h"
-#include "kernels/cpu/targets.h"
 #include "kernels/reference/reference_backend.h"
 #include "tests/kernels/cpu/synthetic_model.h"
-
-#include "hwy/highway.h"
 
 namespace based {
 namespace {
@@ -32,8 +30,13 @@ struct Trace {
 };
 
 ModelShape SmallShape() {
-  return {.layers = "clwcl", .width = 60, .heads = 3, .feature_dim = 16, .window_left = 9,
-          .vocab = 61, .padded_vocab = 64};
+  return {.layers = "clwcl",
+          .width = 60,
+          .heads = 3,
+          .feature_dim = 16,
+          .window_left = 9,
+          .vocab = 61,
+          .padded_vocab = 64};
 }
 
 std::vector<int32_t> RandomTokens(size_t count, int32_t vocab, uint32_t seed) {
@@ -45,8 +48,7 @@ std::vector<int32_t> RandomTokens(size_t count, int32_t vocab, uint32_t seed) {
 }
 
 std::unique_ptr<Executable> Compile(Backend& backend, const Program& program, int32_t slots) {
-  auto executable =
-      backend.Compile(program, {.max_rows = 96, .max_spans = 8, .max_samples = 96});
+  auto executable = backend.Compile(program, {.max_rows = 96, .max_spans = 8, .max_samples = 96});
   EXPECT_TRUE(executable.ok()) << executable.status();
   EXPECT_TRUE((*executable)->CreateSlots(slots).ok());
   return *std::move(executable);
@@ -70,7 +72,8 @@ std::vector<Trace> Play(Executable& executable, const std::vector<std::vector<in
       const size_t most = std::min<size_t>(left, static_cast<size_t>(longest));
       const size_t length = std::uniform_int_distribution<size_t>(0, most)(random);
       if (length == 0) continue;
-      table.spans.push_back({.slot = slots[s], .row = static_cast<int32_t>(table.tokens.size()),
+      table.spans.push_back({.slot = slots[s],
+                             .row = static_cast<int32_t>(table.tokens.size()),
                              .length = static_cast<int32_t>(length),
                              .position = static_cast<int64_t>(done[s])});
       for (size_t i = 0; i < length; ++i) {
@@ -105,10 +108,10 @@ std::vector<Trace> Play(Executable& executable, const std::vector<std::vector<in
   }
   for (size_t s = 0; s < sequences.size(); ++s) {
     traces[s].image.resize(static_cast<size_t>(executable.info().image_bytes));
-    EXPECT_TRUE(executable
-                    .ExportSlot(slots[s], static_cast<int64_t>(done[s]),
-                                absl::MakeSpan(traces[s].image))
-                    .ok());
+    EXPECT_TRUE(
+        executable
+            .ExportSlot(slots[s], static_cast<int64_t>(done[s]), absl::MakeSpan(traces[s].image))
+            .ok());
     EXPECT_TRUE(executable.ClearSlots({slots[s]}).ok());
   }
   return traces;
@@ -152,8 +155,15 @@ TEST_P(EveryTarget, AgreesWithReference) {
   const std::vector<ShapeCase> cases = {
       {"plain", SmallShape()},
       {"bf16", {.layers = "clw", .width = 64, .heads = 4, .feature_dim = 8, .dtype = DType::kBF16}},
-      {"fp16", {.layers = "wlc", .width = 56, .heads = 2, .feature_dim = 5, .window_left = 40,
-                .vocab = 30, .padded_vocab = 33, .dtype = DType::kF16}},
+      {"fp16",
+       {.layers = "wlc",
+        .width = 56,
+        .heads = 2,
+        .feature_dim = 5,
+        .window_left = 40,
+        .vocab = 30,
+        .padded_vocab = 33,
+        .dtype = DType::kF16}},
       {"current token only", {.layers = "w", .width = 36, .heads = 1, .window_left = 0}},
       {"one feature", {.layers = "l", .width = 20, .heads = 2, .feature_dim = 1}},
       {"wide features", {.layers = "l", .width = 48, .heads = 2, .feature_dim = 21}},
@@ -161,8 +171,8 @@ TEST_P(EveryTarget, AgreesWithReference) {
   for (const ShapeCase& test : cases) {
     SCOPED_TRACE(test.name);
     const SyntheticModel model(test.shape);
-    const std::vector<std::vector<int32_t>> sequences = {
-        RandomTokens(75, test.shape.vocab, 11), RandomTokens(34, test.shape.vocab, 12)};
+    const std::vector<std::vector<int32_t>> sequences = {RandomTokens(75, test.shape.vocab, 11),
+                                                         RandomTokens(34, test.shape.vocab, 12)};
     const auto reference = Compile(*NewReferenceBackend(), model.program(), 2);
     const auto cpu = Compile(*NewCpuBackend({.threads = 2}), model.program(), 2);
     const std::vector<Trace> want = Play(*reference, sequences, 30, 1);

@@ -79,11 +79,8 @@ void SyntheticModel::AddNorm(const std::string& name) {
 
 void SyntheticModel::AddLinear(BufferId in, std::vector<WeightId> weights, WeightId bias,
                                Epilogue epilogue, BufferId out) {
-  program_.ops.push_back(LinearOp{.in = in,
-                                  .weights = std::move(weights),
-                                  .bias = bias,
-                                  .epilogue = epilogue,
-                                  .out = out});
+  program_.ops.push_back(LinearOp{
+      .in = in, .weights = std::move(weights), .bias = bias, .epilogue = epilogue, .out = out});
 }
 
 void SyntheticModel::AddMixer(char kind, const std::string& prefix) {
