@@ -82,7 +82,7 @@ class Engine {
 };
 
 // What --memory_budget means when unset: on a GPU its free memory less a reserve, on a CPU a
-// quarter of physical memory, at most 4 GiB.
+// quarter of physical memory, at most 1 GiB beyond weights and workspace.
 int64_t DefaultMemoryBudget(const ExecutableInfo& info);
 
 }  // namespace based

@@ -29,6 +29,14 @@ struct WeightView {
   DType dtype = DType::kF32;
   int64_t rows = 0;
   int64_t cols = 0;
+  // Synthetic weights, for trying speed and capacity without a checkpoint: with data == nullptr and
+  // stddev > 0 a backend that can (cuda) makes the values itself, value i being
+  //   mean + stddev * (sum of the four 16-bit parts of bits - 131070) / 37837.2
+  //   bits = SplitMix64(SplitMix64(seed) + i)
+  // rounded to the type it keeps weights in; about normal. Other backends refuse such a weight.
+  uint64_t synthetic_seed = 0;
+  float synthetic_mean = 0.0f;
+  float synthetic_stddev = 0.0f;
 };
 
 using WeightId = int32_t;

@@ -27,8 +27,9 @@ ABSL_FLAG(std::string, slots, "auto",
           "Sequences that live at once, or auto: as many as --memory_budget holds.");
 ABSL_FLAG(
     std::string, memory_budget, "0",
-    "Bytes for weights, workspace and slots together, e.g. 2GiB. 0: a quarter of the memory of "
-    "the machine, at most 4 GiB, on a CPU; the free memory less a reserve on a GPU.");
+    "Bytes for weights, workspace and slots together, e.g. 2GiB. 0: on a CPU a quarter of the "
+    "machine's memory, at most 1 GiB beyond weights and workspace; on a GPU its free memory less "
+    "a reserve.");
 ABSL_FLAG(int32_t, token_budget, 0, "Most tokens in one step; 0: the backend's default.");
 ABSL_FLAG(int32_t, max_queue, 4096, "Requests that may wait for a slot; more are refused.");
 ABSL_FLAG(
