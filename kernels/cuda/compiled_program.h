@@ -1,5 +1,5 @@
-// A Program turned into launches: every op's parameters with device addresses filled in, all but what
-// a step decides. Owns weights, activations and the layout of a slot.
+// A Program turned into launches: every op's parameters with device addresses filled in, all but
+// what a step decides. Owns weights, activations and the layout of a slot.
 #ifndef BASED_KERNELS_CUDA_COMPILED_PROGRAM_H_
 #define BASED_KERNELS_CUDA_COMPILED_PROGRAM_H_
 

@@ -1,6 +1,6 @@
-// A step's table on the device: one contiguous block, uploaded in one copy, at addresses that depend
-// only on how many rows, spans and samples it has room for. Graphs are captured over such a shape;
-// what a step does not fill is padding.
+// A step's table on the device: one contiguous block, uploaded in one copy, at addresses that
+// depend only on how many rows, spans and samples it has room for. Graphs are captured over such a
+// shape; what a step does not fill is padding.
 #ifndef BASED_KERNELS_CUDA_DEVICE_TABLE_H_
 #define BASED_KERNELS_CUDA_DEVICE_TABLE_H_
 
@@ -37,8 +37,8 @@ struct TableView {
 // The shape that holds `table` exactly.
 TableShape ShapeOf(const StepTable& table);
 
-// Writes `table` into the block at `base`, with padding up to `shape`. `fold_position` has one number
-// for each slot. REQUIRES: shape holds the table.
+// Writes `table` into the block at `base`, with padding up to `shape`. `fold_position` has one
+// number for each slot. REQUIRES: shape holds the table.
 void FillTable(const StepTable& table, const int64_t* fold_position, const TableShape& shape,
                std::byte* base);
 

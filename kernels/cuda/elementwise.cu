@@ -19,7 +19,8 @@ __global__ void EmbedKernel(EmbedParams p) {
   id = min(max(id, 0), p.vocab - 1);  // a row whose logits were not finite has no id
   const T* table = static_cast<const T*>(p.table) + int64_t{id} * p.width;
   Out* out = static_cast<Out*>(p.out) + int64_t{row} * p.width;
-  for (int j = threadIdx.x; j < p.width; j += blockDim.x) out[j] = FromFloat<Out>(ToFloat(table[j]));
+  for (int j = threadIdx.x; j < p.width; j += blockDim.x)
+    out[j] = FromFloat<Out>(ToFloat(table[j]));
 }
 
 // Bytes per row: width * (in + out); no arithmetic to speak of. The row is read twice, the second
@@ -122,7 +123,8 @@ __global__ void SwiGluKernel(SwiGluParams p) {
   const Vec<T, N> gate = in[vectors + j];
   Vec<T, N> y;
 #pragma unroll
-  for (int i = 0; i < N; ++i) y.at[i] = FromFloat<T>(ToFloat(value.at[i]) * Silu(ToFloat(gate.at[i])));
+  for (int i = 0; i < N; ++i)
+    y.at[i] = FromFloat<T>(ToFloat(value.at[i]) * Silu(ToFloat(gate.at[i])));
   out[j] = y;
 }
 

@@ -1,5 +1,5 @@
-// CompiledProgram::Enqueue: what a step decides is filled into the launch parameters, and the kernel
-// is chosen. Captured into graphs, so nothing here may depend on values of the table.
+// CompiledProgram::Enqueue: what a step decides is filled into the launch parameters, and the
+// kernel is chosen. Captured into graphs, so nothing here may depend on values of the table.
 #include <algorithm>
 
 #include "kernels/base/status.h"

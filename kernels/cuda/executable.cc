@@ -100,7 +100,8 @@ absl::Status CudaExecutable::MakeStaging() {
                               .samples = std::max(compile_.max_samples, compile_.max_rows),
                               .max_length = 1};
   const int64_t table_bytes = TableView(nullptr, largest).bytes;
-  const int64_t result_bytes = int64_t{largest.samples} * static_cast<int64_t>(sizeof(SampleResult));
+  const int64_t result_bytes =
+      int64_t{largest.samples} * static_cast<int64_t>(sizeof(SampleResult));
   BASED_ASSIGN_OR_RETURN(table_, DeviceBuffer::Create(table_bytes, "the step table"));
   BASED_ASSIGN_OR_RETURN(results_, DeviceBuffer::Create(result_bytes, "sampling results"));
   BASED_CUDA_RETURN_IF_ERROR(cudaMemsetAsync(
@@ -135,8 +136,11 @@ absl::Status CudaExecutable::CreateSlots(int32_t count) {
 absl::Status CudaExecutable::CaptureGraphs() {
   for (const int32_t bucket : buckets_) {
     if (bucket > compile_.max_samples) break;
-    const TableShape shape = {
-        .rows = bucket, .decode_spans = bucket, .prefill_spans = 0, .samples = bucket, .max_length = 1};
+    const TableShape shape = {.rows = bucket,
+                              .decode_spans = bucket,
+                              .prefill_spans = 0,
+                              .samples = bucket,
+                              .max_length = 1};
     const StepContext context = {.table = TableView(table_.as<std::byte>(), shape),
                                  .shape = shape,
                                  .pool = {pool_.as<std::byte>(), info_.slot_bytes},
@@ -168,8 +172,8 @@ absl::Status CudaExecutable::Check(const StepTable& table) const {
 }
 
 // Before a step, fold_position_ says how far a slot's state is folded. A span that does not go on
-// where the slot was (after a clear, or a test at a far position) finds the ring as it is, taken for
-// the tokens just before it.
+// where the slot was (after a clear, or a test at a far position) finds the ring as it is, taken
+// for the tokens just before it.
 void CudaExecutable::NoteFolds(const StepTable& table) {
   for (const Span& span : table.spans) {
     int64_t& folded = fold_position_[static_cast<size_t>(span.slot)];

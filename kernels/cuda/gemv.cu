@@ -1,7 +1,8 @@
 // Linear layers for 1 to 4 rows: W is streamed once at memory speed, x waits in shared memory.
 //
-// Bound by memory: 2 n k bytes, 25.7 MB for the largest layer of the 1.3B shape: 8.3 us at 3.1 TB/s.
-// RMSNorm in front and bias, SwiGLU or the residual behind are fused, which removes a launch each.
+// Bound by memory: 2 n k bytes, 25.7 MB for the largest layer of the 1.3B shape: 8.3 us at 3.1
+// TB/s. RMSNorm in front and bias, SwiGLU or the residual behind are fused, which removes a launch
+// each.
 //
 // Grid: groups of output rows. A warp owns kOut output rows (with SwiGLU a value and its gate) and
 // has all of their weights in flight before it looks at x.
@@ -24,7 +25,8 @@ __device__ void StageInput(const GemvParams& p, bf16 (*x)[K], float* scratch) {
     } else if (p.norm_weight == nullptr) {
       const uint4* in =
           reinterpret_cast<const uint4*>(static_cast<const bf16*>(p.in) + int64_t{row} * K);
-      for (int i = threadIdx.x; i < K / 8; i += kThreads) reinterpret_cast<uint4*>(x[row])[i] = in[i];
+      for (int i = threadIdx.x; i < K / 8; i += kThreads)
+        reinterpret_cast<uint4*>(x[row])[i] = in[i];
     } else {
       const float* in = static_cast<const float*>(p.in) + int64_t{row} * K;
       float sum = 0.0f;

@@ -1,5 +1,5 @@
-// Every kernel's launcher, with its parameters. Launchers enqueue on `stream`, never wait and return
-// the launch's error. Shapes were checked at Compile; kernels trust them.
+// Every kernel's launcher, with its parameters. Launchers enqueue on `stream`, never wait and
+// return the launch's error. Shapes were checked at Compile; kernels trust them.
 //
 // Letters as in kernels/program.h. "act" is the activation type of the executable, bf16 or fp32.
 // All state of one sequence is one contiguous slot; offsets are bytes within it.
@@ -91,8 +91,8 @@ struct SwiGluParams {
 };
 cudaError_t SwiGlu(const SwiGluParams& p, cudaStream_t stream);
 
-// y_t = W x_t for few rows: reads W once at memory speed. With `norm_weight`, x is the fp32 residual
-// and is normalised on the way in.
+// y_t = W x_t for few rows: reads W once at memory speed. With `norm_weight`, x is the fp32
+// residual and is normalised on the way in.
 struct GemvParams {
   const void* weight;        // [n, k] bf16
   const void* in;            // [rows, k] bf16, or fp32 with norm_weight

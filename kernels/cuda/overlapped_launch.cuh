@@ -4,8 +4,8 @@
 // Rules that make it sound. Every kernel launched with LaunchOverlapped calls WaitForPrevious in
 // every thread before it returns, before it writes anything, and before it reads what an earlier
 // kernel of the step wrote; and LetNextStart only after that. So when a kernel runs ahead of its
-// wait, all but the one kernel before it have finished. On devices before compute capability 9.0 all
-// of it is an ordinary launch.
+// wait, all but the one kernel before it have finished. On devices before compute capability 9.0
+// all of it is an ordinary launch.
 #ifndef BASED_KERNELS_CUDA_OVERLAPPED_LAUNCH_CUH_
 #define BASED_KERNELS_CUDA_OVERLAPPED_LAUNCH_CUH_
 

@@ -108,8 +108,8 @@ __device__ Kept Restrict(const Row& row, const DeviceSample& sample, SampleShare
   return kept;
 }
 
-// The first kept id in ascending order whose cumulative weight exceeds u times the total. A warp sums
-// a contiguous segment of ids; the warp in whose segment the draw falls walks it.
+// The first kept id in ascending order whose cumulative weight exceeds u times the total. A warp
+// sums a contiguous segment of ids; the warp in whose segment the draw falls walks it.
 __device__ int32_t Draw(const Row& row, const Kept& kept, float u, SampleShared& s) {
   const int segment = (row.size + kSampleThreads - 1) / kSampleThreads * 32;
   const int warp = threadIdx.x / 32;

@@ -143,8 +143,8 @@ __device__ inline void SortList(SampleShared& s, int count) {
   __syncthreads();
 }
 
-// The last element of the smallest prefix whose weight reaches `need`, which is at most the weight of
-// the whole row up to `limit`; only elements at or before `limit` count.
+// The last element of the smallest prefix whose weight reaches `need`, which is at most the weight
+// of the whole row up to `limit`; only elements at or before `limit` count.
 __device__ inline Ranked Select(const Row& row, Ranked limit, unsigned long long need, bool by_mass,
                                 SampleShared& s) {
   for (int i = threadIdx.x; i < kBuckets; i += kSampleThreads) s.bucket[i] = 0;

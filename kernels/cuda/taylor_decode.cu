@@ -1,12 +1,13 @@
-// One decode step of Taylor linear attention, fused: fold, feature map, readout, normaliser, in place
-// on the slots. Equation in kernels/program.h, state and folding in taylor_state.cuh.
+// One decode step of Taylor linear attention, fused: fold, feature map, readout, normaliser, in
+// place on the slots. Equation in kernels/program.h, state and folding in taylor_state.cuh.
 //
 // Bound by memory. Per head and sequence S is 153 E fp32 (68.5 KB at E = 112), read every step and
 // written at every 8th: 1.125 reads and 0.125 writes of it, 9.7 MB per sequence of 7 x 16 heads, so
 // 3.2 ms at 1,024 rows and 3.1 TB/s. Arithmetic: 2 FLOPs a float, 0.6 ms of fp32 at worst.
 //
 // Grid: (H, spans). A block owns one head of one sequence; a thread 4 value columns of every
-// kGroups-th feature row. Sums run in an order fixed by the shape: bitwise independent of the batch.
+// kGroups-th feature row. Sums run in an order fixed by the shape: bitwise independent of the
+// batch.
 #include "kernels/cuda/overlapped_launch.cuh"
 #include "kernels/cuda/taylor_state.cuh"
 
@@ -65,7 +66,8 @@ __device__ __forceinline__ void AddScaled(float4& sum, float scale, const float4
   sum.w += scale * x.w;
 }
 
-// q, the unfolded keys, and for a fold its values, into shared memory; appends the token to the ring.
+// q, the unfolded keys, and for a fold its values, into shared memory; appends the token to the
+// ring.
 template <typename T, int E>
 __device__ void Stage(const TaylorParams& p, const TaylorSlot<T>& slot, const Step& step,
                       const T* query, const T* key, const T* value, Shared<E>& shared) {
@@ -129,7 +131,8 @@ __device__ void Features(const TaylorParams& p, const TaylorSlot<T>& slot, const
 
 // Folds the group's rows of S and reads them out.
 template <int E>
-__device__ __forceinline__ float4 FoldRows(float4* s, const Shared<E>& shared, int group, int lane) {
+__device__ __forceinline__ float4 FoldRows(float4* s, const Shared<E>& shared, int group,
+                                           int lane) {
   using Sh = Shape<E>;
   float4 v[kFold];
 #pragma unroll
@@ -178,8 +181,8 @@ __global__ void __launch_bounds__(Shape<E>::kThreads, 3) TaylorDecodeKernel(Tayl
   step.held = static_cast<int>(span.position - step.range.old_base);
   step.folded = static_cast<int>(step.range.new_base - step.range.old_base);
 
-  // The first half of S is asked for before anything else, so that staging hides behind it; no other
-  // kernel of the step touches it.
+  // The first half of S is asked for before anything else, so that staging hides behind it; no
+  // other kernel of the step touches it.
   float4* s = reinterpret_cast<float4*>(slot.s);
   float4 first[Sh::kFirstBatch];
   if (step.folded == 0 && active) {

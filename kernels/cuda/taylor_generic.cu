@@ -1,6 +1,6 @@
 // Taylor linear attention for any shape and any span: one block per (head, span) takes the span's
-// tokens one after the other, each as a decode step. Equation in kernels/program.h, state and folding
-// in taylor_state.cuh. Prefill of L tokens is bitwise L decodes.
+// tokens one after the other, each as a decode step. Equation in kernels/program.h, state and
+// folding in taylor_state.cuh. Prefill of L tokens is bitwise L decodes.
 //
 // Reads S once per token (from cache within a span): far from the roofline for long spans, where
 // TaylorPrefill replaces it.

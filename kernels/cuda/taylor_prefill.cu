@@ -1,21 +1,23 @@
 // Taylor linear attention over spans of any length, from any state, on tensor cores. Equation in
 // kernels/program.h, state and folding in taylor_state.cuh.
 //
-// A block owns one head of one span and half of its value columns, and walks the tokens in chunks of
-// 160: 10 warps of 16 query rows, 10 tiles of 16 features, 10 steps of 16 tokens. Per chunk
+// A block owns one head of one span and half of its value columns, and walks the tokens in chunks
+// of 160: 10 warps of 16 query rows, 10 tiles of 16 features, 10 steps of 16 tokens. Per chunk
 //   out  = phi(Q) S + tril(1 + s + s^2/2) V      S as bf16, products in fp32
 //   den  = phi(Q) z + row sums                   fp32 throughout
-//   S   += phi(K)^T V                            phi(K) as a high and a low bf16 part; the chunk's sum
-//                                                is added once to the fp32 state, which never leaves
-//                                                registers: warp w holds features [16 w, 16 w + 16)
+//   S   += phi(K)^T V                            phi(K) as a high and a low bf16 part; the chunk's
+//   sum
+//                                                is added once to the fp32 state, which never
+//                                                leaves registers: warp w holds features [16 w, 16
+//                                                w + 16)
 // The unfolded tokens of the ring come first in the stream of tokens, without queries; the tokens
 // after the last fold point stay out of S. Feature tiles are cyclic shifts of q, so that fragments
 // are made in registers.
 //
-// Arithmetic per token and head at E = 112: 160 features read out, written twice (high, low), and on
-// average 80 + 8 keys: 2 * 112 * (160 + 320 + 88) + 2 * 16 * 88 = 130 kFLOP; (4, 8192, 16, 112) is 68
-// GFLOP, 0.09 ms at 796 TFLOP/s; bytes 4.6 KB + 3.6 KB a token, 0.09 ms at 3.0 TB/s.
-// Grid: (2, H, spans).
+// Arithmetic per token and head at E = 112: 160 features read out, written twice (high, low), and
+// on average 80 + 8 keys: 2 * 112 * (160 + 320 + 88) + 2 * 16 * 88 = 130 kFLOP; (4, 8192, 16, 112)
+// is 68 GFLOP, 0.09 ms at 796 TFLOP/s; bytes 4.6 KB + 3.6 KB a token, 0.09 ms at 3.0 TB/s. Grid:
+// (2, H, spans).
 #include "kernels/cuda/taylor_state.cuh"
 #include "kernels/cuda/tensor_core.cuh"
 
@@ -30,7 +32,7 @@ constexpr int kChunk = 16 * kWarps;
 constexpr int kSplits = 2;
 constexpr int kKeyStride = 24;             // of a key row: no bank conflicts
 constexpr int kTransposedStride = kChunk + 8;
-constexpr int kConstTile = kWarps - 1;     // features 144..159: shift 8, then the constant, then none
+constexpr int kConstTile = kWarps - 1;  // features 144..159: shift 8, then the constant, then none
 
 template <int E>
 struct Shape {
@@ -68,8 +70,8 @@ struct Work {
   int column;         // first value column
 };
 
-// Where the chunk that starts at `first` ends. The last fold point must not lie inside a chunk other
-// than the last: what is not folded must not be needed from S.
+// Where the chunk that starts at `first` ends. The last fold point must not lie inside a chunk
+// other than the last: what is not folded must not be needed from S.
 __device__ __forceinline__ int ChunkEnd(const Stream& stream, int first) {
   const int end = min(first + kChunk, stream.total);
   if (end < stream.total && first < stream.foldable && stream.foldable < end) {
@@ -351,7 +353,8 @@ __device__ Work GetWork(const TaylorParams& p, const DeviceSpan& span, int head,
   work.query = in + head * kF;
   work.key = in + (p.heads + head) * kF;
   work.value = in + 2 * p.heads * kF + head * E + work.column;
-  work.out = static_cast<bf16*>(p.out) + int64_t{span.row} * work.out_width + head * E + work.column;
+  work.out =
+      static_cast<bf16*>(p.out) + int64_t{span.row} * work.out_width + head * E + work.column;
   return work;
 }
 

@@ -1,9 +1,9 @@
 // Warp-level bf16 matrix products (compute capability 8.0 and up) and asynchronous copies.
 //
 // Fragments of mma.m16n8k16, with g = lane / 4 and c = lane % 4:
-//   A: a0 (row g, k 2c..), a1 (row g + 8, k 2c..), a2 (row g, k 2c + 8..), a3 (row g + 8, k 2c + 8..)
-//   B: b0 (k 2c.., column g), b1 (k 2c + 8.., column g)
-//   D: d0, d1 (row g, columns 2c, 2c + 1), d2, d3 (row g + 8, the same columns)
+//   A: a0 (row g, k 2c..), a1 (row g + 8, k 2c..), a2 (row g, k 2c + 8..), a3 (row g + 8, k 2c
+//   + 8..) B: b0 (k 2c.., column g), b1 (k 2c + 8.., column g) D: d0, d1 (row g, columns 2c, 2c +
+//   1), d2, d3 (row g + 8, the same columns)
 #ifndef BASED_KERNELS_CUDA_TENSOR_CORE_CUH_
 #define BASED_KERNELS_CUDA_TENSOR_CORE_CUH_
 
@@ -52,8 +52,8 @@ __device__ __forceinline__ void LoadA16x16(uint32_t (&out)[4], const bf16* tile,
                : "r"(address));
 }
 
-// B fragments of the transpose of a row-major [16, stride] tile's columns [0, 16): out is b0, b1 for
-// tile rows [0, 8) as columns of B, then for rows [8, 16).
+// B fragments of the transpose of a row-major [16, stride] tile's columns [0, 16): out is b0, b1
+// for tile rows [0, 8) as columns of B, then for rows [8, 16).
 __device__ __forceinline__ void LoadTransposedB16x16(uint32_t (&out)[4], const bf16* tile,
                                                      int stride) {
   const int lane = threadIdx.x % 32;
@@ -89,7 +89,9 @@ __device__ __forceinline__ void CopyAsync16(void* to, const void* from, bool val
                : "memory");
 }
 
-__device__ __forceinline__ void CopyAsyncCommit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void CopyAsyncCommit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
 
 template <int kPending>
 __device__ __forceinline__ void CopyAsyncWait() {

@@ -1,10 +1,10 @@
-// Sliding-window attention over spans of any length on tensor cores, keys before the span taken from
-// the ring (kernels/program.h, WindowMixOp).
+// Sliding-window attention over spans of any length on tensor cores, keys before the span taken
+// from the ring (kernels/program.h, WindowMixOp).
 //
 // Blocks of 64 queries walk the W + 64 keys they can see in tiles of 64, with a running softmax in
 // fp32. At E = 112 and W = 128 that is 3 tiles: 2 * 2 * 112 * 192 = 86 kFLOP per token and head,
-// 9.6 MFLOP per token of 7 x 16 heads against 2.5 GFLOP in GEMMs; bytes 10.8 KB per token and layer.
-// Grid: (query tiles, H, spans). Block: 4 warps of 16 queries.
+// 9.6 MFLOP per token of 7 x 16 heads against 2.5 GFLOP in GEMMs; bytes 10.8 KB per token and
+// layer. Grid: (query tiles, H, spans). Block: 4 warps of 16 queries.
 #include "kernels/cuda/tensor_core.cuh"
 #include "kernels/cuda/window_ring.cuh"
 
@@ -224,7 +224,8 @@ __global__ void __launch_bounds__(kThreads, 3) WindowPrefillKernel(WindowParams 
     sum += __shfl_xor_sync(0xffffffffu, sum, 2);
     const int row = first + warp * 16 + g + i * 8;
     if (row >= span.length) continue;
-    bf16* out = static_cast<bf16*>(p.out) + int64_t{span.row + row} * p.heads * E + head * E + 2 * c;
+    bf16* out =
+        static_cast<bf16*>(p.out) + int64_t{span.row + row} * p.heads * E + head * E + 2 * c;
 #pragma unroll
     for (int n = 0; n < E / 8; ++n) {
       *reinterpret_cast<uint32_t*>(out + n * 8) =

@@ -1,12 +1,13 @@
-// Speed of the cuda backend on the published 1.3B shape with random bf16 weights made on the device.
-// Whole steps through the seam, sampling included: what an engine that does nothing would see.
+// Speed of the cuda backend on the published 1.3B shape with random bf16 weights made on the
+// device. Whole steps through the seam, sampling included: what an engine that does nothing would
+// see.
 //
 //   cuda_bench decode BATCH...          greedy decode steps, depth 2, all streams in one fold phase
 //   cuda_bench position BATCH           the same at position 1,000,000 against 300
 //   cuda_bench prefill B T ROWS         whole-model prefill of B prompts of T tokens, ROWS a step
-//   cuda_bench taylor B T               one linear-attention layer over B spans of T (for a profiler)
-//   cuda_bench sweep ROWS...            cuBLASLt over the model's weight shapes, weights from memory
-//   cuda_bench step BATCH               one decode step between profiler start and stop
+//   cuda_bench taylor B T               one linear-attention layer over B spans of T (for a
+//   profiler) cuda_bench sweep ROWS...            cuBLASLt over the model's weight shapes, weights
+//   from memory cuda_bench step BATCH               one decode step between profiler start and stop
 //   cuda_bench prefill_step B ROWS      one prefill step likewise
 // Options before the command: --invariant, --generic, --eager, --360m.
 #include <cuda_profiler_api.h>
@@ -67,13 +68,14 @@ class Bench {
     executable_ = *std::move(executable);
     const auto compiled = Clock::now();
     Fail(executable_->CreateSlots(slots));
-    std::printf("# %s: compile %.0f ms, slots and graphs %.0f ms, weights %.3f GB, workspace %.3f GB, "
-                "slot %.3f MB, room for %lld slots before the pool\n",
-                executable_->info().device.c_str(), Milliseconds(compiled - start),
-                Milliseconds(Clock::now() - compiled), Giga(executable_->info().weight_bytes),
-                Giga(executable_->info().workspace_bytes), Giga(executable_->info().slot_bytes) * 1e3,
-                static_cast<long long>(executable_->info().available_bytes /
-                                       executable_->info().slot_bytes));
+    std::printf(
+        "# %s: compile %.0f ms, slots and graphs %.0f ms, weights %.3f GB, workspace %.3f GB, "
+        "slot %.3f MB, room for %lld slots before the pool\n",
+        executable_->info().device.c_str(), Milliseconds(compiled - start),
+        Milliseconds(Clock::now() - compiled), Giga(executable_->info().weight_bytes),
+        Giga(executable_->info().workspace_bytes), Giga(executable_->info().slot_bytes) * 1e3,
+        static_cast<long long>(executable_->info().available_bytes /
+                               executable_->info().slot_bytes));
   }
 
   static double Giga(int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
@@ -99,7 +101,8 @@ class Bench {
     Fail(executable_->Collect(output_));
   }
 
-  // Gives slots [0, batch) a history of `tokens` random tokens: some by prefill, the rest by copies.
+  // Gives slots [0, batch) a history of `tokens` random tokens: some by prefill, the rest by
+  // copies.
   void Warm(int32_t batch, int32_t tokens) {
     const int32_t real = std::min(batch, 8);
     Run(Prompt(0, real, tokens, 0));
@@ -169,10 +172,11 @@ void PrintDecode(Bench& bench, int32_t batch, const std::vector<double>& times) 
   const double flops = 2 * bench.parameters() * batch;
   const double floor_ms = 1e3 * (batch * StateBytes(bench.shape()) / kReadBytesPerSecond +
                                  std::max(weights / kReadBytesPerSecond, flops / kFlopsPerSecond));
-  std::printf("decode batch %5d: %8.3f ms (p99/median %.3f)  %9.0f tok/s  %7.1f GB/s  %6.1f TFLOP/s  "
-              "floor %.3f ms, reached %.0f%%\n",
-              batch, ms, Quantile(times, 0.99) / ms, batch / ms * 1e3, bytes / ms * 1e-6,
-              flops / ms * 1e-9, floor_ms, 100 * floor_ms / ms);
+  std::printf(
+      "decode batch %5d: %8.3f ms (p99/median %.3f)  %9.0f tok/s  %7.1f GB/s  %6.1f TFLOP/s  "
+      "floor %.3f ms, reached %.0f%%\n",
+      batch, ms, Quantile(times, 0.99) / ms, batch / ms * 1e3, bytes / ms * 1e-6, flops / ms * 1e-9,
+      floor_ms, 100 * floor_ms / ms);
 }
 
 void RunDecode(const Setup& setup, const std::vector<int32_t>& batches) {
@@ -221,12 +225,13 @@ void RunPrefill(const Setup& setup, int32_t batch, int32_t tokens, int32_t rows)
   }
   const double ms = Quantile(times, 0.5);
   const double count = static_cast<double>(batch) * tokens;
-  const double flops =
-      2 * (bench.parameters() - static_cast<double>(bench.shape().width) * bench.shape().padded_vocab);
-  std::printf("prefill (%d, %d), %d rows a step: %.2f ms  %.0f tok/s  %.1f TFLOP/s in GEMMs  "
-              "floor %.2f ms, reached %.0f%%\n",
-              batch, tokens, rows, ms, count / ms * 1e3, flops * count / ms * 1e-9,
-              flops * count / kFlopsPerSecond * 1e3, 100 * flops * count / kFlopsPerSecond * 1e3 / ms);
+  const double flops = 2 * (bench.parameters() -
+                            static_cast<double>(bench.shape().width) * bench.shape().padded_vocab);
+  std::printf(
+      "prefill (%d, %d), %d rows a step: %.2f ms  %.0f tok/s  %.1f TFLOP/s in GEMMs  "
+      "floor %.2f ms, reached %.0f%%\n",
+      batch, tokens, rows, ms, count / ms * 1e3, flops * count / ms * 1e-9,
+      flops * count / kFlopsPerSecond * 1e3, 100 * flops * count / kFlopsPerSecond * 1e3 / ms);
 }
 
 void Profiled(Bench& bench, const StepTable& table) {
@@ -248,9 +253,10 @@ void RunTaylor(const Setup& setup, int32_t batch, int32_t tokens) {
                                .synthetic_mean = 0, .synthetic_stddev = 1});
     return static_cast<WeightId>(program.weights.size() - 1);
   };
-  program.ops = {EmbedOp{.table = weight("table", 4096, width), .out = 0},
-                 TaylorMixOp{.in = 0, .heads = heads, .feature_dim = 16, .head_dim = head_dim, .out = 1},
-                 LogitsOp{.in = 1, .table = weight("logits", 64, setup.shape.width), .vocab_size = 64}};
+  program.ops = {
+      EmbedOp{.table = weight("table", 4096, width), .out = 0},
+      TaylorMixOp{.in = 0, .heads = heads, .feature_dim = 16, .head_dim = head_dim, .out = 1},
+      LogitsOp{.in = 1, .table = weight("logits", 64, setup.shape.width), .vocab_size = 64}};
   program.spare_tokens = 1;
   auto backend = NewCudaBackend(setup.options);
   Fail(backend.status());

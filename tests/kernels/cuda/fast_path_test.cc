@@ -81,7 +81,8 @@ class CudaFastPathTest : public ::testing::TestWithParam<Case> {
   }
 
   std::unique_ptr<Executable> MakeOn(Backend& backend, int32_t slots) {
-    auto executable = backend.Compile(program_, {.max_rows = 700, .max_spans = 64, .max_samples = 700});
+    auto executable =
+        backend.Compile(program_, {.max_rows = 700, .max_spans = 64, .max_samples = 700});
     EXPECT_TRUE(executable.ok()) << executable.status();
     EXPECT_TRUE((*executable)->CreateSlots(slots).ok());
     return *std::move(executable);
@@ -230,7 +231,8 @@ TEST_P(CudaFastPathTest, GraphsDrawWhatEagerStepsDraw) {
       const int32_t rows = 1 + (step * 7) % 13;
       for (int32_t row = 0; row < rows; ++row) {
         table.tokens.push_back((step + row) % kVocabulary);
-        table.spans.push_back({.slot = row + 20 * (step % 2), .row = row, .length = 1, .position = step / 2});
+        table.spans.push_back(
+            {.slot = row + 20 * (step % 2), .row = row, .length = 1, .position = step / 2});
         SampleRow sample{.row = row};
         sample.params = {.temperature = row % 3 == 0 ? 0.0f : 1.0f,
                          .top_k = row % 5 == 4 ? 7 : 0,
@@ -290,9 +292,12 @@ TEST_P(CudaGemvTest, EqualsTheGemm) {
   if (absl::IsUnavailable(backend.status())) GTEST_SKIP() << backend.status();
   ASSERT_TRUE(backend.ok()) << backend.status();
   const auto generic = NewCudaBackend({.generic_only = true});
-  const SyntheticModel model({.layers = "c", .width = GetParam(), .heads = 16, .dtype = DType::kBF16});
-  const auto fast_executable = (*backend)->Compile(model.program(), {.max_rows = 8, .max_spans = 8});
-  const auto slow_executable = (*generic)->Compile(model.program(), {.max_rows = 8, .max_spans = 8});
+  const SyntheticModel model(
+      {.layers = "c", .width = GetParam(), .heads = 16, .dtype = DType::kBF16});
+  const auto fast_executable =
+      (*backend)->Compile(model.program(), {.max_rows = 8, .max_spans = 8});
+  const auto slow_executable =
+      (*generic)->Compile(model.program(), {.max_rows = 8, .max_spans = 8});
   ASSERT_TRUE(fast_executable.ok() && slow_executable.ok()) << fast_executable.status();
   ASSERT_TRUE((*fast_executable)->CreateSlots(8).ok() && (*slow_executable)->CreateSlots(8).ok());
   for (const int32_t rows : {1, 2, 3, 4}) {

@@ -84,8 +84,8 @@ INSTANTIATE_TEST_SUITE_P(
                        ::testing::Values(1, 7, 37, 256)),
     [](const auto& test) {
       const bool fp32 = std::get<1>(test.param) == CudaPrecision::kF32;
-      return std::string(std::get<0>(test.param)).substr(5) + (fp32 ? "_fp32" : "_bf16") + "_spans" +
-             std::to_string(std::get<2>(test.param));
+      return std::string(std::get<0>(test.param)).substr(5) + (fp32 ? "_fp32" : "_bf16") +
+             "_spans" + std::to_string(std::get<2>(test.param));
     });
 
 }  // namespace
