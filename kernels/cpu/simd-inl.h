@@ -27,19 +27,22 @@ HWY_INLINE hn::Mask<FloatTag> FirstMask(int64_t count) {
   return hn::FirstN(FloatTag(), static_cast<size_t>(count));
 }
 
-// min(count, kLanes) values, zeros after.
+// min(count, kLanes) values, zeros after. Reads nothing beyond them and needs no alignment, unlike
+// MaskedLoad and BlendedStore on targets that emulate them.
 HWY_INLINE FloatVec LoadFirst(const float* from, int64_t count) {
   const FloatTag d;
-  return count >= kLanes ? hn::LoadU(d, from) : hn::MaskedLoad(FirstMask(count), d, from);
+  if (count >= kLanes) return hn::LoadU(d, from);
+  HWY_ALIGN float whole[kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) whole[i] = from[i];
+  return hn::Load(d, whole);
 }
 
 HWY_INLINE void StoreFirst(FloatVec v, float* to, int64_t count) {
   const FloatTag d;
-  if (count >= kLanes) {
-    hn::StoreU(v, d, to);
-  } else {
-    hn::BlendedStore(v, FirstMask(count), d, to);
-  }
+  if (count >= kLanes) return hn::StoreU(v, d, to);
+  HWY_ALIGN float whole[kLanes];
+  hn::Store(v, d, whole);
+  for (int64_t i = 0; i < count; ++i) to[i] = whole[i];
 }
 
 // u / (1 + exp(-u)); -0 for u below -100, NaN for NaN.
