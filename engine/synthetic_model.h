@@ -16,7 +16,7 @@ namespace based {
 // True when `model_dir` asks for a synthetic model rather than a directory.
 bool IsSynthetic(std::string_view model_dir);
 
-// Configuration of "synthetic:based-360m" or "synthetic:based-1b". INVALID_ARGUMENT naming the known
+// Configuration of "synthetic:based-360m" or "synthetic:based-1b". INVALID_ARGUMENT names the known
 // ones otherwise.
 absl::StatusOr<ModelConfig> SyntheticConfig(const std::string& model_dir);
 
