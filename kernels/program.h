@@ -105,7 +105,8 @@ struct TaylorMixOp {
 };
 
 // Sliding-window softmax attention with rotary embedding. in_t = [q_t | k_t | v_t], each HE wide,
-// head-major. rot(x, t) rotates the pairs (i, i + E/2) by t * base^(-2i/E), t the absolute position:
+// head-major. rot(x, t) rotates the pairs (i, i + E/2) by t * base^(-2i/E), t the absolute
+// position:
 //   x'_i = x_i cos - x_{i+E/2} sin ;  x'_{i+E/2} = x_{i+E/2} cos + x_i sin
 //   out_t = softmax_u(rot(q_t, t) . rot(k_u, u) / sqrt(E)) v_u   over max(0, t - W) <= u <= t
 // W = window_size / 2 (integer division): W + 1 keys are seen.
@@ -144,8 +145,9 @@ struct Program {
   std::vector<BufferSpec> buffers;
   std::vector<WeightView> weights;
   std::vector<Op> ops;
-  // Tokens by which every mixer's state can be stepped back (DESIGN "spare tokens"): a backend whose
-  // pipeline_depth is above 1 needs at least pipeline_depth - 1 to snapshot a stopped sequence.
+  // Tokens by which every mixer's state can be stepped back (DESIGN "spare tokens"): a backend
+  // whose pipeline_depth is above 1 needs at least pipeline_depth - 1 to snapshot a stopped
+  // sequence.
   int32_t spare_tokens = 0;
 };
 

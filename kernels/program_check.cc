@@ -94,7 +94,8 @@ absl::Status ProgramChecker::CheckTables() const {
     if ((view.data == nullptr && !synthetic) || view.rows < 1 || view.cols < 1) {
       return absl::InvalidArgumentError(
           absl::StrCat("weight \"", view.name, "\" is [", view.rows, ", ", view.cols, "]",
-                       view.data == nullptr ? " with no data" : "", ", expected values"));
+                       view.data == nullptr ? " with no data" : "",
+                       ", expected values (only the cuda backend makes synthetic ones)"));
     }
   }
   return absl::OkStatus();

@@ -13,7 +13,8 @@
 namespace based {
 namespace {
 
-// What the run is made of. Drawn per seed, some features off ("swarm"), so that seeds differ in kind.
+// What the run is made of. Drawn per seed, some features off ("swarm"), so that seeds differ in
+// kind.
 struct Scenario {
   SchedulerOptions scheduler;
   SimModel model;
@@ -38,10 +39,34 @@ struct Client {
   std::vector<int32_t> tokens;
 };
 
+// Where choices come from: given bytes, two per choice, and then a generator.
+class Choices {
+ public:
+  using result_type = uint64_t;
+  Choices(uint64_t seed, absl::Span<const uint8_t> bytes) : generator_(seed), bytes_(bytes) {}
+
+  static constexpr uint64_t min() { return 0; }
+  static constexpr uint64_t max() { return UINT64_MAX; }
+  uint64_t operator()() {
+    if (bytes_.size() < 2) return generator_();
+    const uint64_t high = static_cast<uint64_t>(bytes_[0]) << 8 | bytes_[1];
+    bytes_.remove_prefix(2);
+    // The distributions draw again where all low bits are zero.
+    return high << 48 | uint64_t{1} << 47;
+  }
+
+ private:
+  std::mt19937_64 generator_;
+  absl::Span<const uint8_t> bytes_;
+};
+
 class Simulation {
  public:
-  explicit Simulation(uint64_t seed)
-      : random_(seed), scenario_(Draw()), scheduler_(scenario_.scheduler), device_(scenario_.model) {
+  explicit Simulation(const Choices& choices)
+      : random_(choices),
+        scenario_(Draw()),
+        scheduler_(scenario_.scheduler),
+        device_(scenario_.model) {
     (void)device_.CreateSlots(scenario_.scheduler.slots);
   }
 
@@ -70,10 +95,12 @@ class Simulation {
       result_.error = absl::StrCat("step ", result_.steps, ": ", what);
     }
   }
-  void Trace(uint64_t value) { result_.trace = SimState(result_.trace, static_cast<int32_t>(value)); }
+  void Trace(uint64_t value) {
+    result_.trace = SimState(result_.trace, static_cast<int32_t>(value));
+  }
   Clock::time_point Now() const { return Clock::time_point(std::chrono::milliseconds(now_ms_)); }
 
-  std::mt19937_64 random_;
+  Choices random_;
   Scenario scenario_;
   Scheduler scheduler_;
   SimExecutable device_;
@@ -182,8 +209,8 @@ void Simulation::CheckPlan(const StepPlan& plan) {
   Require(work_conserving, "a request waits while a slot is free");
 }
 
-// No starvation: every step advances prefill if any waits, and a decoding sequence is passed over at
-// most as often as sharing the rows makes necessary.
+// No starvation: every step advances prefill if any waits, and a decoding sequence is passed over
+// at most as often as sharing the rows makes necessary.
 void Simulation::CheckService(const StepPlan& plan) {
   // With a step in flight a prompt may be launched to its end and its first token not yet known.
   if (!prefill_order_.empty() && in_flight_.empty()) {
@@ -279,7 +306,8 @@ std::string Simulation::CompareWithAlone(const Client& client, FinishReason reas
     const bool ends = token == spec.eos_token_id || stop ||
                       static_cast<int64_t>(i) + 1 == spec.max_tokens;
     const bool last = i + 1 == client.tokens.size();
-    if (ends != last) return absl::StrCat("token ", i, last ? " ended it early" : " should have ended it");
+    if (ends != last)
+      return absl::StrCat("token ", i, last ? " ended it early" : " should have ended it");
     if (!last) continue;
     const FinishReason expected = token == spec.eos_token_id ? FinishReason::kEndOfText
                                   : stop                     ? FinishReason::kStopToken
@@ -316,6 +344,10 @@ SimulationResult Simulation::Run() {
 
 }  // namespace
 
-SimulationResult Simulate(uint64_t seed) { return Simulation(seed).Run(); }
+SimulationResult Simulate(uint64_t seed) { return Simulation(Choices(seed, {})).Run(); }
+
+SimulationResult SimulateChoices(absl::Span<const uint8_t> choices) {
+  return Simulation(Choices(/*seed=*/0, choices)).Run();
+}
 
 }  // namespace based

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/types/span.h"
+
 namespace based {
 
 struct SimulationResult {
@@ -20,6 +22,9 @@ struct SimulationResult {
 };
 
 SimulationResult Simulate(uint64_t seed);
+
+// The same with the random choices taken from `choices` first: a fuzzer's way in.
+SimulationResult SimulateChoices(absl::Span<const uint8_t> choices);
 
 }  // namespace based
 
