@@ -14,8 +14,8 @@ namespace based {
 struct BackendOptions {
   // "auto" (cuda where compiled in and a device answers, else cpu), cpu, cuda, reference.
   std::string kind = "auto";
-  int32_t threads = 0;        // CPU threads; 0: one per core
-  int32_t device = 0;         // CUDA device index
+  int32_t threads = 0;  // CPU threads; 0: one per core
+  int32_t device = 0;   // CUDA device index
 };
 
 // INVALID_ARGUMENT for an unknown kind, UNAVAILABLE when `cuda` is asked for and not compiled in or

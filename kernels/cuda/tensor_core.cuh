@@ -1,9 +1,9 @@
 // Warp-level bf16 matrix products (compute capability 8.0 and up) and asynchronous copies.
 //
-// Fragments of mma.m16n8k16, with g = lane / 4 and c = lane % 4:
-//   A: a0 (row g, k 2c..), a1 (row g + 8, k 2c..), a2 (row g, k 2c + 8..), a3 (row g + 8, k 2c
-//   + 8..) B: b0 (k 2c.., column g), b1 (k 2c + 8.., column g) D: d0, d1 (row g, columns 2c, 2c +
-//   1), d2, d3 (row g + 8, the same columns)
+// Fragments of mma.m16n8k16, with g = lane / 4 and c = lane % 4, pairs from the named one on:
+//   A: a0 (row g, k 2c), a1 (row g + 8, k 2c), a2 (row g, k 2c + 8), a3 (row g + 8, k 2c + 8)
+//   B: b0 (k 2c, column g), b1 (k 2c + 8, column g)
+//   D: d0, d1 (row g, column 2c), d2, d3 (row g + 8, column 2c)
 #ifndef BASED_KERNELS_CUDA_TENSOR_CORE_CUH_
 #define BASED_KERNELS_CUDA_TENSOR_CORE_CUH_
 
@@ -78,6 +78,30 @@ __device__ __forceinline__ void MmaRow(float (&d)[kTiles][4], const uint32_t (&a
     uint32_t b[2];
     LoadB16x8(b, tile + (kTiles - 1) * 8, stride);
     Mma(d[kTiles - 1], a, b[0], b[1]);
+  }
+}
+
+// d[n] += (A + A') B, reading B once. Without `both` A' is taken for zero.
+template <int kTiles>
+__device__ __forceinline__ void MmaRow2(float (&d)[kTiles][4], const uint32_t (&a)[4],
+                                        const uint32_t (&a2)[4], bool both, const bf16* tile,
+                                        int stride) {
+#pragma unroll
+  for (int n = 0; n + 1 < kTiles; n += 2) {
+    uint32_t b[4];
+    LoadB16x16(b, tile + n * 8, stride);
+    Mma(d[n], a, b[0], b[1]);
+    Mma(d[n + 1], a, b[2], b[3]);
+    if (both) {
+      Mma(d[n], a2, b[0], b[1]);
+      Mma(d[n + 1], a2, b[2], b[3]);
+    }
+  }
+  if constexpr (kTiles % 2 == 1) {
+    uint32_t b[2];
+    LoadB16x8(b, tile + (kTiles - 1) * 8, stride);
+    Mma(d[kTiles - 1], a, b[0], b[1]);
+    if (both) Mma(d[kTiles - 1], a2, b[0], b[1]);
   }
 }
 
