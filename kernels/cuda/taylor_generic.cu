@@ -9,7 +9,7 @@
 namespace based::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 512;
 
 // Dynamic shared memory, in floats.
 struct Shared {

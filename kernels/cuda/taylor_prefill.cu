@@ -188,7 +188,8 @@ __device__ __forceinline__ void ReadState(const Query (&q)[2], const Shared<E>& 
     uint32_t a[4];
     QueryTile(q[0], tile, &a[0], &a[2]);
     QueryTile(q[1], tile, &a[1], &a[3]);
-    MmaRow<Shape<E>::kAll>(out, a, &shared.s[tile * 16][0], Shape<E>::kStride);
+    const RowB<Shape<E>::kAll> state(&shared.s[tile * 16][0], Shape<E>::kStride);
+    state.MultiplyAdd(out, a);
   }
 }
 
@@ -216,13 +217,14 @@ __device__ __forceinline__ void ReadChunk(const Query (&q)[2], int stage, const 
   const uint32_t a[4] = {q[0].words[0], q[1].words[0], q[0].words[4], q[1].words[4]};
   for (int tile = 0; tile <= warp; ++tile) {
     const bf16* keys = &shared.k[stage][tile * 16][0];
+    const RowB<Shape<E>::kAll> values(&shared.v[stage][tile * 16][0], Shape<E>::kStride);
     float w0[4];
     float w1[4];
     Scores(a, keys + g * kKeyStride, tile == warp, 2 * c, g, w0);
     Scores(a, keys + (8 + g) * kKeyStride, tile == warp, 8 + 2 * c, g, w1);
     const uint32_t w[4] = {PackBf16(w0[0], w0[1]), PackBf16(w0[2], w0[3]), PackBf16(w1[0], w1[1]),
                            PackBf16(w1[2], w1[3])};
-    MmaRow<Shape<E>::kAll>(out, w, &shared.v[stage][tile * 16][0], Shape<E>::kStride);
+    values.MultiplyAdd(out, w);
   }
 }
 
@@ -256,14 +258,15 @@ __device__ __forceinline__ void UpdateState(int stage, int tokens, const Shared<
   const int c = threadIdx.x % 4;
   float added[Shape<E>::kAll][4] = {};
   for (int first = 0; first < tokens; first += 16) {
+    const RowB<Shape<E>::kAll> values(&shared.v[stage][first][0], Shape<E>::kStride);
     uint32_t high[4];
     uint32_t low[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       KeyPair(shared, warp, g + i % 2 * 8, first + i / 2 * 8 + 2 * c, &high[i], &low[i]);
     }
-    MmaRow2<Shape<E>::kAll>(added, high, low, warp != 0, &shared.v[stage][first][0],
-                            Shape<E>::kStride);
+    values.MultiplyAdd(added, high);
+    if (warp != 0) values.MultiplyAdd(added, low);
   }
 #pragma unroll
   for (int n = 0; n < Shape<E>::kAll; ++n) {

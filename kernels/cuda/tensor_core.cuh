@@ -63,47 +63,29 @@ __device__ __forceinline__ void LoadTransposedB16x16(uint32_t (&out)[4], const b
                : "r"(SharedAddress(row)));
 }
 
-// d[n] += A B for all kTiles 8-column tiles of a row-major [16, stride] tile in shared memory.
+// B fragments of all kTiles 8-column tiles of a row-major [16, stride] tile in shared memory, asked
+// for together.
 template <int kTiles>
-__device__ __forceinline__ void MmaRow(float (&d)[kTiles][4], const uint32_t (&a)[4],
-                                       const bf16* tile, int stride) {
-#pragma unroll
-  for (int n = 0; n + 1 < kTiles; n += 2) {
-    uint32_t b[4];
-    LoadB16x16(b, tile + n * 8, stride);
-    Mma(d[n], a, b[0], b[1]);
-    Mma(d[n + 1], a, b[2], b[3]);
-  }
-  if constexpr (kTiles % 2 == 1) {
-    uint32_t b[2];
-    LoadB16x8(b, tile + (kTiles - 1) * 8, stride);
-    Mma(d[kTiles - 1], a, b[0], b[1]);
-  }
-}
+struct RowB {
+  uint32_t b[(kTiles + 1) / 2][4];
 
-// d[n] += (A + A') B, reading B once. Without `both` A' is taken for zero.
-template <int kTiles>
-__device__ __forceinline__ void MmaRow2(float (&d)[kTiles][4], const uint32_t (&a)[4],
-                                        const uint32_t (&a2)[4], bool both, const bf16* tile,
-                                        int stride) {
+  __device__ __forceinline__ RowB(const bf16* tile, int stride) {
 #pragma unroll
-  for (int n = 0; n + 1 < kTiles; n += 2) {
-    uint32_t b[4];
-    LoadB16x16(b, tile + n * 8, stride);
-    Mma(d[n], a, b[0], b[1]);
-    Mma(d[n + 1], a, b[2], b[3]);
-    if (both) {
-      Mma(d[n], a2, b[0], b[1]);
-      Mma(d[n + 1], a2, b[2], b[3]);
+    for (int n = 0; n + 1 < kTiles; n += 2) LoadB16x16(b[n / 2], tile + n * 8, stride);
+    if constexpr (kTiles % 2 == 1) {
+      uint32_t last[2];
+      LoadB16x8(last, tile + (kTiles - 1) * 8, stride);
+      b[kTiles / 2][0] = last[0];
+      b[kTiles / 2][1] = last[1];
     }
   }
-  if constexpr (kTiles % 2 == 1) {
-    uint32_t b[2];
-    LoadB16x8(b, tile + (kTiles - 1) * 8, stride);
-    Mma(d[kTiles - 1], a, b[0], b[1]);
-    if (both) Mma(d[kTiles - 1], a2, b[0], b[1]);
+
+  // d[n] += A B
+  __device__ __forceinline__ void MultiplyAdd(float (&d)[kTiles][4], const uint32_t (&a)[4]) const {
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) Mma(d[n], a, b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]);
   }
-}
+};
 
 // 16 bytes from device to shared memory without waiting; zeros where not `valid`.
 __device__ __forceinline__ void CopyAsync16(void* to, const void* from, bool valid) {
