@@ -16,6 +16,8 @@
 // Arithmetic per token and head at E = 112, of two blocks: 160 features read, 2 * 160 written, on
 // average 88 keys, 128 columns with den: 2 * 128 * 568 + 2 * 2 * 16 * 88 = 151 kFLOP; (4, 8192, 16,
 // 112) is 79 GFLOP, 0.10 ms at 796 TFLOP/s; bytes 4.6 KB + 3.6 KB a token, 0.09 ms at 3.0 TB/s.
+// Reached on an NVIDIA H100 80GB HBM3: (4, 8192, 16, 112) 0.55 ms, (32, 2048, 16, 112) 0.72 ms; the
+// chunks of a span follow each other, and few warps hide the latency of fragments.
 //
 // Grid: (2, H, spans).
 #include "kernels/cuda/taylor_state.cuh"
