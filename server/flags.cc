@@ -33,6 +33,8 @@ ABSL_FLAG(int32_t, max_queue, 4096, "Requests that may wait for a slot; more are
 ABSL_FLAG(int32_t, stream_queue, 256,
           "Messages that may wait for one stream's reader, each of up to 16 tokens; a slower reader "
           "is ended.");
+ABSL_FLAG(int32_t, write_timeout_ms, 30000,
+          "A client that takes no message for so long is cut, and what it was sent is dropped.");
 ABSL_FLAG(int32_t, drain_timeout_ms, 10000,
           "On SIGTERM, time for running requests to end before they are cut.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning, error or off.");
@@ -48,7 +50,7 @@ const std::array<FlagGroup, 5>& Groups() {
       {"Hardware", {"backend", "threads", "device"}},
       {"Addresses", {"listen", "metrics_listen"}},
       {"Capacity",
-       {"slots", "memory_budget", "token_budget", "max_queue", "stream_queue",
+       {"slots", "memory_budget", "token_budget", "max_queue", "stream_queue", "write_timeout_ms",
         "drain_timeout_ms"}},
       {"Logs and other", {"log_level", "log_json", "version"}},
   }};
@@ -93,6 +95,9 @@ absl::Status ReadCapacity(DaemonOptions& options) {
   BASED_RETURN_IF_ERROR(CheckAtLeast("max_queue", options.engine.max_queue, 1));
   BASED_RETURN_IF_ERROR(CheckAtLeast("stream_queue", options.server.stream_queue, 1));
   BASED_RETURN_IF_ERROR(CheckAtLeast("drain_timeout_ms", drain, 0));
+  const int32_t write_timeout = absl::GetFlag(FLAGS_write_timeout_ms);
+  BASED_RETURN_IF_ERROR(CheckAtLeast("write_timeout_ms", write_timeout, 1));
+  options.server.write_timeout = std::chrono::milliseconds(write_timeout);
   options.drain_timeout = std::chrono::milliseconds(drain);
   return absl::OkStatus();
 }

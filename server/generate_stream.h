@@ -5,7 +5,8 @@
 // kMergeTokens tokens or kMergeBytes bytes of text, then the next message begins; when
 // `max_queued_messages` such messages wait, the reader is too slow and OnDelta returns false. So a
 // stream holds at most about max_queued_messages * kMergeBytes bytes, and a reader may fall
-// max_queued_messages * kMergeTokens tokens behind.
+// max_queued_messages * kMergeTokens tokens behind. A reader that takes nothing at all is cut by
+// StreamWatch, whether or not its sequence has ended.
 #ifndef BASED_SERVER_GENERATE_STREAM_H_
 #define BASED_SERVER_GENERATE_STREAM_H_
 
@@ -54,13 +55,16 @@ class GenerateStream final : public TokenSink {
   // dropped.
   void OnWriteDone(bool ok);
 
+  // Cancels the call if the write in flight began at or before `since`.
+  void CutIfStalled(Clock::time_point since);
+
   StreamSummary summary() const;
   const std::string& request_id() const { return request_id_; }
 
  private:
   // The next thing to do with the stream, decided under the lock and done without it: gRPC may call
   // back from inside StartWrite.
-  enum class Action { kWait, kWrite, kWriteLast, kFinish };
+  enum class Action { kWait, kWrite, kFinish };
 
   Action NextAction() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(Action action);
@@ -80,6 +84,10 @@ class GenerateStream final : public TokenSink {
   std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);
   int32_t last_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // tokens merged into queue_.back()
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;        // a write is in flight, or Finish was called
+  bool in_flight_ ABSL_GUARDED_BY(mutex_) = false;   // a write is; OnWriteDone follows
+  bool cutting_ ABSL_GUARDED_BY(mutex_) = false;     // TryCancel is running: context_ must stay
+  bool cut_ ABSL_GUARDED_BY(mutex_) = false;         // TryCancel was called
+  Clock::time_point write_began_ ABSL_GUARDED_BY(mutex_);
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;       // nothing more comes from the engine
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;      // a write failed
   StreamSummary summary_ ABSL_GUARDED_BY(mutex_);

@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "based/v1/completion.grpc.pb.h"
 #include "grpc/support/log.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -11,6 +12,7 @@
 #include "server/completion_service.h"
 #include "server/log.h"
 #include "server/model_service.h"
+#include "server/stream_watch.h"
 #include "server/tokenizer_service.h"
 
 namespace based {
@@ -22,6 +24,10 @@ constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kMaxStreamsPerConnection = 16'384;
+// A connection must have spoken HTTP/2 within the first, and one without calls is closed after the
+// second; gRPC's clients then connect again when they have something to ask.
+constexpr int kHandshakeTimeoutMs = 20'000;
+constexpr int kMaxConnectionIdleMs = 300'000;
 
 // gRPC's own lines are for its developers: kept, but only at debug level.
 void LogOfGrpc(gpr_log_func_args* args) {
@@ -32,6 +38,8 @@ void InitOnce() {
   static std::once_flag once;
   std::call_once(once, [] {
     gpr_set_log_function(LogOfGrpc);
+    // Debian builds absl with its detector of lock cycles on; gRPC would pay for it at every lock.
+    absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
@@ -47,6 +55,8 @@ void SetLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxConnectionIdleMs);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   // Only reflection uses the synchronous API.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
@@ -60,7 +70,8 @@ void SetLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
 class GrpcServer final : public Server {
  public:
   GrpcServer(const ServerOptions& options, Engine& engine, Metrics& metrics)
-      : completion_(engine, metrics, static_cast<size_t>(options.stream_queue)),
+      : watch_(options.write_timeout),
+        completion_(engine, metrics, watch_, static_cast<size_t>(options.stream_queue)),
         model_(engine),
         tokenizer_(engine.model()) {}
 
@@ -101,6 +112,7 @@ class GrpcServer final : public Server {
   }
 
  private:
+  StreamWatch watch_;
   CompletionService completion_;
   ModelService model_;
   TokenizerService tokenizer_;
