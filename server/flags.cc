@@ -30,6 +30,9 @@ ABSL_FLAG(std::string, memory_budget, "0",
           "the machine, at most 4 GiB, on a CPU; the free memory less a reserve on a GPU.");
 ABSL_FLAG(int32_t, token_budget, 0, "Most tokens in one step; 0: the backend's default.");
 ABSL_FLAG(int32_t, max_queue, 4096, "Requests that may wait for a slot; more are refused.");
+ABSL_FLAG(int32_t, max_connections, 16384,
+          "Connections to --listen at a time; more are closed at once. Fewer if the process may not "
+          "open so many descriptors.");
 ABSL_FLAG(int32_t, stream_queue, 256,
           "Messages that may wait for one stream's reader, each of up to 16 tokens; a slower reader "
           "is ended.");
@@ -50,8 +53,8 @@ const std::array<FlagGroup, 5>& Groups() {
       {"Hardware", {"backend", "threads", "device"}},
       {"Addresses", {"listen", "metrics_listen"}},
       {"Capacity",
-       {"slots", "memory_budget", "token_budget", "max_queue", "stream_queue", "write_timeout_ms",
-        "drain_timeout_ms"}},
+       {"slots", "memory_budget", "token_budget", "max_queue", "max_connections", "stream_queue",
+        "write_timeout_ms", "drain_timeout_ms"}},
       {"Logs and other", {"log_level", "log_json", "version"}},
   }};
   return *groups;
@@ -89,6 +92,8 @@ absl::Status ReadCapacity(DaemonOptions& options) {
   options.engine.memory_budget = *bytes;
   options.engine.token_budget = absl::GetFlag(FLAGS_token_budget);
   options.engine.max_queue = absl::GetFlag(FLAGS_max_queue);
+  options.server.max_connections = absl::GetFlag(FLAGS_max_connections);
+  BASED_RETURN_IF_ERROR(CheckAtLeast("max_connections", options.server.max_connections, 1));
   options.server.stream_queue = absl::GetFlag(FLAGS_stream_queue);
   const int32_t drain = absl::GetFlag(FLAGS_drain_timeout_ms);
   BASED_RETURN_IF_ERROR(CheckAtLeast("token_budget", options.engine.token_budget, 0));

@@ -23,8 +23,8 @@ namespace based {
 // What is known of a call when it ends; for the access log.
 struct StreamSummary {
   Started started;
-  Finished finished;              // as far as it goes; reason is meaningless unless status is OK
-  int64_t delivered_tokens = 0;   // tokens of the Deltas that the engine handed over
+  Finished finished;             // as far as it goes; reason is meaningless unless status is OK
+  int64_t delivered_tokens = 0;  // tokens of the Deltas that the engine handed over
   absl::Status status;
 };
 
@@ -51,8 +51,8 @@ class GenerateStream final : public TokenSink {
   void OnFinished(const Finished& finished) override;
   void OnError(const absl::Status& status) override;
 
-  // From the reactor. `ok` is false when the write failed: the client is gone, and what is queued is
-  // dropped.
+  // From the reactor. `ok` is false when the write failed: the client is gone, and what is queued
+  // is dropped.
   void OnWriteDone(bool ok);
 
   // Cancels the call if the write in flight began at or before `since`.
@@ -88,8 +88,8 @@ class GenerateStream final : public TokenSink {
   bool cutting_ ABSL_GUARDED_BY(mutex_) = false;     // TryCancel is running: context_ must stay
   bool cut_ ABSL_GUARDED_BY(mutex_) = false;         // TryCancel was called
   Clock::time_point write_began_ ABSL_GUARDED_BY(mutex_);
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;       // nothing more comes from the engine
-  bool broken_ ABSL_GUARDED_BY(mutex_) = false;      // a write failed
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;   // nothing more comes from the engine
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // a write failed
   StreamSummary summary_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -1,15 +1,17 @@
 #include "server/server.h"
 
+#include <algorithm>
 #include <mutex>
 
-#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "based/v1/completion.grpc.pb.h"
 #include "grpc/support/log.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
+#include "kernels/base/status.h"
 #include "server/completion_service.h"
+#include "server/connection_listener.h"
 #include "server/log.h"
 #include "server/model_service.h"
 #include "server/stream_watch.h"
@@ -18,12 +20,14 @@
 namespace based {
 namespace {
 
-// A silent client is pinged after a minute and given up 20 s later; one that pings oftener than every
-// ten seconds without calls is cut.
+// A silent client is pinged after a minute and given up 20 s later; one that pings oftener than
+// every ten seconds without calls is cut.
 constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kMaxStreamsPerConnection = 16'384;
+// Descriptors that are no connections of clients: files, pipes, metrics, a few to spare.
+constexpr int64_t kReservedDescriptors = 128;
 // A connection must have spoken HTTP/2 within the first, and one without calls is closed after the
 // second; gRPC's clients then connect again when they have something to ask.
 constexpr int kHandshakeTimeoutMs = 20'000;
@@ -48,8 +52,6 @@ void InitOnce() {
 void SetLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   builder.SetMaxSendMessageSize(-1);  // what we send is bounded by what we were asked
-  // Two daemons on one port would share its connections at random; the second must fail.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -80,21 +82,30 @@ class GrpcServer final : public Server {
   absl::Status Listen(const ServerOptions& options) {
     grpc::ServerBuilder builder;
     SetLimits(options, builder);
-    builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port_);
+    const int64_t descriptors = RaiseDescriptorLimit() - kReservedDescriptors;
+    BASED_ASSIGN_OR_RETURN(
+        listener_,
+        ConnectionListener::Bind(options.listen, static_cast<int32_t>(std::clamp<int64_t>(
+                                                     descriptors, 1, options.max_connections))));
+    acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+        grpc::InsecureServerCredentials());
     builder.RegisterService(&completion_);
     builder.RegisterService(&model_);
     builder.RegisterService(&tokenizer_);
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port_ == 0) {
-      return absl::UnavailableError(
-          absl::StrCat("cannot listen on ", options.listen,
-                       " (--listen): the address is in use, or not an address of this machine"));
-    }
+    if (server_ == nullptr) return absl::InternalError("gRPC did not start");
     SetServing(true);
+    listener_->Start([this](int listener, int connection) {
+      grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+      parameters.listener_fd = listener;
+      parameters.fd = connection;
+      acceptor_->HandleNewConnection(&parameters);
+    });
     return absl::OkStatus();
   }
 
-  int port() const override { return port_; }
+  int port() const override { return listener_->port(); }
 
   void SetServing(bool serving) override {
     grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
@@ -104,6 +115,7 @@ class GrpcServer final : public Server {
 
   void Shutdown(std::chrono::milliseconds limit) override {
     if (server_ == nullptr) return;
+    listener_->Stop();
     server_->Shutdown(std::chrono::system_clock::now() + limit);
   }
 
@@ -116,7 +128,8 @@ class GrpcServer final : public Server {
   CompletionService completion_;
   ModelService model_;
   TokenizerService tokenizer_;
-  int port_ = 0;
+  std::unique_ptr<ConnectionListener> listener_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;  // last: stops before the services go
 };
 

@@ -15,6 +15,7 @@ namespace based {
 
 struct ServerOptions {
   std::string listen = "127.0.0.1:7433";     // HOST:PORT; port 0 takes a free one
+  int32_t max_connections = 16'384;          // less if the process may not have as many descriptors
   int32_t stream_queue = 256;                // messages; see generate_stream.h
   // A client that takes no message for so long is cut; see stream_watch.h.
   std::chrono::milliseconds write_timeout{30'000};

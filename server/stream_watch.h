@@ -1,6 +1,7 @@
-// Cuts calls whose client takes nothing: a message that has been with gRPC for longer than the limit
-// means that flow control holds it, and would hold the call and its memory for as long as the client
-// keeps the connection. One thread looks at every open stream a few times per limit. Thread-safe.
+// Cuts calls whose client takes nothing: a message that has been with gRPC for longer than the
+// limit means that flow control holds it, and would hold the call and its memory for as long as the
+// client keeps the connection. One thread looks at every open stream a few times per limit.
+// Thread-safe.
 #ifndef BASED_SERVER_STREAM_WATCH_H_
 #define BASED_SERVER_STREAM_WATCH_H_
 

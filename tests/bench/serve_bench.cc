@@ -85,11 +85,13 @@ std::vector<float> GapsBetween(const std::vector<LoadStream::Record>& records,
   return gaps;
 }
 
-void Report(const std::vector<LoadStream::Record>& records, const Moment& begin, const Moment& end) {
+void Report(const std::vector<LoadStream::Record>& records, const Moment& begin,
+            const Moment& end) {
   int64_t tokens = 0, all = 0, messages = 0;
   std::vector<float> first;
   for (const auto& record : records) {
-    for (const Clock::time_point when : record.tokens) tokens += when >= begin.when && when < end.when;
+    for (const Clock::time_point when : record.tokens)
+      tokens += when >= begin.when && when < end.when;
     all += static_cast<int64_t>(record.tokens.size());
     messages += record.messages;
     first.insert(first.end(), record.first_token.begin(), record.first_token.end());
@@ -97,12 +99,13 @@ void Report(const std::vector<LoadStream::Record>& records, const Moment& begin,
   const double seconds = std::chrono::duration<double>(end.when - begin.when).count();
   const auto count = static_cast<double>(tokens);
   const std::vector<float> gaps = GapsBetween(records, begin.when, end.when);
-  std::printf("tokens_per_s=%.0f tokens_per_delta=%.3f ttft_p50_ms=%.2f ttft_p99_ms=%.2f "
-              "itl_p50_ms=%.2f itl_p99_ms=%.2f processor_us_per_token=%.2f client_us_per_token=%.2f",
-              count / seconds, static_cast<double>(all) / static_cast<double>(messages),
-              1e3 * Quantile(first, 0.5), 1e3 * Quantile(first, 0.99), 1e3 * Quantile(gaps, 0.5),
-              1e3 * Quantile(gaps, 0.99), 1e6 * (end.server - begin.server) / count,
-              1e6 * (end.client - begin.client) / count);
+  std::printf(
+      "tokens_per_s=%.0f tokens_per_delta=%.3f ttft_p50_ms=%.2f ttft_p99_ms=%.2f "
+      "itl_p50_ms=%.2f itl_p99_ms=%.2f processor_us_per_token=%.2f client_us_per_token=%.2f",
+      count / seconds, static_cast<double>(all) / static_cast<double>(messages),
+      1e3 * Quantile(first, 0.5), 1e3 * Quantile(first, 0.99), 1e3 * Quantile(gaps, 0.5),
+      1e3 * Quantile(gaps, 0.99), 1e6 * (end.server - begin.server) / count,
+      1e6 * (end.client - begin.client) / count);
 }
 
 void SleepSeconds(double seconds) {

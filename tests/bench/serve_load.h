@@ -1,5 +1,5 @@
-// Closed-loop load: N streams, each of which asks again as soon as it has been answered, on an engine
-// in this process or on a daemon over gRPC. Every token's time is kept.
+// Closed-loop load: N streams, each of which asks again as soon as it has been answered, on an
+// engine in this process or on a daemon over gRPC. Every token's time is kept.
 #ifndef BASED_TESTS_BENCH_SERVE_LOAD_H_
 #define BASED_TESTS_BENCH_SERVE_LOAD_H_
 
@@ -51,8 +51,8 @@ class LoadStream final : public Listener {
     float seconds;
   };
   struct Record {
-    std::vector<float> first_token;  // seconds since the ask
-    std::vector<Gap> gaps;           // between messages of one completion
+    std::vector<float> first_token;         // seconds since the ask
+    std::vector<Gap> gaps;                  // between messages of one completion
     std::vector<Clock::time_point> tokens;  // one per token
     int64_t messages = 0;
     absl::Status error;
@@ -62,10 +62,10 @@ class LoadStream final : public Listener {
       : target_(target), ask_(std::move(ask)), repeat_(repeat) {}
 
   void Start();
-  void Stop();                             // asks no more; thread-safe
-  void Wait();                             // until the last completion has ended
+  void Stop();                               // asks no more; thread-safe
+  void Wait();                               // until the last completion has ended
   bool WaitFor(std::chrono::seconds limit);  // the same; false when it takes longer
-  Record Take();                           // REQUIRES: ended
+  Record Take();                             // REQUIRES: ended
 
   void OnTokens(int64_t tokens) override;
   void OnEnd(const absl::Status& status) override;

@@ -304,8 +304,7 @@ TEST_F(ServerTest, TokenizerServiceWithoutATokenizer) {
   const auto stub = v1::TokenizerService::NewStub(channel_);
   grpc::ClientContext context;
   v1::TokenizeResponse ids;
-  EXPECT_EQ(stub->Tokenize(&context, {}, &ids).error_code(),
-            grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(stub->Tokenize(&context, {}, &ids).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
 }
 
 TEST_F(ServerTest, TakenPortIsOneClearError) {
