@@ -147,7 +147,9 @@ def slow_readers(daemon, proto, count):
     check_serves(daemon, proto)
     before = State(daemon)
     ended_before = daemon.metric('based_cancellations_total{cause="slow_reader"}')
-    channels = [daemon.channel() for _ in range(count)]
+    # A small window fills soon.
+    options = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
+    channels = [grpc.insecure_channel(daemon.address, options=options) for _ in range(count)]
     calls = []
     for channel in channels:
         stub = proto.completion_grpc.CompletionServiceStub(channel)
