@@ -16,11 +16,12 @@ int64_t ResidentBytes() {
 }
 
 void MemoryTrimmer::Tick() {
-  const int64_t resident = ResidentBytes();
-  least_ = std::min(least_, resident);
-  if (resident < least_ + growth_) return;
+  const auto kept = static_cast<int64_t>(::mallinfo2().fordblks);
+  least_ = std::min(least_, kept);
+  if (kept < least_ + growth_) return;
+  // Pages go, the blocks in them stay free in the allocator's books.
   ::malloc_trim(0);
-  least_ = ResidentBytes();
+  least_ = static_cast<int64_t>(::mallinfo2().fordblks);
 }
 
 }  // namespace based

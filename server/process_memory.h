@@ -13,14 +13,14 @@ int64_t ResidentBytes();
 // connections leave 100 MiB behind when they go. Not thread-safe.
 class MemoryTrimmer {
  public:
-  // Trims when resident memory has grown by `growth` bytes since the last trim. The walk over the
-  // allocator's pages holds its locks for some milliseconds: call it every few seconds.
+  // Trims when what was freed and kept has grown by `growth` bytes since the last trim. Both the look
+  // and the trim hold the allocator's locks for some milliseconds: call it every few seconds.
   explicit MemoryTrimmer(int64_t growth) : growth_(growth) {}
   void Tick();
 
  private:
   const int64_t growth_;
-  int64_t least_ = ResidentBytes();  // since the last trim
+  int64_t least_ = 0;  // free bytes kept, the least since the last trim
 };
 
 }  // namespace based

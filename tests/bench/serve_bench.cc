@@ -24,6 +24,7 @@ ABSL_FLAG(bool, engine, false, "Load an engine in this process instead.");
 ABSL_FLAG(std::string, model, "models/demo", "With --engine: directory of the model.");
 ABSL_FLAG(int32_t, threads, 0, "With --engine: CPU threads; 0: one per core.");
 ABSL_FLAG(int32_t, streams, 32, "Closed-loop streams.");
+ABSL_FLAG(int32_t, connections, 1, "Connections that the streams share.");
 ABSL_FLAG(double, warmup, 1, "Seconds before the measurement.");
 ABSL_FLAG(double, seconds, 5, "Seconds of the measurement.");
 ABSL_FLAG(int64_t, max_tokens, 1000, "Tokens of each completion.");
@@ -176,7 +177,7 @@ absl::Status Main(absl::Span<const char* const> arguments) {
   const std::vector<FlagGroup> groups = {
       {"Target", {"address", "server_pid", "engine", "model", "threads"}},
       {"Load",
-       {"streams", "warmup", "seconds", "max_tokens", "prompt_tokens", "temperature",
+       {"streams", "connections", "warmup", "seconds", "max_tokens", "prompt_tokens", "temperature",
         "long_prompt"}}};
   BASED_ASSIGN_OR_RETURN(const CommandLine line, ParseCommandLine(arguments, groups));
   if (line.help) {
@@ -184,7 +185,7 @@ absl::Status Main(absl::Span<const char* const> arguments) {
     return absl::OkStatus();
   }
   if (absl::GetFlag(FLAGS_engine)) return RunOnEngine();
-  return RunLoad(*NewGrpcTarget(absl::GetFlag(FLAGS_address), absl::GetFlag(FLAGS_streams)));
+  return RunLoad(*NewGrpcTarget(absl::GetFlag(FLAGS_address), absl::GetFlag(FLAGS_connections)));
 }
 
 }  // namespace

@@ -40,8 +40,8 @@ class Target {
 
 // `engine` must outlive the target.
 std::unique_ptr<Target> NewEngineTarget(Engine& engine);
-// One connection per four streams, as several clients would have.
-std::unique_ptr<Target> NewGrpcTarget(const std::string& address, int32_t streams);
+// Streams take `connections` (at least 1) in turn.
+std::unique_ptr<Target> NewGrpcTarget(const std::string& address, int32_t connections);
 
 // One closed-loop stream. Thread-safe where it says so.
 class LoadStream final : public Listener {

@@ -10,8 +10,6 @@
 namespace based {
 namespace {
 
-constexpr int32_t kStreamsPerConnection = 4;
-
 class ListenerSink final : public TokenSink {
  public:
   explicit ListenerSink(Listener& listener) : listener_(listener) {}
@@ -84,9 +82,8 @@ class Call final : public grpc::ClientReadReactor<v1::GenerateResponse> {
 
 class GrpcTarget final : public Target {
  public:
-  GrpcTarget(const std::string& address, int32_t streams) {
-    const int32_t channels = (streams + kStreamsPerConnection - 1) / kStreamsPerConnection;
-    for (int32_t i = 0; i < channels; ++i) {
+  GrpcTarget(const std::string& address, int32_t connections) {
+    for (int32_t i = 0; i < connections; ++i) {
       grpc::ChannelArguments arguments;
       arguments.SetInt("grpc.channel_number", i);  // equal arguments would share a connection
       stubs_.push_back(v1::CompletionService::NewStub(
@@ -149,9 +146,9 @@ std::unique_ptr<Target> NewEngineTarget(Engine& engine) {
   return std::make_unique<EngineTarget>(engine);
 }
 
-std::unique_ptr<Target> NewGrpcTarget(const std::string& address, int32_t streams) {
-  BASED_CHECK(streams >= 1);
-  return std::make_unique<GrpcTarget>(address, streams);
+std::unique_ptr<Target> NewGrpcTarget(const std::string& address, int32_t connections) {
+  BASED_CHECK(connections >= 1);
+  return std::make_unique<GrpcTarget>(address, connections);
 }
 
 }  // namespace based
