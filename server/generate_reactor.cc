@@ -49,10 +49,11 @@ int64_t Microseconds(std::chrono::nanoseconds duration) {
 
 }  // namespace
 
-GenerateReactor::GenerateReactor(Engine& engine, Metrics& metrics,
+GenerateReactor::GenerateReactor(Engine& engine, Metrics& metrics, StreamWatch& watch,
                                  grpc::CallbackServerContext* context, size_t max_queued_messages)
     : engine_(engine),
       metrics_(metrics),
+      watch_(watch),
       context_(context),
       max_queued_messages_(max_queued_messages),
       request_id_(RequestIdOf(*context)) {
@@ -79,6 +80,7 @@ void GenerateReactor::Start(const v1::GenerateRequest& message) {
     return Reject(id.status(), false);
   }
   id_ = *id;
+  watch_.Add(stream);
 }
 
 void GenerateReactor::Reject(const absl::Status& status, bool tell_metrics) {
