@@ -108,7 +108,8 @@ class EngineImpl final : public Engine {
   mutable Mutex mutex_;
   CondVar changed_;
   Inbox inbox_ ABSL_GUARDED_BY(mutex_);
-  int32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;  // submissions in the inbox and the scheduler's queue
+  // Submissions in the inbox and the scheduler's queue.
+  int32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t active_ ABSL_GUARDED_BY(mutex_) = 0;   // slots
   bool idle_ ABSL_GUARDED_BY(mutex_) = true;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
@@ -399,9 +400,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> mo
   BASED_ASSIGN_OR_RETURN(const int32_t slots, CountSlots(executable.info(), options));
   BASED_RETURN_IF_ERROR(executable.CreateSlots(slots));
   const CompileOptions& compiled = model->compile;
-  SchedulerOptions scheduler_options{.slots = slots,
-                                     .token_budget = compiled.max_rows,
-                                     .max_spans = std::min(compiled.max_spans, compiled.max_samples)};
+  SchedulerOptions scheduler_options{
+      .slots = slots,
+      .token_budget = compiled.max_rows,
+      .max_spans = std::min(compiled.max_spans, compiled.max_samples)};
   if (options.token_budget > 0) {
     scheduler_options.token_budget = std::min(options.token_budget, compiled.max_rows);
   }

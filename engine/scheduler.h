@@ -1,18 +1,21 @@
-// Which tokens of which sequences go into the next step. A pure state machine: Submit, Cancel, Plan,
-// Commit; no thread, clock, lock or I/O, so that a simulator can drive it for millions of steps.
+// Which tokens of which sequences go into the next step. A pure state machine: Submit, Cancel,
+// Plan, Commit; no thread, clock, lock or I/O, so that a simulator can drive it for millions of
+// steps.
 //
-// Life of a sequence: queued -> prefilling (holds a slot) -> decoding -> ended. Its slot is free again
-// when the steps in flight that hold it have been committed.
+// Life of a sequence: queued -> prefilling (holds a slot) -> decoding -> ended. Its slot is free
+// again when the steps in flight that hold it have been committed.
 //
 // Rules
-//   Admission     FIFO: the oldest queued sequence takes a free slot. Nothing admitted is ever evicted.
-//   Decode first  every decoding sequence gets one row, in turns when there are more than rows.
-//   Prefill       takes what is left of the token budget, oldest first, each sequence at most half of
+//   Admission     FIFO: the oldest queued sequence takes a free slot. Nothing admitted is ever
+//   evicted. Decode first  every decoding sequence gets one row, in turns when there are more than
+//   rows. Prefill       takes what is left of the token budget, oldest first, each sequence at most
+//   half of
 //                 what is left while others wait behind it, so that one long prompt cannot hold up
 //                 short ones. Beside decodes it is held to mixed_prefill_tokens, so that it cannot
 //                 stretch their inter-token latency; while it waits, decodes leave it a quarter of
 //                 the budget.
-//   Pipelining    Plan may run while one earlier step is uncommitted: a decode's input id is then taken
+//   Pipelining    Plan may run while one earlier step is uncommitted: a decode's input id is then
+//   taken
 //                 on the device from that step (kTokenFromPrevious).
 #ifndef BASED_ENGINE_SCHEDULER_H_
 #define BASED_ENGINE_SCHEDULER_H_
@@ -89,8 +92,8 @@ class Scheduler {
   // Ends every sequence with `status`.
   void CancelAll(const absl::Status& status, std::vector<SchedulerEvent>& events);
 
-  // Ends sequences whose deadline is not after `now` (DEADLINE_EXCEEDED), then fills `plan` with the
-  // next step. An empty plan is not launched and not committed.
+  // Ends sequences whose deadline is not after `now` (DEADLINE_EXCEEDED), then fills `plan` with
+  // the next step. An empty plan is not launched and not committed.
   void Plan(Clock::time_point now, StepPlan& plan, std::vector<SchedulerEvent>& events);
 
   // Replaces SchedulerOptions::mixed_prefill_tokens for the steps planned from now on.

@@ -12,8 +12,8 @@
 
 namespace based {
 
-// INVALID_ARGUMENT naming the proto field, its value and what was expected; FAILED_PRECONDITION when
-// text is given or asked for and the model has no tokenizer.
+// INVALID_ARGUMENT naming the proto field, its value and what was expected; FAILED_PRECONDITION
+// when text is given or asked for and the model has no tokenizer.
 absl::Status ValidateRequest(const Request& request, const Model& model,
                              const EngineOptions& limits);
 

@@ -61,8 +61,10 @@ struct StepTable {
 // What came of one step, aligned with StepTable::samples.
 struct StepOutput {
   std::vector<int32_t> ids;       // drawn id, or kNone where sample was false
-  std::vector<double> logprobs;   // natural log, over ids < vocab_size, before any sampling rule; 0 if not asked
-  std::vector<uint8_t> finite;    // 0: NaN or Inf among the logits of ids < vocab_size; the id is then kNone
+  // Natural log, over ids < vocab_size, before any sampling rule; 0 if not asked.
+  std::vector<double> logprobs;
+  // 0: NaN or Inf among the logits of ids < vocab_size; the id is then kNone.
+  std::vector<uint8_t> finite;
   std::vector<double> logits;     // [number of samples with .logits, V]
 };
 
@@ -80,7 +82,8 @@ struct CompileOptions {
 struct ExecutableInfo {
   std::string backend;          // "reference", "cpu" or "cuda"
   std::string device;           // for people: "4 threads, AVX2" or "NVIDIA H100 80GB HBM3"
-  std::string state_layout;     // identifies the bytes of ExportSlot; equal strings can exchange images
+  // Identifies the bytes of ExportSlot; equal strings can exchange images.
+  std::string state_layout;
   int64_t weight_bytes = 0;     // memory held for weights
   int64_t workspace_bytes = 0;  // memory held for activations and logits
   int64_t slot_bytes = 0;       // memory per slot, all layers
@@ -97,8 +100,8 @@ class Executable {
 
   virtual const ExecutableInfo& info() const = 0;
 
-  // Makes the pool: one allocation of `count` slots, all clear. Called once, before the first Launch.
-  // RESOURCE_EXHAUSTED when the memory is not there.
+  // Makes the pool: one allocation of `count` slots, all clear. Called once, before the first
+  // Launch. RESOURCE_EXHAUSTED when the memory is not there.
   virtual absl::Status CreateSlots(int32_t count) = 0;
 
   // Enqueues one step. REQUIRES: fewer than pipeline_depth steps uncollected, table within

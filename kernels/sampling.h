@@ -29,7 +29,8 @@ struct SampleParams {
 };
 
 // Uniform number in [0, 1), a multiple of 2^-24: the top 24 bits of word 0 of Philox4x32-10
-// (Salmon et al. 2011) with key (seed low, seed high) and counter (position low, position high, 0, 0).
+// (Salmon et al. 2011) with key (seed low, seed high) and counter (position low, position high, 0,
+// 0).
 float PhiloxUniform(uint64_t seed, int64_t position);
 
 // Returns the drawn id, or -1 when a logit is NaN or Inf. `logits` holds ids [0, vocab_size).

@@ -139,8 +139,8 @@ v1::Mixer MixerToProto(Mixer mixer) {
 
 absl::Status CheckModelName(absl::string_view requested, absl::string_view served) {
   if (requested.empty() || requested == served) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat("model is '", requested, "', which is not served; expected '",
-                                          served, "' or nothing"));
+  return absl::NotFoundError(absl::StrCat(
+      "model is '", requested, "', which is not served; expected '", served, "' or nothing"));
 }
 
 absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer) {
@@ -157,7 +157,8 @@ absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, boo
                                       message.token_ids().ids().end());
       break;
     case v1::GenerateRequest::PROMPT_NOT_SET:
-      return absl::InvalidArgumentError("text is not set, nor is token_ids; expected one of the two");
+      return absl::InvalidArgumentError(
+          "text is not set, nor is token_ids; expected one of the two");
   }
   request.sampling = SamplingFromProto(message.sampling());
   request.stop = StopFromProto(message.stop());

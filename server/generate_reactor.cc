@@ -1,5 +1,6 @@
 #include "server/generate_reactor.h"
 
+#include <chrono>
 #include <algorithm>
 #include <random>
 
@@ -13,6 +14,9 @@ namespace {
 
 constexpr char kRequestIdKey[] = "x-request-id";
 constexpr size_t kMaxRequestIdBytes = 128;
+// A client gives up at its own deadline; ours, which travels as a rounded-up duration, is a little
+// later. A cancel this close to it is the deadline.
+constexpr std::chrono::milliseconds kDeadlineSlack(100);
 
 std::string NewRequestId() {
   thread_local std::mt19937_64 generator{std::random_device{}()};
@@ -24,7 +28,8 @@ std::string RequestIdOf(const grpc::CallbackServerContext& context) {
   const auto found = context.client_metadata().find(kRequestIdKey);
   if (found == context.client_metadata().end()) return NewRequestId();
   const absl::string_view id(found->second.data(), found->second.size());
-  const bool printable = std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 127; });
+  const bool printable =
+      std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 127; });
   return printable && !id.empty() && id.size() <= kMaxRequestIdBytes ? std::string(id)
                                                                       : NewRequestId();
 }
@@ -86,7 +91,7 @@ void GenerateReactor::Reject(const absl::Status& status, bool tell_metrics) {
 
 void GenerateReactor::OnCancel() {
   if (stream_ == nullptr) return;
-  const bool late = context_->deadline() <= std::chrono::system_clock::now();
+  const bool late = context_->deadline() <= std::chrono::system_clock::now() + kDeadlineSlack;
   engine_.Cancel(id_, late ? absl::DeadlineExceededError("the call's deadline has passed")
                            : absl::CancelledError("the client has cancelled the call"));
 }

@@ -1,8 +1,6 @@
 #include "kernels/cpu/cpu_executable.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <utility>
 #include <variant>
 
@@ -114,13 +112,13 @@ absl::Status CpuExecutable::CopySlots(absl::Span<const SlotCopy> copies) {
 
 absl::Status CpuExecutable::ExportSlot(int32_t index, int64_t, absl::Span<std::byte> image) {
   BASED_RETURN_IF_ERROR(CheckSlot(index, image.size()));
-  std::memcpy(image.data(), slot(index), image.size());
+  std::copy_n(slot_bytes(index), image.size(), image.data());
   return absl::OkStatus();
 }
 
 absl::Status CpuExecutable::ImportSlot(int32_t index, int64_t, absl::Span<const std::byte> image) {
   BASED_RETURN_IF_ERROR(CheckSlot(index, image.size()));
-  std::memcpy(slot(index), image.data(), image.size());
+  std::copy_n(image.data(), image.size(), slot_bytes(index));
   return absl::OkStatus();
 }
 

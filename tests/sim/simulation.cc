@@ -13,7 +13,8 @@
 namespace based {
 namespace {
 
-// What the run is made of. Drawn per seed, some features off ("swarm"), so that seeds differ in kind.
+// What the run is made of. Drawn per seed, some features off ("swarm"), so that seeds differ in
+// kind.
 struct Scenario {
   SchedulerOptions scheduler;
   SimModel model;
@@ -62,7 +63,10 @@ class Choices {
 class Simulation {
  public:
   explicit Simulation(const Choices& choices)
-      : random_(choices), scenario_(Draw()), scheduler_(scenario_.scheduler), device_(scenario_.model) {
+      : random_(choices),
+        scenario_(Draw()),
+        scheduler_(scenario_.scheduler),
+        device_(scenario_.model) {
     (void)device_.CreateSlots(scenario_.scheduler.slots);
   }
 
@@ -91,7 +95,9 @@ class Simulation {
       result_.error = absl::StrCat("step ", result_.steps, ": ", what);
     }
   }
-  void Trace(uint64_t value) { result_.trace = SimState(result_.trace, static_cast<int32_t>(value)); }
+  void Trace(uint64_t value) {
+    result_.trace = SimState(result_.trace, static_cast<int32_t>(value));
+  }
   Clock::time_point Now() const { return Clock::time_point(std::chrono::milliseconds(now_ms_)); }
 
   Choices random_;
@@ -207,8 +213,8 @@ void Simulation::CheckPlan(const StepPlan& plan) {
   Require(work_conserving, "a request waits while a slot is free");
 }
 
-// No starvation: every step advances prefill if any waits, and a decoding sequence is passed over at
-// most as often as sharing the rows makes necessary.
+// No starvation: every step advances prefill if any waits, and a decoding sequence is passed over
+// at most as often as sharing the rows makes necessary.
 void Simulation::CheckService(const StepPlan& plan) {
   // With a step in flight a prompt may be launched to its end and its first token not yet known.
   if (!prefill_order_.empty() && in_flight_.empty()) {
@@ -304,7 +310,8 @@ std::string Simulation::CompareWithAlone(const Client& client, FinishReason reas
     const bool ends = token == spec.eos_token_id || stop ||
                       static_cast<int64_t>(i) + 1 == spec.max_tokens;
     const bool last = i + 1 == client.tokens.size();
-    if (ends != last) return absl::StrCat("token ", i, last ? " ended it early" : " should have ended it");
+    if (ends != last)
+      return absl::StrCat("token ", i, last ? " ended it early" : " should have ended it");
     if (!last) continue;
     const FinishReason expected = token == spec.eos_token_id ? FinishReason::kEndOfText
                                   : stop                     ? FinishReason::kStopToken
