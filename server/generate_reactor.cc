@@ -1,5 +1,6 @@
 #include "server/generate_reactor.h"
 
+#include <chrono>
 #include <algorithm>
 #include <random>
 
@@ -13,6 +14,9 @@ namespace {
 
 constexpr char kRequestIdKey[] = "x-request-id";
 constexpr size_t kMaxRequestIdBytes = 128;
+// A client gives up at its own deadline; ours, which travels as a rounded-up duration, is a little
+// later. A cancel this close to it is the deadline.
+constexpr std::chrono::milliseconds kDeadlineSlack(100);
 
 std::string NewRequestId() {
   thread_local std::mt19937_64 generator{std::random_device{}()};
@@ -45,10 +49,11 @@ int64_t Microseconds(std::chrono::nanoseconds duration) {
 
 }  // namespace
 
-GenerateReactor::GenerateReactor(Engine& engine, Metrics& metrics,
+GenerateReactor::GenerateReactor(Engine& engine, Metrics& metrics, StreamWatch& watch,
                                  grpc::CallbackServerContext* context, size_t max_queued_messages)
     : engine_(engine),
       metrics_(metrics),
+      watch_(watch),
       context_(context),
       max_queued_messages_(max_queued_messages),
       request_id_(RequestIdOf(*context)) {
@@ -75,6 +80,7 @@ void GenerateReactor::Start(const v1::GenerateRequest& message) {
     return Reject(id.status(), false);
   }
   id_ = *id;
+  watch_.Add(stream);
 }
 
 void GenerateReactor::Reject(const absl::Status& status, bool tell_metrics) {
@@ -85,7 +91,7 @@ void GenerateReactor::Reject(const absl::Status& status, bool tell_metrics) {
 
 void GenerateReactor::OnCancel() {
   if (stream_ == nullptr) return;
-  const bool late = context_->deadline() <= std::chrono::system_clock::now();
+  const bool late = context_->deadline() <= std::chrono::system_clock::now() + kDeadlineSlack;
   engine_.Cancel(id_, late ? absl::DeadlineExceededError("the call's deadline has passed")
                            : absl::CancelledError("the client has cancelled the call"));
 }
