@@ -31,6 +31,11 @@ uint64_t RandomSeed() {
   return (uint64_t{device()} << 32) | device();
 }
 
+int32_t DeliveryThreads(const EngineOptions& options) {
+  if (options.delivery_threads > 0) return options.delivery_threads;
+  return std::clamp(static_cast<int32_t>(std::thread::hardware_concurrency()) / 4, 1, 4);
+}
+
 class EngineImpl final : public Engine {
  public:
   EngineImpl(std::unique_ptr<Model> model, const EngineOptions& options, int32_t slots,
@@ -41,7 +46,7 @@ class EngineImpl final : public Engine {
         slots_total_(slots),
         token_budget_(scheduler_options.token_budget),
         scheduler_(scheduler_options),
-        delivery_(options.delivery_threads, model_->tokenizer.get(), observer,
+        delivery_(DeliveryThreads(options), model_->tokenizer.get(), observer,
                   [this](RequestId id) { Cancel(id, absl::CancelledError("stopped")); }) {
     PublishCounts();
     thread_ = std::thread([this] { Run(); });
@@ -406,6 +411,11 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> mo
       .max_spans = std::min(compiled.max_spans, compiled.max_samples)};
   if (options.token_budget > 0) {
     scheduler_options.token_budget = std::min(options.token_budget, compiled.max_rows);
+  }
+  if (scheduler_options.token_budget < 2 || scheduler_options.max_spans < 2) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a step of ", scheduler_options.token_budget, " tokens and ", scheduler_options.max_spans,
+        " sequences cannot decode and prefill side by side; expected at least 2 of each"));
   }
   return std::make_unique<EngineImpl>(std::move(model), options, slots, scheduler_options,
                                       observer);

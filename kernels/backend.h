@@ -129,6 +129,9 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string name() const = 0;
 
+  // Limits of a step that suit this device, for callers that have no wish of their own.
+  virtual CompileOptions DefaultOptions() const { return {}; }
+
   // Checks shapes, packs weights and makes the workspace. INVALID_ARGUMENT names the weight or op
   // whose shape is wrong, UNIMPLEMENTED a shape that this backend has no kernel for,
   // RESOURCE_EXHAUSTED missing memory.

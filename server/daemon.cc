@@ -40,8 +40,12 @@ absl::StatusOr<std::unique_ptr<Model>> Load(const DaemonOptions& options, Backen
   BASED_ASSIGN_OR_RETURN(model_options.model_dir, FindModelDir(options.model_dir));
   model_options.tokenizer_dir = options.tokenizer_dir;
   model_options.name = options.model_name;
+  model_options.compile = backend.DefaultOptions();
   if (options.engine.token_budget > 0) {
     model_options.compile.max_rows = options.engine.token_budget;
+  }
+  if (options.max_batch > 0) {
+    model_options.compile.max_spans = model_options.compile.max_samples = options.max_batch;
   }
   return LoadModel(model_options, backend);
 }

@@ -12,8 +12,7 @@
 ABSL_FLAG(std::string, model, "",
           "Directory of the model: config.json and model.safetensors. Empty: the demo model that "
           "ships with the daemon.");
-ABSL_FLAG(std::string, model_name, "",
-          "Name that clients use. Empty: the last part of --model.");
+ABSL_FLAG(std::string, model_name, "", "Name that clients use. Empty: the last part of --model.");
 ABSL_FLAG(std::string, tokenizer, "",
           "Directory of tokenizer.json (or vocab.json and merges.txt). Empty: --model, if it holds "
           "one; else token ids only.");
@@ -30,7 +29,13 @@ ABSL_FLAG(
     "Bytes for weights, workspace and slots together, e.g. 2GiB. 0: on a CPU a quarter of the "
     "machine's memory, at most 1 GiB beyond weights and workspace; on a GPU its free memory less "
     "a reserve.");
-ABSL_FLAG(int32_t, token_budget, 0, "Most tokens in one step; 0: the backend's default.");
+ABSL_FLAG(int32_t, token_budget, 0,
+          "Most tokens in one step, at least 2; 0: the backend's default.");
+ABSL_FLAG(int32_t, max_batch, 0,
+          "Most sequences in one step, at least 2; 0: the backend's default. Slots may be more.");
+ABSL_FLAG(bool, batch_invariant, false,
+          "On a GPU: results bitwise independent of the batch, at some cost in speed. The CPU's "
+          "always are.");
 ABSL_FLAG(int32_t, max_queue, 4096, "Requests that may wait for a slot; more are refused.");
 ABSL_FLAG(
     int32_t, max_connections, 16384,
@@ -54,11 +59,11 @@ namespace {
 const std::array<FlagGroup, 5>& Groups() {
   static const auto* groups = new std::array<FlagGroup, 5>{{
       {"Model", {"model", "model_name", "tokenizer"}},
-      {"Hardware", {"backend", "threads", "device"}},
+      {"Hardware", {"backend", "threads", "device", "batch_invariant"}},
       {"Addresses", {"listen", "metrics_listen"}},
       {"Capacity",
-       {"slots", "memory_budget", "token_budget", "max_queue", "max_connections", "stream_queue",
-        "write_timeout_ms", "drain_timeout_ms"}},
+       {"slots", "memory_budget", "token_budget", "max_batch", "max_queue", "max_connections",
+        "stream_queue", "write_timeout_ms", "drain_timeout_ms"}},
       {"Logs and other", {"log_level", "log_json", "version"}},
   }};
   return *groups;
@@ -95,12 +100,17 @@ absl::Status ReadCapacity(DaemonOptions& options) {
   if (!bytes.ok()) return Wrong("memory_budget", budget, "bytes, e.g. 268435456, 512MiB or 2GiB");
   options.engine.memory_budget = *bytes;
   options.engine.token_budget = absl::GetFlag(FLAGS_token_budget);
+  options.max_batch = absl::GetFlag(FLAGS_max_batch);
+  if (options.max_batch != 0)
+    BASED_RETURN_IF_ERROR(CheckAtLeast("max_batch", options.max_batch, 2));
   options.engine.max_queue = absl::GetFlag(FLAGS_max_queue);
   options.server.max_connections = absl::GetFlag(FLAGS_max_connections);
   BASED_RETURN_IF_ERROR(CheckAtLeast("max_connections", options.server.max_connections, 1));
   options.server.stream_queue = absl::GetFlag(FLAGS_stream_queue);
   const int32_t drain = absl::GetFlag(FLAGS_drain_timeout_ms);
-  BASED_RETURN_IF_ERROR(CheckAtLeast("token_budget", options.engine.token_budget, 0));
+  if (options.engine.token_budget != 0) {
+    BASED_RETURN_IF_ERROR(CheckAtLeast("token_budget", options.engine.token_budget, 2));
+  }
   BASED_RETURN_IF_ERROR(CheckAtLeast("max_queue", options.engine.max_queue, 1));
   BASED_RETURN_IF_ERROR(CheckAtLeast("stream_queue", options.server.stream_queue, 1));
   BASED_RETURN_IF_ERROR(CheckAtLeast("drain_timeout_ms", drain, 0));
@@ -115,6 +125,7 @@ absl::Status ReadHardware(DaemonOptions& options) {
   options.backend = absl::GetFlag(FLAGS_backend);
   options.threads = absl::GetFlag(FLAGS_threads);
   options.device = absl::GetFlag(FLAGS_device);
+  options.batch_invariant = absl::GetFlag(FLAGS_batch_invariant);
   if (options.backend != "auto" && options.backend != "cpu" && options.backend != "cuda" &&
       options.backend != "reference") {
     return Wrong("backend", options.backend, "auto, cpu, cuda or reference");

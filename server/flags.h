@@ -22,6 +22,8 @@ struct DaemonOptions {
   std::string backend;
   int32_t threads = 0;
   int32_t device = 0;
+  bool batch_invariant = false;
+  int32_t max_batch = 0;  // 0: the backend's default
   std::string metrics_listen;
   EngineOptions engine;
   ServerOptions server;

@@ -24,7 +24,10 @@ int Run(absl::Span<const char* const> arguments) {
   const sigset_t signals = TerminationSignals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   const absl::StatusOr<std::unique_ptr<Backend>> backend = NewBackend(
-      {.kind = options->backend, .threads = options->threads, .device = options->device});
+      {.kind = options->backend,
+       .threads = options->threads,
+       .device = options->device,
+       .batch_invariant = options->batch_invariant});
   if (!backend.ok()) return Fail(backend.status(), 1);
   const absl::Status status = RunDaemon(*options, **backend);
   return status.ok() ? 0 : Fail(status, 1);

@@ -1,5 +1,6 @@
 #include "server/metrics_listener.h"
 
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "civetweb.h"
@@ -32,8 +33,13 @@ int RefuseMethod(mg_connection* connection) {
   return Answer(connection, 405, "Method Not Allowed", kPlainText, "only GET and HEAD\n");
 }
 
-// civetweb logs a failed start instead of returning it.
-int IgnoreLog(const mg_connection*, const char*) { return 1; }
+// civetweb logs a failed start instead of returning it. The first line says why; later ones, and
+// what it logs of single connections once it runs, are dropped.
+int KeepFirstLine(const mg_connection* connection, const char* line) {
+  auto* reason = static_cast<std::string*>(mg_get_user_data(mg_get_context(connection)));
+  if (reason != nullptr && reason->empty()) *reason = line;
+  return 1;
+}
 
 }  // namespace
 
@@ -46,12 +52,13 @@ absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const st
                            "request_timeout_ms", "5000",          "enable_keep_alive", "no",
                            nullptr};
   mg_callbacks callbacks{};
-  callbacks.log_message = IgnoreLog;
-  listener->context_ = mg_start(&callbacks, nullptr, options);
+  callbacks.log_message = KeepFirstLine;
+  listener->context_ = mg_start(&callbacks, &listener->start_error_, options);
   if (listener->context_ == nullptr) {
     return absl::UnavailableError(absl::StrCat(
         "cannot listen on ", address,
-        " (--metrics_listen): the address is in use, or not an address of this machine"));
+        " (--metrics_listen): the address is in use, or not an address of this machine (",
+        listener->start_error_, ")"));
   }
   mg_server_port port{};
   if (mg_get_server_ports(listener->context_, 1, &port) == 1) listener->port_ = port.port;

@@ -38,6 +38,7 @@ class MetricsListener {
   static int HandleIndex(mg_connection* connection, void* self);
 
   const Handlers handlers_;
+  std::string start_error_;  // civetweb's own words; written by its threads until it listens
   mg_context* context_ = nullptr;
   int port_ = 0;
 };

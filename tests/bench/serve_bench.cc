@@ -22,6 +22,8 @@
 ABSL_FLAG(std::string, address, "127.0.0.1:7433", "Daemon to load.");
 ABSL_FLAG(bool, engine, false, "Load an engine in this process instead.");
 ABSL_FLAG(std::string, model, "models/demo", "With --engine: directory of the model.");
+ABSL_FLAG(std::string, backend, "cpu", "With --engine: cpu, cuda or reference.");
+ABSL_FLAG(int32_t, slots, 64, "With --engine: sequences that live at once.");
 ABSL_FLAG(int32_t, threads, 0, "With --engine: CPU threads; 0: one per core.");
 ABSL_FLAG(int32_t, streams, 32, "Closed-loop streams.");
 ABSL_FLAG(int32_t, connections, 1, "Connections that the streams share.");
@@ -164,18 +166,22 @@ absl::Status RunLoad(Target& target) {
 }
 
 absl::Status RunOnEngine() {
-  BASED_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
-                         NewBackend({.kind = "cpu", .threads = absl::GetFlag(FLAGS_threads)}));
-  BASED_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                         LoadModel({.model_dir = absl::GetFlag(FLAGS_model)}, *backend));
-  BASED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                         Engine::Create(std::move(model), {.slots = 64}, nullptr));
+  BASED_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Backend> backend,
+      NewBackend({.kind = absl::GetFlag(FLAGS_backend), .threads = absl::GetFlag(FLAGS_threads)}));
+  BASED_ASSIGN_OR_RETURN(
+      std::unique_ptr<Model> model,
+      LoadModel({.model_dir = absl::GetFlag(FLAGS_model), .compile = backend->DefaultOptions()},
+                *backend));
+  BASED_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Engine> engine,
+      Engine::Create(std::move(model), {.slots = absl::GetFlag(FLAGS_slots)}, nullptr));
   return RunLoad(*NewEngineTarget(*engine));
 }
 
 absl::Status Main(absl::Span<const char* const> arguments) {
   const std::vector<FlagGroup> groups = {
-      {"Target", {"address", "server_pid", "engine", "model", "threads"}},
+      {"Target", {"address", "server_pid", "engine", "model", "backend", "threads", "slots"}},
       {"Load",
        {"streams", "connections", "warmup", "seconds", "max_tokens", "prompt_tokens", "temperature",
         "long_prompt"}}};

@@ -30,17 +30,19 @@ TEST(ReadFlags, WrongValuesAreOneLineThatNamesTheFlag) {
   for (const char* argument :
        {"--slots=-1", "--memory_budget=x", "--memory_budget=99999999T", "--listen=host",
         "--listen=:1", "--max_queue=0", "--threads=many", "--stream_queue=0", "--max_connections=0",
-        "--write_timeout_ms=0", "--log_level=x", "--nothing", "--nomodel"}) {
+        "--write_timeout_ms=0", "--token_budget=1", "--max_batch=1", "--log_level=x", "--nothing",
+        "--nomodel"}) {
     const absl::Status status = Read({argument}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << argument;
     const std::string flag = std::string(argument).substr(0, std::string(argument).find('='));
     EXPECT_THAT(std::string(status.message()), testing::HasSubstr(flag));
     EXPECT_EQ(status.message().find('\n'), absl::string_view::npos);
     // Back to good values for the next round.
-    ASSERT_TRUE(Read({"--slots=auto", "--memory_budget=0", "--listen=127.0.0.1:0", "--max_queue=1",
-                      "--threads=0", "--stream_queue=1", "--max_connections=1",
-                      "--write_timeout_ms=1", "--log_level=info"})
-                    .ok());
+    ASSERT_TRUE(
+        Read({"--slots=auto", "--memory_budget=0", "--listen=127.0.0.1:0", "--max_queue=1",
+              "--threads=0", "--stream_queue=1", "--max_connections=1", "--write_timeout_ms=1",
+              "--token_budget=0", "--max_batch=0", "--log_level=info"})
+            .ok());
   }
 }
 
