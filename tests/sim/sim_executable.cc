@@ -34,8 +34,8 @@ int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& param
       counted += Mix(static_cast<uint64_t>(count.id) << 32 | static_cast<uint32_t>(count.output_count));
     }
   }
-  for (hash += counted;; ++hash) {
-    const auto id = static_cast<int32_t>(Mix(hash) % static_cast<uint64_t>(model.vocab_size));
+  for (hash += counted;; hash = Mix(hash)) {
+    const auto id = static_cast<int32_t>((hash >> 20) % static_cast<uint64_t>(model.vocab_size));
     const bool banned = rules != nullptr && std::find(rules->banned.begin(), rules->banned.end(),
                                                       id) != rules->banned.end();
     if (!banned) return id;
