@@ -22,7 +22,8 @@ ABSL_FLAG(std::string, prompt_token_ids, "", "Prompt as token ids with commas be
 ABSL_FLAG(int64_t, max_tokens, 256, "Tokens to generate at most.");
 ABSL_FLAG(float, temperature, 1.0f, "Divides the logits; 0 takes the most likely token.");
 ABSL_FLAG(int32_t, top_k, 0, "Keeps this many of the most likely tokens; 0: off.");
-ABSL_FLAG(float, top_p, 1.0f, "Keeps the most likely tokens up to this sum of probabilities; 1: off.");
+ABSL_FLAG(float, top_p, 1.0f,
+          "Keeps the most likely tokens up to this sum of probabilities; 1: off.");
 ABSL_FLAG(float, min_p, 0.0f,
           "Keeps tokens at least this many times as likely as the most likely; 0: off.");
 ABSL_FLAG(uint64_t, seed, 0, "Seed of the draw. Without it the daemon chooses one.");

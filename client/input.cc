@@ -30,7 +30,8 @@ absl::StatusOr<std::string> ReadInput(const std::string& path) {
 
 absl::StatusOr<std::vector<int32_t>> ParseIds(absl::string_view flag, absl::string_view text) {
   std::vector<int32_t> ids;
-  for (absl::string_view part : absl::StrSplit(text, absl::ByAnyChar(", \n\t"), absl::SkipEmpty())) {
+  for (absl::string_view part :
+       absl::StrSplit(text, absl::ByAnyChar(", \n\t"), absl::SkipEmpty())) {
     int32_t id = 0;
     if (!absl::SimpleAtoi(part, &id)) {
       return UsageError(absl::StrCat("--", flag, " holds '", part,

@@ -18,9 +18,9 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const std::string& kind, in
 }
 
 std::vector<Command> Commands() {
-  return {GenerateCommand(), InfoCommand(), TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
-          PerplexityCommand(MakeBackend),
-          VerifyCommand(MakeBackend)};
+  return {GenerateCommand(), InfoCommand(),
+          TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
+          PerplexityCommand(MakeBackend), VerifyCommand(MakeBackend)};
 }
 
 std::string Help(const std::vector<Command>& commands) {

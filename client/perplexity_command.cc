@@ -54,7 +54,8 @@ absl::Status Perplexity(const BackendFactory& new_backend) {
     return absl::FailedPreconditionError("the model has no tokenizer; expected --tokenizer DIR");
   }
   if (model.config.eos_token_id < 0) {
-    return absl::FailedPreconditionError("the model has no end-of-text token to start windows with");
+    return absl::FailedPreconditionError(
+        "the model has no end-of-text token to start windows with");
   }
   BASED_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, model.tokenizer->Encode(text));
   BASED_ASSIGN_OR_RETURN(LogitsRunner runner, LogitsRunner::Create(*model.executable));

@@ -33,7 +33,8 @@ absl::Status DetokenizeAtDaemon(const std::vector<int32_t>& ids) {
   grpc::ClientContext context;
   SetDeadline(context);
   BASED_RETURN_IF_ERROR(FromGrpc(stub->Detokenize(&context, request, &response)));
-  std::printf("%s\n", absl::GetFlag(FLAGS_json) ? ToJson(response).c_str() : response.text().c_str());
+  std::printf("%s\n",
+              absl::GetFlag(FLAGS_json) ? ToJson(response).c_str() : response.text().c_str());
   return absl::OkStatus();
 }
 

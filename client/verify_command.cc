@@ -16,8 +16,9 @@ ABSL_FLAG(std::string, golden, "", "Golden file: safetensors with input_ids, log
 ABSL_FLAG(std::string, dump, "",
           "Writes prefill_logits and step_logits, F64 [sequences, tokens, vocabulary], to this "
           "safetensors file.");
-ABSL_FLAG(double, tolerance, 0,
-          "Largest rel_err that passes; 0: 3e-7 for reference, 1e-5 for cpu, 2e-2 for cuda (bf16).");
+ABSL_FLAG(
+    double, tolerance, 0,
+    "Largest rel_err that passes; 0: 3e-7 for reference, 1e-5 for cpu, 2e-2 for cuda (bf16).");
 
 namespace based {
 namespace {
@@ -126,8 +127,9 @@ absl::Status Verify(const BackendFactory& new_backend) {
                                             info.backend, "; expected at most ", tolerance));
   }
   if (total.wide_mismatches > 0) {
-    return absl::InternalError(absl::StrCat(
-        total.wide_mismatches, " greedy ids differ where the golden margin exceeds twice max_abs_err"));
+    return absl::InternalError(
+        absl::StrCat(total.wide_mismatches,
+                     " greedy ids differ where the golden margin exceeds twice max_abs_err"));
   }
   return absl::OkStatus();
 }

@@ -10,11 +10,11 @@ BASED_PACKAGES=(
 
 say() { printf '==> %s\n' "$*" >&2; }
 
-# Installs what is missing; needs root or sudo only then.
+# install_packages [EXTRA...]: installs what is missing; needs root or sudo only then.
 install_packages() {
-  local installed missing=() package
-  installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "${BASED_PACKAGES[@]}" 2>/dev/null || true)
-  for package in "${BASED_PACKAGES[@]}"; do
+  local wanted=("${BASED_PACKAGES[@]}" "$@") installed missing=() package
+  installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null || true)
+  for package in "${wanted[@]}"; do
     grep -qx "installed $package" <<<"$installed" || missing+=("$package")
   done
   [[ ${#missing[@]} -eq 0 ]] && return 0

@@ -60,9 +60,9 @@ struct DeliveryStream {
   bool include_stop;
   bool wants_text;  // detokenize: for the client or for stop strings
   std::vector<DeliveryChoice> choices;
-  int32_t returned;  // completions
-  int32_t open;      // completions that have not ended
-  std::string echo_text;                // the prompt, if asked for
+  int32_t returned;       // completions
+  int32_t open;           // completions that have not ended
+  std::string echo_text;  // the prompt, if asked for
   std::vector<int32_t> echo_token_ids;
   Started started;
   Clock::time_point submitted;
@@ -71,8 +71,9 @@ struct DeliveryStream {
 
 class Delivery {
  public:
-  // `stop` is called from a delivery thread when a stop string ended a completion, or with kAll when
-  // nobody hears the request any more: it need not run on. `tokenizer` and `observer` may be null and must outlive this object.
+  // `stop` is called from a delivery thread when a stop string ended a completion, or with kAll
+  // when nobody hears the request any more: it need not run on. `tokenizer` and `observer` may be
+  // null and must outlive this object.
   static constexpr int32_t kAll = -1;
   using Stop = std::function<void(RequestId, int32_t index)>;
   Delivery(int32_t threads, const Tokenizer* tokenizer, Observer* observer, Stop stop);
@@ -127,8 +128,7 @@ class Delivery {
   bool HandleToken(Shard& shard, DeliveryStream& stream, const SchedulerEvent& event,
                    Clock::time_point when);
   bool Begin(DeliveryStream& stream, RequestId id, Clock::time_point when);
-  bool Add(Shard& shard, DeliveryStream& stream, RequestId id, Delta delta,
-           Clock::time_point when);
+  bool Add(Shard& shard, DeliveryStream& stream, RequestId id, Delta delta, Clock::time_point when);
   bool Send(DeliveryStream& stream, RequestId id, Delta delta);
   bool FinishChoice(DeliveryStream& stream, RequestId id, int32_t index, Finished finished);
   bool FinishRanked(DeliveryStream& stream, RequestId id);
@@ -136,8 +136,8 @@ class Delivery {
   // Text of a token that may be seen, and whether a stop string ended it.
   StopMatcher::Emit TextOf(const DeliveryStream& stream, DeliveryChoice& choice,
                            const SchedulerEvent& event, bool visible) const;
-  void CountToken(const DeliveryStream& stream, DeliveryChoice& choice,
-                  const SchedulerEvent& event, Clock::time_point when);
+  void CountToken(const DeliveryStream& stream, DeliveryChoice& choice, const SchedulerEvent& event,
+                  Clock::time_point when);
   void End(DeliveryStream& stream, const Finished& finished);
   void Fail(DeliveryStream& stream, const absl::Status& status);
 

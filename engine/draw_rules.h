@@ -15,7 +15,8 @@ namespace based {
 // What a request asks for; shared by its forks.
 struct RuleSpec {
   SampleRules rules;  // counts and banned are empty
-  // Ids in a row that may not be produced: the last is banned where the output ends in those before.
+  // Ids in a row that may not be produced: the last is banned where the output ends in those
+  // before.
   std::vector<std::vector<int32_t>> bad_words;  // each at least one id
   int64_t min_tokens = 0;                       // draws before one of `endings` may be drawn
   std::vector<int32_t> endings;                 // end-of-text and stop ids
@@ -45,10 +46,10 @@ class DrawRules {
 
   const RuleSpec& spec_;
   const bool counts_;
-  size_t longest_word_ = 0;                            // ids of the longest bad word
+  size_t longest_word_ = 0;  // ids of the longest bad word
   SampleRules rules_;
   absl::flat_hash_map<int32_t, size_t> count_index_;  // id to index into rules_.counts
-  std::vector<int32_t> tail_;                          // the last longest_word_ - 1 drawn ids
+  std::vector<int32_t> tail_;                         // the last longest_word_ - 1 drawn ids
 };
 
 }  // namespace based

@@ -102,9 +102,7 @@ class EngineImpl final : public Engine {
     std::vector<Cancellation> cancellations;
     std::vector<std::pair<RequestId, int32_t>> stops;  // a request's completion, or Delivery::kAll
 
-    bool empty() const {
-      return submissions.empty() && cancellations.empty() && stops.empty();
-    }
+    bool empty() const { return submissions.empty() && cancellations.empty() && stops.empty(); }
   };
 
   absl::StatusOr<Submission> Prepare(Request request, std::shared_ptr<TokenSink> sink) const;
@@ -136,8 +134,9 @@ class EngineImpl final : public Engine {
   mutable Mutex mutex_;
   CondVar changed_;
   Inbox inbox_ ABSL_GUARDED_BY(mutex_);
-  int32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;  // submissions in the inbox and the scheduler's queue
-  int32_t active_ ABSL_GUARDED_BY(mutex_) = 0;   // slots
+  // Submissions in the inbox and the scheduler's queue.
+  int32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
+  int32_t active_ ABSL_GUARDED_BY(mutex_) = 0;  // slots
   bool idle_ ABSL_GUARDED_BY(mutex_) = true;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
@@ -426,11 +425,11 @@ absl::StatusOr<int32_t> CountSlots(const ExecutableInfo& info, const EngineOptio
         " per slot); --memory_budget is ", options.memory_budget));
   }
   if (slots < 1) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "not enough memory for one slot: weights take ", info.weight_bytes, " bytes, workspace ",
-        info.workspace_bytes, " and one slot ", info.slot_bytes, ", together ",
-        fixed + info.slot_bytes, "; the budget is ", fixed + room,
-        ". Raise --memory_budget or lower --token_budget"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("not enough memory for one slot: weights take ", info.weight_bytes,
+                     " bytes, workspace ", info.workspace_bytes, " and one slot ", info.slot_bytes,
+                     ", together ", fixed + info.slot_bytes, "; the budget is ", fixed + room,
+                     ". Raise --memory_budget or lower --token_budget"));
   }
   return static_cast<int32_t>(std::min<int64_t>(slots, std::numeric_limits<int32_t>::max()));
 }
@@ -451,10 +450,11 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> mo
   BASED_ASSIGN_OR_RETURN(const int32_t slots, CountSlots(executable.info(), options));
   BASED_RETURN_IF_ERROR(executable.CreateSlots(slots));
   const CompileOptions& compiled = model->compile;
-  SchedulerOptions scheduler_options{.slots = slots,
-                                     .token_budget = compiled.max_rows,
-                                     .max_spans = std::min(compiled.max_spans, compiled.max_samples),
-                                     .max_samples = compiled.max_samples};
+  SchedulerOptions scheduler_options{
+      .slots = slots,
+      .token_budget = compiled.max_rows,
+      .max_spans = std::min(compiled.max_spans, compiled.max_samples),
+      .max_samples = compiled.max_samples};
   if (options.token_budget > 0) {
     scheduler_options.token_budget = std::min(options.token_budget, compiled.max_rows);
   }

@@ -20,7 +20,8 @@ namespace based {
 
 struct EngineOptions {
   int32_t slots = 0;              // 0: as many as memory_budget (or the device's free memory) holds
-  int64_t memory_budget = 0;      // bytes for weights, workspace and slots together; 0: see DefaultMemoryBudget
+  // Bytes for weights, workspace and slots together; 0: see DefaultMemoryBudget.
+  int64_t memory_budget = 0;
   int32_t token_budget = 0;       // most tokens in a step; 0: the model's compile-time maximum
   int32_t max_queue = 4096;       // requests waiting for a slot, inbox included
   int64_t max_prompt_tokens = 1'000'000;
@@ -80,8 +81,8 @@ class Engine {
   virtual absl::Status health() const = 0;
 };
 
-// What --memory_budget means when unset: on a GPU its free memory less a reserve, on a CPU a quarter
-// of physical memory, at most 4 GiB.
+// What --memory_budget means when unset: on a GPU its free memory less a reserve, on a CPU a
+// quarter of physical memory, at most 1 GiB beyond weights and workspace.
 int64_t DefaultMemoryBudget(const ExecutableInfo& info);
 
 }  // namespace based

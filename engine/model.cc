@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/synthetic_model.h"
 #include "kernels/base/status.h"
 
 namespace based {
@@ -29,8 +30,11 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const ModelOptions& opt
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelOptions& options, Backend& backend) {
   auto model = std::make_unique<Model>();
   model->name = options.name.empty() ? DirectoryName(options.model_dir) : options.name;
-  BASED_ASSIGN_OR_RETURN(model->config,
-                         LoadModelConfig(absl::StrCat(options.model_dir, "/config.json")));
+  const bool synthetic = IsSynthetic(options.model_dir);
+  BASED_ASSIGN_OR_RETURN(
+      model->config, synthetic
+                         ? SyntheticConfig(options.model_dir)
+                         : LoadModelConfig(absl::StrCat(options.model_dir, "/config.json")));
   BASED_ASSIGN_OR_RETURN(model->tokenizer, LoadTokenizer(options));
   if (model->tokenizer != nullptr && model->tokenizer->size() > model->config.vocab_size) {
     const std::string& dir =
@@ -39,7 +43,9 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelOptions& options, Ba
         absl::StrCat(dir, ": the tokenizer has ", model->tokenizer->size(),
                      " ids, expected at most the model's vocab_size = ", model->config.vocab_size));
   }
-  BASED_ASSIGN_OR_RETURN(model->checkpoint, LoadCheckpoint(options.model_dir, model->config));
+  BASED_ASSIGN_OR_RETURN(model->checkpoint,
+                         synthetic ? SyntheticCheckpoint(options.model_dir, model->config)
+                                   : LoadCheckpoint(options.model_dir, model->config));
   model->compile = options.compile;
   BASED_ASSIGN_OR_RETURN(model->executable,
                          backend.Compile(model->checkpoint.program, options.compile));

@@ -29,7 +29,7 @@ struct Model {
 };
 
 struct ModelOptions {
-  std::string model_dir{};
+  std::string model_dir{};      // or "synthetic:NAME", see synthetic_model.h
   std::string tokenizer_dir{};  // empty: model_dir if it holds a tokenizer, else none
   std::string name{};           // empty: last component of model_dir
   CompileOptions compile{};

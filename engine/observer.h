@@ -25,7 +25,8 @@ class Observer {
   virtual void OnStep(const StepStats& stats) = 0;
   virtual void OnSlots(int32_t active, int32_t free, int32_t queued) = 0;
   virtual void OnFirstToken(std::chrono::nanoseconds since_submit) = 0;
-  virtual void OnInterToken(std::chrono::nanoseconds gap) = 0;  // per generated token after the first
+  // Per generated token after the first.
+  virtual void OnInterToken(std::chrono::nanoseconds gap) = 0;
   virtual void OnFinished(const Finished& finished) = 0;
   virtual void OnError(const absl::Status& status) = 0;  // a submitted request ended with an error
   virtual void OnRejected(const absl::Status& status) = 0;  // Submit refused

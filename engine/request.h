@@ -26,18 +26,18 @@ using RequestId = uint64_t;
 
 // Field names are those of the proto; defaults are what an unset proto field means.
 struct SamplingParams {
-  float temperature = 1.0f;      // [0, 100]; 0 is greedy
-  int32_t top_k = 0;             // 0: off
-  float top_p = 1.0f;            // (0, 1]
-  float min_p = 0.0f;            // [0, 1]
-  float typical_p = 1.0f;        // (0, 1]
+  float temperature = 1.0f;         // [0, 100]; 0 is greedy
+  int32_t top_k = 0;                // 0: off
+  float top_p = 1.0f;               // (0, 1]
+  float min_p = 0.0f;               // [0, 1]
+  float typical_p = 1.0f;           // (0, 1]
   float repetition_penalty = 1.0f;  // (0, 10]; counts prompt and output
   float presence_penalty = 0.0f;    // [-10, 10]; counts the output
   float frequency_penalty = 0.0f;   // [-10, 10]; counts the output
   std::vector<TokenBias> logit_bias;
   std::vector<std::string> bad_words;      // text; needs a tokenizer
   std::vector<int32_t> allowed_token_ids;  // empty: all
-  std::optional<uint64_t> seed;  // chosen by the engine and reported when absent
+  std::optional<uint64_t> seed;            // chosen by the engine and reported when absent
 };
 
 struct StopConditions {
@@ -50,12 +50,12 @@ struct StopConditions {
 };
 
 struct OutputOptions {
-  bool text = true;        // needs a tokenizer
+  bool text = true;  // needs a tokenizer
   bool token_ids = false;
-  bool logprobs = false;         // of generated tokens
-  int32_t top_logprobs = 0;      // alternatives of every token that has a logprob
-  bool echo = false;             // the prompt before each completion
-  bool prompt_logprobs = false;  // of the prompt's tokens
+  bool logprobs = false;                        // of generated tokens
+  int32_t top_logprobs = 0;                     // alternatives of every token that has a logprob
+  bool echo = false;                            // the prompt before each completion
+  bool prompt_logprobs = false;                 // of the prompt's tokens
   int32_t tokens_per_message = 0;               // merge this many tokens into a Delta; 0: no rule
   std::chrono::milliseconds delta_interval{0};  // merge what comes in this time; 0: no rule
 };
@@ -78,7 +78,7 @@ struct Request {
 };
 
 enum class FinishReason : uint8_t {
-  kEndOfText,   // the model drew eos_token_id
+  kEndOfText,  // the model drew eos_token_id
   kStopString,
   kStopToken,
   kMaxTokens,
@@ -101,8 +101,8 @@ struct TokenLogprob {
 struct Delta {
   std::string text;
   std::vector<int32_t> token_ids;
-  int32_t tokens = 0;  // generated tokens that this delta accounts for
-  int32_t index = 0;   // of the completion
+  int32_t tokens = 0;                         // generated tokens that this delta accounts for
+  int32_t index = 0;                          // of the completion
   std::vector<TokenLogprob> logprobs;         // one per generated token
   std::vector<TokenLogprob> prompt_logprobs;  // of prompt tokens in order, across deltas
 };
@@ -115,12 +115,12 @@ struct Timings {
 
 struct Finished {
   FinishReason reason = FinishReason::kMaxTokens;
-  std::string stop_string;    // the one that matched, with kStopString
-  int32_t stop_token_id = -1; // the one drawn, with kStopToken or kEndOfText
+  std::string stop_string;     // the one that matched, with kStopString
+  int32_t stop_token_id = -1;  // the one drawn, with kStopToken or kEndOfText
   int64_t prompt_tokens = 0;
   int64_t generated_tokens = 0;  // drawn and counted, the ending token included
   Timings timings;
-  int32_t index = 0;  // of the completion
+  int32_t index = 0;              // of the completion
   double cumulative_logprob = 0;  // of the generated tokens, where logprobs were asked for
 };
 

@@ -8,28 +8,28 @@
 namespace based {
 
 struct Scheduler::Sequence {
-  // kFed: nothing to feed; completions wait for slots, or scores of the last prompt rows are awaited.
+  // kFed: nothing to feed; completions wait for slots, or scores of the last prompt rows are
+  // awaited.
   enum class Phase : uint8_t { kQueued, kPrefilling, kFed, kDecoding, kEnded };
 
   SequenceSpec spec;
-  int32_t index = 0;            // of the completion
-  int32_t forks_left = 0;       // completions to start from this one's slot
-  int64_t prompt_offset = 0;    // tokens of the sequence before spec.prompt: a fork keeps only the last
+  int32_t index = 0;       // of the completion
+  int32_t forks_left = 0;  // completions to start from this one's slot
+  int64_t prompt_offset =
+      0;  // tokens of the sequence before spec.prompt: a fork keeps only the last
   std::unique_ptr<DrawRules> rules;  // null: none
   Phase phase = Phase::kQueued;
   int32_t slot = kNone;
-  int64_t position = 0;     // tokens launched into the slot's state
-  int64_t draws = 0;        // draws launched
-  int64_t committed = 0;    // draws whose ids are known
-  int64_t scored = 0;       // prompt tokens whose logprobs are known
+  int64_t position = 0;   // tokens launched into the slot's state
+  int64_t draws = 0;      // draws launched
+  int64_t committed = 0;  // draws whose ids are known
+  int64_t scored = 0;     // prompt tokens whose logprobs are known
   int32_t last_token = kNone;
   uint64_t draw_step = 0;   // number of the step that holds the latest draw
   int32_t draw_sample = 0;  // and its index among that step's samples
   int32_t steps_in_flight = 0;
 
-  int64_t prompt_tokens() const {
-    return prompt_offset + static_cast<int64_t>(spec.prompt.size());
-  }
+  int64_t prompt_tokens() const { return prompt_offset + static_cast<int64_t>(spec.prompt.size()); }
   // The last token of a prompt is only fed to draw from.
   int64_t prompt_left() const {
     const bool holds_last = forks_left > 0 || spec.max_tokens == 0;
@@ -113,8 +113,7 @@ void Scheduler::Plan(Clock::time_point now, StepPlan& plan, std::vector<Schedule
 
 // A slot must be left that is no waiting source.
 bool Scheduler::MayAdmit(const Sequence& sequence) const {
-  return slots_.free() > 0 &&
-         (sequence.forks_left == 0 || pending_sources_ + 1 < slots_.total());
+  return slots_.free() > 0 && (sequence.forks_left == 0 || pending_sources_ + 1 < slots_.total());
 }
 
 void Scheduler::Admit(StepPlan& plan, std::vector<SchedulerEvent>& events) {
@@ -186,8 +185,7 @@ void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
   for (size_t i = 0; i < count && plan.decode_tokens < most; ++i) {
     Sequence& sequence = *decoding_.front();
     decoding_.pop_front();
-    if (sequence.rules != nullptr && sequence.rules->needs_history() &&
-        !sequence.draw_is_known()) {
+    if (sequence.rules != nullptr && sequence.rules->needs_history() && !sequence.draw_is_known()) {
       waiting.push_back(&sequence);
       continue;
     }
@@ -211,10 +209,8 @@ void Scheduler::PlanPrefills(StepPlan& plan, InFlight& step) {
       prefilling_.begin(), prefilling_.begin() + static_cast<std::ptrdiff_t>(lengths.size()));
   for (size_t i = 0; i < chosen.size(); ++i) {
     if (static_cast<int32_t>(plan.table.spans.size()) >= options_.max_spans) return;
-    const int64_t unsampled =
-        std::max<int64_t>(0, chosen[i]->first_sample() - chosen[i]->position);
-    const auto length =
-        static_cast<int32_t>(std::min(lengths[i], unsampled + SamplesLeft(plan)));
+    const int64_t unsampled = std::max<int64_t>(0, chosen[i]->first_sample() - chosen[i]->position);
+    const auto length = static_cast<int32_t>(std::min(lengths[i], unsampled + SamplesLeft(plan)));
     if (length == 0) return;
     AddSpan(*chosen[i], length, plan, step);
     plan.prefill_tokens += length;
@@ -258,8 +254,7 @@ void Scheduler::AddSpan(Sequence& sequence, int32_t length, StepPlan& plan, InFl
     table.tokens.push_back(known ? sequence.last_token : kTokenFromPrevious);
     table.sources.push_back(known ? kNone : sequence.draw_sample);
   } else {
-    const auto begin =
-        sequence.spec.prompt.begin() + (sequence.position - sequence.prompt_offset);
+    const auto begin = sequence.spec.prompt.begin() + (sequence.position - sequence.prompt_offset);
     table.tokens.insert(table.tokens.end(), begin, begin + length);
     table.sources.insert(table.sources.end(), static_cast<size_t>(length), kNone);
   }
@@ -352,11 +347,12 @@ void Scheduler::CommitSample(const StepOutput& output, size_t sample, size_t top
   }
   const int32_t id = output.ids[sample];
   if (sampled.target == kNone && id == kNone) {
-    return Cancel(spec.id,
-                  absl::FailedPreconditionError(
-                      "no token is left to draw: sampling.allowed_token_ids, sampling.bad_words and "
-                      "stop.min_tokens together exclude all"),
-                  events);
+    return Cancel(
+        spec.id,
+        absl::FailedPreconditionError(
+            "no token is left to draw: sampling.allowed_token_ids, sampling.bad_words and "
+            "stop.min_tokens together exclude all"),
+        events);
   }
   TokenLogprob scored{.token_id = sampled.target == kNone ? id : sampled.target};
   if (sampled.target != kNone || spec.logprobs) {

@@ -1,27 +1,33 @@
-// Which tokens of which sequences go into the next step. A pure state machine: Submit, Cancel, Plan,
-// Commit; no thread, clock, lock or I/O, so that a simulator can drive it for millions of steps.
+// Which tokens of which sequences go into the next step. A pure state machine: Submit, Cancel,
+// Plan, Commit; no thread, clock, lock or I/O, so that a simulator can drive it for millions of
+// steps.
 //
-// Life of a sequence: queued -> prefilling (holds a slot) -> decoding -> ended. Its slot is free again
-// when the steps in flight that hold it have been committed.
+// Life of a sequence: queued -> prefilling (holds a slot) -> decoding -> ended. Its slot is free
+// again when the steps in flight that hold it have been committed.
 //
 // Rules
-//   Admission     FIFO: the oldest queued sequence takes a free slot. Nothing admitted is ever evicted.
-//   Decode first  every decoding sequence gets one row, in turns when there are more than rows.
-//   Prefill       takes what is left of the token budget, oldest first, each sequence at most half of
+//   Admission     FIFO: the oldest queued sequence takes a free slot. Nothing admitted is ever
+//   evicted. Decode first  every decoding sequence gets one row, in turns when there are more than
+//   rows. Prefill       takes what is left of the token budget, oldest first, each sequence at most
+//   half of
 //                 what is left while others wait behind it, so that one long prompt cannot hold up
 //                 short ones. Beside decodes it is held to mixed_prefill_tokens, so that it cannot
 //                 stretch their inter-token latency; while it waits, decodes leave it a quarter of
 //                 the budget.
-//   Forks         a request for n completions is one queued sequence until its prompt is fed but for
+//   Forks         a request for n completions is one queued sequence until its prompt is fed but
+//   for
 //                 the last token. That slot is then the source that the others are copied from, one
 //                 as each slot comes free, before anything queued is admitted; the last completion
 //                 takes the source itself. While it waits a source holds a slot and waits for
 //                 another, so at most all slots but one are sources: one more is not admitted, and
-//                 the requests behind it wait too. So there is always a slot that is free or will be.
+//                 the requests behind it wait too. So there is always a slot that is free or will
+//                 be.
 //   Scoring       prompt rows whose logprobs are asked for take their share of max_samples.
-//   Pipelining    Plan may run while one earlier step is uncommitted: a decode's input id is then taken
-//                 on the device from that step (kTokenFromPrevious). A sequence whose sampling rules
-//                 depend on what it drew (DrawRules::needs_history) sits out until its draw is known.
+//   Pipelining    Plan may run while one earlier step is uncommitted: a decode's input id is then
+//   taken
+//                 on the device from that step (kTokenFromPrevious). A sequence whose sampling
+//                 rules depend on what it drew (DrawRules::needs_history) sits out until its draw
+//                 is known.
 #ifndef BASED_ENGINE_SCHEDULER_H_
 #define BASED_ENGINE_SCHEDULER_H_
 
@@ -56,16 +62,16 @@ struct SchedulerOptions {
 // What the scheduler needs to know of a request.
 struct SequenceSpec {
   RequestId id = 0;
-  std::vector<int32_t> prompt;     // at least one token
-  SampleParams sampling;           // position is filled in per draw; completion i adds i to seed
+  std::vector<int32_t> prompt;  // at least one token
+  SampleParams sampling;        // position is filled in per draw; completion i adds i to seed
   std::shared_ptr<const RuleSpec> rules;  // null: none
-  int64_t max_tokens = 1;          // 0: only scores the prompt, of at least two tokens
-  int32_t completions = 1;         // 1 to the number of slots
-  bool logprobs = false;           // of drawn tokens
-  int32_t top_logprobs = 0;        // alternatives with each logprob; at most vocab_size
+  int64_t max_tokens = 1;                 // 0: only scores the prompt, of at least two tokens
+  int32_t completions = 1;                // 1 to the number of slots
+  bool logprobs = false;                  // of drawn tokens
+  int32_t top_logprobs = 0;               // alternatives with each logprob; at most vocab_size
   // Prompt tokens from this index on, at least 1, are scored.
   int64_t score_from = std::numeric_limits<int64_t>::max();
-  int32_t eos_token_id = kNone;    // kNone: never ends at end-of-text
+  int32_t eos_token_id = kNone;  // kNone: never ends at end-of-text
   std::vector<int32_t> stop_token_ids;
   Clock::time_point deadline = Clock::time_point::max();
 };
@@ -115,8 +121,8 @@ class Scheduler {
   // Ends every sequence with `status`.
   void CancelAll(const absl::Status& status, std::vector<SchedulerEvent>& events);
 
-  // Ends sequences whose deadline is not after `now` (DEADLINE_EXCEEDED), then fills `plan` with the
-  // next step. An empty plan is not launched and not committed.
+  // Ends sequences whose deadline is not after `now` (DEADLINE_EXCEEDED), then fills `plan` with
+  // the next step. An empty plan is not launched and not committed.
   void Plan(Clock::time_point now, StepPlan& plan, std::vector<SchedulerEvent>& events);
 
   // Takes what the oldest planned step drew, aligned with its samples.
@@ -126,7 +132,9 @@ class Scheduler {
   void Abandon();
 
   int32_t queued() const { return static_cast<int32_t>(queue_.size()); }
-  int32_t running() const { return static_cast<int32_t>(prefilling_.size() + decoding_.size() + sources_.size()); }
+  int32_t running() const {
+    return static_cast<int32_t>(prefilling_.size() + decoding_.size() + sources_.size());
+  }
   // Requests that hold a slot and have completions left to start.
   int32_t pending_sources() const { return pending_sources_; }
   bool idle() const { return sequences_.empty(); }

@@ -150,8 +150,9 @@ std::vector<int32_t> Endings(const StopConditions& stop, const Model& model) {
 
 absl::Status NeedsTokenizer(absl::string_view field) {
   return absl::FailedPreconditionError(
-      absl::StrCat(field, " needs a tokenizer and the model has none; use token ids, or start the "
-                          "daemon with --tokenizer"));
+      absl::StrCat(field,
+                   " needs a tokenizer and the model has none; use token ids, or start the "
+                   "daemon with --tokenizer"));
 }
 
 absl::Status CheckOutput(const OutputOptions& output) {
@@ -191,9 +192,9 @@ absl::Status CheckCompletions(const Request& request, const EngineOptions& limit
   // Completions that are ranked are kept until all have ended.
   if (request.best_of > request.n &&
       request.best_of * request.stop.max_tokens > limits.max_output_tokens) {
-    return OutOfRange("best_of", request.best_of,
-                      absl::StrCat("best_of * stop.max_tokens of at most ",
-                                   limits.max_output_tokens));
+    return OutOfRange(
+        "best_of", request.best_of,
+        absl::StrCat("best_of * stop.max_tokens of at most ", limits.max_output_tokens));
   }
   return absl::OkStatus();
 }
@@ -225,12 +226,12 @@ absl::Status CheckBackend(const Request& request, const ExecutableInfo& info) {
   absl::string_view field;
   const SamplingParams& sampling = request.sampling;
   if (HasRules(request) && !info.sampling_rules) {
-    field = sampling.typical_p != 1              ? "sampling.typical_p"
-            : sampling.repetition_penalty != 1   ? "sampling.repetition_penalty"
-            : sampling.presence_penalty != 0     ? "sampling.presence_penalty"
-            : sampling.frequency_penalty != 0    ? "sampling.frequency_penalty"
-            : !sampling.logit_bias.empty()       ? "sampling.logit_bias"
-            : !sampling.bad_words.empty()        ? "sampling.bad_words"
+    field = sampling.typical_p != 1               ? "sampling.typical_p"
+            : sampling.repetition_penalty != 1    ? "sampling.repetition_penalty"
+            : sampling.presence_penalty != 0      ? "sampling.presence_penalty"
+            : sampling.frequency_penalty != 0     ? "sampling.frequency_penalty"
+            : !sampling.logit_bias.empty()        ? "sampling.logit_bias"
+            : !sampling.bad_words.empty()         ? "sampling.bad_words"
             : !sampling.allowed_token_ids.empty() ? "sampling.allowed_token_ids"
                                                   : "stop.min_tokens";
   } else if (request.output.top_logprobs > 0 && !info.top_logprobs) {

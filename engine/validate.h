@@ -14,16 +14,16 @@
 
 namespace based {
 
-// INVALID_ARGUMENT naming the proto field, its value and what was expected; FAILED_PRECONDITION when
-// text is given or asked for and the model has no tokenizer. `slots` is the size of the pool.
+// INVALID_ARGUMENT naming the proto field, its value and what was expected; FAILED_PRECONDITION
+// when text is given or asked for and the model has no tokenizer. `slots` is the size of the pool.
 absl::Status ValidateRequest(const Request& request, const Model& model,
                              const EngineOptions& limits, int32_t slots);
 
 // UNIMPLEMENTED naming the first field that the backend would ignore.
 absl::Status CheckBackend(const Request& request, const ExecutableInfo& info);
 
-// What the request's draws are to follow beyond SampleParams; null when that is nothing. Words become
-// ids, alone and with a space before. REQUIRES: ValidateRequest is OK.
+// What the request's draws are to follow beyond SampleParams; null when that is nothing. Words
+// become ids, alone and with a space before. REQUIRES: ValidateRequest is OK.
 absl::StatusOr<std::shared_ptr<const RuleSpec>> MakeRules(const Request& request,
                                                           const Model& model);
 

@@ -37,11 +37,11 @@ struct Span {
 
 // One wish for logits: of which row, and what to do with them.
 struct SampleRow {
-  int32_t row = 0;        // row of the step whose logits are used
-  SampleParams params;    // how to draw; params.position is the RNG counter
-  bool sample = true;     // draw an id
-  bool logprob = false;   // report log p of `target`, or of the drawn id when target is kNone
-  bool logits = false;    // report all V raw logits (before masking); for verify and tests
+  int32_t row = 0;       // row of the step whose logits are used
+  SampleParams params;   // how to draw; params.position is the RNG counter
+  bool sample = true;    // draw an id
+  bool logprob = false;  // report log p of `target`, or of the drawn id when target is kNone
+  bool logits = false;   // report all V raw logits (before masking); for verify and tests
   int32_t target = kNone;
   int32_t top_logprobs = 0;  // report this many of the most likely ids
   // Null: none. Read by Launch only. Not null only where info().sampling_rules.
@@ -63,12 +63,14 @@ struct StepTable {
 
 // What came of one step, aligned with StepTable::samples.
 struct StepOutput {
-  std::vector<int32_t> ids;       // drawn id, or kNone where sample was false or rules leave none
-  std::vector<double> logprobs;   // natural log, over ids < vocab_size, before any sampling rule; 0 if not asked
-  std::vector<uint8_t> finite;    // 0: NaN or Inf among the logits of ids < vocab_size; the id is then kNone
-  std::vector<double> logits;     // [number of samples with .logits, V]
-  // Per sample min(top_logprobs, vocab_size) entries, in the order of the samples; most likely first,
-  // logprobs as above. Entries of a sample that is not finite have id -1.
+  std::vector<int32_t> ids;  // drawn id, or kNone where sample was false or rules leave none
+  // Natural log, over ids < vocab_size, before any sampling rule; 0 if not asked.
+  std::vector<double> logprobs;
+  // 0: NaN or Inf among the logits of ids < vocab_size; the id is then kNone.
+  std::vector<uint8_t> finite;
+  std::vector<double> logits;  // [number of samples with .logits, V]
+  // Per sample min(top_logprobs, vocab_size) entries, in the order of the samples; most likely
+  // first, logprobs as above. Entries of a sample that is not finite have id -1.
   std::vector<TokenScore> top;
 };
 
@@ -84,9 +86,10 @@ struct CompileOptions {
 };
 
 struct ExecutableInfo {
-  std::string backend;          // "reference", "cpu" or "cuda"
-  std::string device;           // for people: "4 threads, AVX2" or "NVIDIA H100 80GB HBM3"
-  std::string state_layout;     // identifies the bytes of ExportSlot; equal strings can exchange images
+  std::string backend;  // "reference", "cpu" or "cuda"
+  std::string device;   // for people: "4 threads, AVX2" or "NVIDIA H100 80GB HBM3"
+  // Identifies the bytes of ExportSlot; equal strings can exchange images.
+  std::string state_layout;
   int64_t weight_bytes = 0;     // memory held for weights
   int64_t workspace_bytes = 0;  // memory held for activations and logits
   int64_t slot_bytes = 0;       // memory per slot, all layers
@@ -105,8 +108,8 @@ class Executable {
 
   virtual const ExecutableInfo& info() const = 0;
 
-  // Makes the pool: one allocation of `count` slots, all clear. Called once, before the first Launch.
-  // RESOURCE_EXHAUSTED when the memory is not there.
+  // Makes the pool: one allocation of `count` slots, all clear. Called once, before the first
+  // Launch. RESOURCE_EXHAUSTED when the memory is not there.
   virtual absl::Status CreateSlots(int32_t count) = 0;
 
   // Enqueues one step. REQUIRES: fewer than pipeline_depth steps uncollected, table within

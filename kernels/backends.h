@@ -12,7 +12,8 @@
 namespace based {
 
 struct BackendOptions {
-  std::string kind = "auto";  // auto (cuda where compiled in and a device answers, else cpu), cpu, cuda, reference
+  // "auto" (cuda where compiled in and a device answers, else cpu), cpu, cuda, reference.
+  std::string kind = "auto";
   int32_t threads = 0;        // CPU threads; 0: one per core
   int32_t device = 0;         // CUDA device index
 };

@@ -29,6 +29,14 @@ struct WeightView {
   DType dtype = DType::kF32;
   int64_t rows = 0;
   int64_t cols = 0;
+  // Synthetic weights, for trying speed and capacity without a checkpoint: with data == nullptr and
+  // stddev > 0 a backend that can (cuda) makes the values itself, value i being
+  //   mean + stddev * (sum of the four 16-bit parts of bits - 131070) / 37837.2
+  //   bits = SplitMix64(SplitMix64(seed) + i)
+  // rounded to the type it keeps weights in; about normal. Other backends refuse such a weight.
+  uint64_t synthetic_seed = 0;
+  float synthetic_mean = 0.0f;
+  float synthetic_stddev = 0.0f;
 };
 
 using WeightId = int32_t;
@@ -97,7 +105,8 @@ struct TaylorMixOp {
 };
 
 // Sliding-window softmax attention with rotary embedding. in_t = [q_t | k_t | v_t], each HE wide,
-// head-major. rot(x, t) rotates the pairs (i, i + E/2) by t * base^(-2i/E), t the absolute position:
+// head-major. rot(x, t) rotates the pairs (i, i + E/2) by t * base^(-2i/E), t the absolute
+// position:
 //   x'_i = x_i cos - x_{i+E/2} sin ;  x'_{i+E/2} = x_{i+E/2} cos + x_i sin
 //   out_t = softmax_u(rot(q_t, t) . rot(k_u, u) / sqrt(E)) v_u   over max(0, t - W) <= u <= t
 // W = window_size / 2 (integer division): W + 1 keys are seen.
@@ -136,8 +145,9 @@ struct Program {
   std::vector<BufferSpec> buffers;
   std::vector<WeightView> weights;
   std::vector<Op> ops;
-  // Tokens by which every mixer's state can be stepped back (DESIGN "spare tokens"): a backend whose
-  // pipeline_depth is above 1 needs at least pipeline_depth - 1 to snapshot a stopped sequence.
+  // Tokens by which every mixer's state can be stepped back (DESIGN "spare tokens"): a backend
+  // whose pipeline_depth is above 1 needs at least pipeline_depth - 1 to snapshot a stopped
+  // sequence.
   int32_t spare_tokens = 0;
 };
 

@@ -22,8 +22,10 @@ constexpr const char* kOpNames[] = {"Embed",     "Norm",      "Linear", "ConvMix
 // Checks one op after another and remembers which buffers have been written.
 class ProgramChecker {
  public:
-  explicit ProgramChecker(const Program& program)
-      : program_(program), written_(program.buffers.size(), false) {}
+  ProgramChecker(const Program& program, bool allow_synthetic)
+      : program_(program),
+        allow_synthetic_(allow_synthetic),
+        written_(program.buffers.size(), false) {}
 
   absl::Status Check();
 
@@ -54,6 +56,7 @@ class ProgramChecker {
   const WeightView& weight(WeightId id) const { return program_.weights[static_cast<size_t>(id)]; }
 
   const Program& program_;
+  const bool allow_synthetic_;
   std::vector<bool> written_;
   size_t index_ = 0;
   size_t kind_ = 0;
@@ -87,10 +90,12 @@ absl::Status ProgramChecker::CheckTables() const {
     }
   }
   for (const WeightView& view : program_.weights) {
-    if (view.data == nullptr || view.rows < 1 || view.cols < 1) {
+    const bool synthetic = allow_synthetic_ && view.synthetic_stddev > 0;
+    if ((view.data == nullptr && !synthetic) || view.rows < 1 || view.cols < 1) {
       return absl::InvalidArgumentError(
           absl::StrCat("weight \"", view.name, "\" is [", view.rows, ", ", view.cols, "]",
-                       view.data == nullptr ? " with no data" : "", ", expected values"));
+                       view.data == nullptr ? " with no data" : "",
+                       ", expected values (only the cuda backend makes synthetic ones)"));
     }
   }
   return absl::OkStatus();
@@ -239,7 +244,9 @@ absl::Status ProgramChecker::CheckOp(const LogitsOp& op) {
 
 }  // namespace
 
-absl::Status CheckProgram(const Program& program) { return ProgramChecker(program).Check(); }
+absl::Status CheckProgram(const Program& program, bool allow_synthetic) {
+  return ProgramChecker(program, allow_synthetic).Check();
+}
 
 int64_t EmbedRows(const Program& program) {
   int64_t rows = std::numeric_limits<int64_t>::max();

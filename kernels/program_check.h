@@ -10,9 +10,10 @@
 namespace based {
 
 // INVALID_ARGUMENT naming the op (by index and kind) and the weight or buffer that does not fit the
-// equations of program.h. An OK program's ids are in range, its shapes agree, no op reads a buffer
-// that nothing has written, no op writes the buffer it reads, and its last op is the only LogitsOp.
-absl::Status CheckProgram(const Program& program);
+// equations of program.h, or that has neither data nor, where `allow_synthetic`, a rule to make it.
+// An OK program's ids are in range, its shapes agree, no op reads a buffer that nothing has
+// written, no op writes the buffer it reads, and its last op is the only LogitsOp.
+absl::Status CheckProgram(const Program& program, bool allow_synthetic = false);
 
 // Input ids are [0, EmbedRows): the fewest rows of the program's embedding tables.
 // REQUIRES: CheckProgram is OK.

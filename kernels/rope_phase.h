@@ -1,6 +1,6 @@
-// Exact rotary angles at any position. A frequency is kept as turns per token in 64-bit fixed point;
-// times the position, with wrap-around, that is the phase in turns to 2^-64 * position: exact where
-// an fp32 angle errs by 0.05 rad at position 10^6.
+// Exact rotary angles at any position. A frequency is kept as turns per token in 64-bit fixed
+// point; times the position, with wrap-around, that is the phase in turns to 2^-64 * position:
+// exact where an fp32 angle errs by 0.05 rad at position 10^6.
 #ifndef BASED_KERNELS_ROPE_PHASE_H_
 #define BASED_KERNELS_ROPE_PHASE_H_
 

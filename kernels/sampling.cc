@@ -241,8 +241,7 @@ void TopScores(absl::Span<const T> logits, int32_t count, std::vector<TokenScore
   }
 }
 
-template int32_t SampleFromLogits(absl::Span<const float>, const SampleParams&,
-                                  const SampleRules*);
+template int32_t SampleFromLogits(absl::Span<const float>, const SampleParams&, const SampleRules*);
 template int32_t SampleFromLogits(absl::Span<const double>, const SampleParams&,
                                   const SampleRules*);
 template double LogProbability(absl::Span<const float>, int32_t);

@@ -57,8 +57,8 @@ struct SampleRules {
   float typical_p = 1.0f;           // (0, 1]; 1: off
   std::vector<TokenCount> counts;   // what the penalties count, as of this draw
   std::vector<TokenBias> biases;
-  std::vector<int32_t> allowed;     // empty: all
-  std::vector<int32_t> banned;      // in this draw
+  std::vector<int32_t> allowed;  // empty: all
+  std::vector<int32_t> banned;   // in this draw
 };
 
 // A token and its natural log-probability.
@@ -68,11 +68,12 @@ struct TokenScore {
 };
 
 // Uniform number in [0, 1), a multiple of 2^-24: the top 24 bits of word 0 of Philox4x32-10
-// (Salmon et al. 2011) with key (seed low, seed high) and counter (position low, position high, 0, 0).
+// (Salmon et al. 2011) with key (seed low, seed high) and counter (position low, position high, 0,
+// 0).
 float PhiloxUniform(uint64_t seed, int64_t position);
 
-// Returns the drawn id, or -1 when a logit is NaN or Inf or the masks leave no id. `logits` holds ids
-// [0, vocab_size). `rules` may be null.
+// Returns the drawn id, or -1 when a logit is NaN or Inf or the masks leave no id. `logits` holds
+// ids [0, vocab_size). `rules` may be null.
 template <typename T>  // float or double
 int32_t SampleFromLogits(absl::Span<const T> logits, const SampleParams& params,
                          const SampleRules* rules = nullptr);

@@ -65,8 +65,7 @@ absl::Status CheckServed(const Message& message, const std::string& path) {
   reflection->ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
     const std::string name = absl::StrCat(path, field->name());
-    const std::string key =
-        absl::StrCat(field->containing_type()->name(), ".", field->name());
+    const std::string key = absl::StrCat(field->containing_type()->name(), ".", field->name());
     if (!ServedFields().contains(key)) {
       return absl::UnimplementedError(
           absl::StrCat(name, " is set; this daemon does not serve it yet, leave it unset"));
@@ -173,8 +172,8 @@ v1::Mixer MixerToProto(Mixer mixer) {
 
 absl::Status CheckModelName(absl::string_view requested, absl::string_view served) {
   if (requested.empty() || requested == served) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat("model is '", requested, "', which is not served; expected '",
-                                          served, "' or nothing"));
+  return absl::NotFoundError(absl::StrCat(
+      "model is '", requested, "', which is not served; expected '", served, "' or nothing"));
 }
 
 absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer) {
@@ -191,7 +190,8 @@ absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, boo
                                       message.token_ids().ids().end());
       break;
     case v1::GenerateRequest::PROMPT_NOT_SET:
-      return absl::InvalidArgumentError("text is not set, nor is token_ids; expected one of the two");
+      return absl::InvalidArgumentError(
+          "text is not set, nor is token_ids; expected one of the two");
   }
   request.sampling = SamplingFromProto(message.sampling());
   request.stop = StopFromProto(message.stop());

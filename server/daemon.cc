@@ -108,7 +108,7 @@ absl::StatusOr<std::string> FindModelDir(const std::string& model_dir) {
   if (!model_dir.empty()) return model_dir;
   std::error_code error;
   const std::filesystem::path binary = std::filesystem::read_symlink("/proc/self/exe", error);
-  for (const char* relative : {"../share/based/models/demo", "../../models/demo",
+  for (const char* relative : {"models/demo", "../share/based/models/demo", "../../models/demo",
                                "../../../models/demo"}) {
     const std::filesystem::path candidate = (binary.parent_path() / relative).lexically_normal();
     if (std::filesystem::exists(candidate / "config.json", error)) return candidate.string();

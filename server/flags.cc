@@ -25,14 +25,17 @@ ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:7490",
           "HOST:PORT for /metrics and /healthz over HTTP; empty: none.");
 ABSL_FLAG(std::string, slots, "auto",
           "Sequences that live at once, or auto: as many as --memory_budget holds.");
-ABSL_FLAG(std::string, memory_budget, "0",
-          "Bytes for weights, workspace and slots together, e.g. 2GiB. 0: a quarter of the memory of "
-          "the machine, at most 4 GiB, on a CPU; the free memory less a reserve on a GPU.");
+ABSL_FLAG(
+    std::string, memory_budget, "0",
+    "Bytes for weights, workspace and slots together, e.g. 2GiB. 0: on a CPU a quarter of the "
+    "machine's memory, at most 1 GiB beyond weights and workspace; on a GPU its free memory less "
+    "a reserve.");
 ABSL_FLAG(int32_t, token_budget, 0, "Most tokens in one step; 0: the backend's default.");
 ABSL_FLAG(int32_t, max_queue, 4096, "Requests that may wait for a slot; more are refused.");
-ABSL_FLAG(int32_t, stream_queue, 256,
-          "Messages that may wait for one stream's reader, each of up to 16 tokens; a slower reader "
-          "is ended.");
+ABSL_FLAG(
+    int32_t, stream_queue, 256,
+    "Messages that may wait for one stream's reader, each of up to 16 tokens; a slower reader "
+    "is ended.");
 ABSL_FLAG(int32_t, drain_timeout_ms, 10000,
           "On SIGTERM, time for running requests to end before they are cut.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning, error or off.");
@@ -169,7 +172,8 @@ std::string HelpText() {
   return absl::StrCat(
       "based-server serves one BASED language model over gRPC.\n\n"
       "  based-server --model DIR [flags]\n\n"
-      "Exit status: 0 after SIGTERM or SIGINT, 1 when it cannot serve, 2 for a wrong command line.\n",
+      "Exit status: 0 after SIGTERM or SIGINT, 1 when it cannot serve, 2 for a wrong command "
+      "line.\n",
       FlagsHelp(Groups()));
 }
 

@@ -24,7 +24,8 @@ std::string RequestIdOf(const grpc::CallbackServerContext& context) {
   const auto found = context.client_metadata().find(kRequestIdKey);
   if (found == context.client_metadata().end()) return NewRequestId();
   const absl::string_view id(found->second.data(), found->second.size());
-  const bool printable = std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 127; });
+  const bool printable =
+      std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 127; });
   return printable && !id.empty() && id.size() <= kMaxRequestIdBytes ? std::string(id)
                                                                       : NewRequestId();
 }

@@ -50,8 +50,8 @@ class GenerateStream final : public TokenSink {
   void OnFinished(const Finished& finished) override;
   void OnError(const absl::Status& status) override;
 
-  // From the reactor. `ok` is false when the write failed: the client is gone, and what is queued is
-  // dropped.
+  // From the reactor. `ok` is false when the write failed: the client is gone, and what is queued
+  // is dropped.
   void OnWriteDone(bool ok);
 
   StreamSummary summary() const;

@@ -23,7 +23,8 @@ constexpr std::array<absl::string_view, 5> kLevelNames = {"debug", "info", "warn
 // Quoted and ASCII: control characters, quotes, backslashes and everything above 0x7E are escaped;
 // bytes that are not UTF-8 become U+FFFD.
 std::string Quote(absl::string_view text) {
-  return nlohmann::json(std::string(text)).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  return nlohmann::json(std::string(text))
+      .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
 }
 
 bool IsPlain(absl::string_view text) {
@@ -79,7 +80,8 @@ void Log(LogLevel level, absl::string_view event, std::initializer_list<LogField
   std::string line =
       FormatLogLine(Options().json, std::chrono::system_clock::now(), level, event, fields);
   line += '\n';
-  // One write: lines of several threads do not mix. A log that cannot be written is no reason to stop.
+  // One write: lines of several threads do not mix. A log that cannot be written is no reason to
+  // stop.
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
 }
 

@@ -1,5 +1,5 @@
-// Structured log lines on stderr: one event with fields per line, as key=value or as JSON. Values are
-// escaped, so nothing a client sends can forge a line. Thread-safe.
+// Structured log lines on stderr: one event with fields per line, as key=value or as JSON. Values
+// are escaped, so nothing a client sends can forge a line. Thread-safe.
 #ifndef BASED_SERVER_LOG_H_
 #define BASED_SERVER_LOG_H_
 

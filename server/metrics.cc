@@ -101,8 +101,9 @@ void Metrics::AddCapacity() {
 void Metrics::AddRequests() {
   auto& requests = BuildCounter()
                        .Name("based_requests_total")
-                       .Help("Admitted requests that have ended, by status code and, for OK, by what "
-                             "ended the text")
+                       .Help(
+                           "Admitted requests that have ended, by status code and, for OK, by what "
+                           "ended the text")
                        .Register(registry_);
   for (size_t i = 0; i < kFinishReasons.size(); ++i) {
     finished_[i] = &requests.Add({{"code", "OK"}, {"finish_reason", kFinishReasons[i]}});

@@ -40,7 +40,8 @@ int IgnoreLog(const mg_connection*, const char*) { return 1; }
 absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const std::string& address,
                                                                         Handlers handlers) {
   std::unique_ptr<MetricsListener> listener(new MetricsListener(std::move(handlers)));
-  // Two threads, and five seconds for a peer to say what it wants: nobody can hold the listener long.
+  // Two threads, and five seconds for a peer to say what it wants: nobody can hold the listener
+  // long.
   const char* options[] = {"listening_ports",    address.c_str(), "num_threads", "2",
                            "request_timeout_ms", "5000",          "enable_keep_alive", "no",
                            nullptr};

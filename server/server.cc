@@ -16,8 +16,8 @@
 namespace based {
 namespace {
 
-// A silent client is pinged after a minute and given up 20 s later; one that pings oftener than every
-// ten seconds without calls is cut.
+// A silent client is pinged after a minute and given up 20 s later; one that pings oftener than
+// every ten seconds without calls is cut.
 constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMinPingIntervalMs = 10'000;

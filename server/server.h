@@ -33,7 +33,8 @@ class Server {
   // What health says of "" and based.v1.CompletionService; watchers hear of a change.
   virtual void SetServing(bool serving) = 0;
 
-  // Takes no more calls; calls that have not ended after `limit` are cut. Returns when all are over.
+  // Takes no more calls; calls that have not ended after `limit` are cut. Returns when all are
+  // over.
   virtual void Shutdown(std::chrono::milliseconds limit) = 0;
 
   virtual std::shared_ptr<grpc::Channel> InProcessChannel() = 0;

@@ -1,5 +1,5 @@
-// absl::Status of the engine turned into what goes over the wire: grpc::Status with google.rpc details
-// (ErrorInfo always; BadRequest for a field; RetryInfo when trying again later may help).
+// absl::Status of the engine turned into what goes over the wire: grpc::Status with google.rpc
+// details (ErrorInfo always; BadRequest for a field; RetryInfo when trying again later may help).
 #ifndef BASED_SERVER_STATUS_H_
 #define BASED_SERVER_STATUS_H_
 
@@ -27,7 +27,8 @@ inline constexpr size_t kMaxStatusMessageBytes = 1024;
 
 grpc::Status ToGrpcStatus(const absl::Status& status, FailedAt failed_at);
 
-// As above, and adds the `grpc-retry-pushback-ms` trailer where RetryInfo is given. Call before Finish.
+// As above, and adds the `grpc-retry-pushback-ms` trailer where RetryInfo is given. Call before
+// Finish.
 grpc::Status FailCall(grpc::CallbackServerContext* context, const absl::Status& status,
                       FailedAt failed_at);
 

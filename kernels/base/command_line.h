@@ -1,7 +1,7 @@
 // Command lines of the two binaries: parsing and help over flags declared with ABSL_FLAG.
 //
-// Own parsing on absl's reflection because absl::ParseCommandLine exits with 1 where a wrong command
-// line must exit with 2, knows no flags per command, and cannot repeat a flag.
+// Own parsing on absl's reflection because absl::ParseCommandLine exits with 1 where a wrong
+// command line must exit with 2, knows no flags per command, and cannot repeat a flag.
 #ifndef BASED_KERNELS_BASE_COMMAND_LINE_H_
 #define BASED_KERNELS_BASE_COMMAND_LINE_H_
 

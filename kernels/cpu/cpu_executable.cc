@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 #include <variant>
 
@@ -116,13 +115,13 @@ absl::Status CpuExecutable::CopySlots(absl::Span<const SlotCopy> copies) {
 
 absl::Status CpuExecutable::ExportSlot(int32_t index, int64_t, absl::Span<std::byte> image) {
   BASED_RETURN_IF_ERROR(CheckSlot(index, image.size()));
-  std::memcpy(image.data(), slot(index), image.size());
+  std::copy_n(reinterpret_cast<const std::byte*>(slot(index)), image.size(), image.begin());
   return absl::OkStatus();
 }
 
 absl::Status CpuExecutable::ImportSlot(int32_t index, int64_t, absl::Span<const std::byte> image) {
   BASED_RETURN_IF_ERROR(CheckSlot(index, image.size()));
-  std::memcpy(slot(index), image.data(), image.size());
+  std::copy(image.begin(), image.end(), reinterpret_cast<std::byte*>(slot(index)));
   return absl::OkStatus();
 }
 

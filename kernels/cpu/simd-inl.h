@@ -30,7 +30,12 @@ HWY_INLINE hn::Mask<FloatTag> FirstMask(int64_t count) {
 // min(count, kLanes) values, zeros after.
 HWY_INLINE FloatVec LoadFirst(const float* from, int64_t count) {
   const FloatTag d;
-  return count >= kLanes ? hn::LoadU(d, from) : hn::MaskedLoad(FirstMask(count), d, from);
+  if (count >= kLanes) return hn::LoadU(d, from);
+  if constexpr (HWY_TARGET <= HWY_AVX2) return hn::MaskedLoad(FirstMask(count), d, from);
+  // Without masked loads highway reads a whole vector, which must be aligned and readable.
+  HWY_ALIGN float lanes[kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) lanes[i] = from[i];
+  return hn::Load(d, lanes);
 }
 
 HWY_INLINE void StoreFirst(FloatVec v, float* to, int64_t count) {

@@ -35,8 +35,8 @@ struct WindowLayout {
 
 struct WindowArgs {
   const WindowLayout* layout = nullptr;
-  const float* q =
-      nullptr;  // [rows, E], like k and v with in_stride; 16 floats beyond are readable
+  // [rows, E], like k and v with in_stride; 16 floats beyond are readable.
+  const float* q = nullptr;
   const float* k = nullptr;
   const float* v = nullptr;
   int64_t in_stride = 0;

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <new>
 #include <string>
 #include <utility>
@@ -256,14 +255,14 @@ absl::Status ReferenceExecutable::CopySlots(absl::Span<const SlotCopy> copies) {
 
 absl::Status ReferenceExecutable::ExportSlot(int32_t index, int64_t, absl::Span<std::byte> image) {
   BASED_RETURN_IF_ERROR(CheckSlot(index, image.size()));
-  std::memcpy(image.data(), slot(index), image.size());
+  std::copy_n(reinterpret_cast<const std::byte*>(slot(index)), image.size(), image.begin());
   return absl::OkStatus();
 }
 
 absl::Status ReferenceExecutable::ImportSlot(int32_t index, int64_t,
                                              absl::Span<const std::byte> image) {
   BASED_RETURN_IF_ERROR(CheckSlot(index, image.size()));
-  std::memcpy(slot(index), image.data(), image.size());
+  std::copy(image.begin(), image.end(), reinterpret_cast<std::byte*>(slot(index)));
   return absl::OkStatus();
 }
 

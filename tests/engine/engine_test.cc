@@ -310,7 +310,8 @@ TEST(EngineInput, EveryBadFieldIsNamedWithItsValueAndLimit) {
       {"sampling.temperature is -1;", [](Request& r) { r.sampling.temperature = -1; }},
       {"sampling.temperature is inf;", [=](Request& r) { r.sampling.temperature = infinity; }},
       {"sampling.top_k is -3; expected 0", [](Request& r) { r.sampling.top_k = -3; }},
-      {"sampling.top_p is 0; expected a number in (0, 1]", [](Request& r) { r.sampling.top_p = 0; }},
+      {"sampling.top_p is 0; expected a number in (0, 1]",
+       [](Request& r) { r.sampling.top_p = 0; }},
       {"sampling.top_p is nan", [=](Request& r) { r.sampling.top_p = nan; }},
       {"sampling.min_p is 1.5; expected a number in [0, 1]",
        [](Request& r) { r.sampling.min_p = 1.5f; }},
@@ -320,13 +321,18 @@ TEST(EngineInput, EveryBadFieldIsNamedWithItsValueAndLimit) {
       {"stop.strings is 17 strings long; expected at most 16",
        [](Request& r) { r.stop.strings.assign(17, "x"); }},
       {"stop.strings[1] is 0 bytes long; expected 1 to 256 bytes",
-       [](Request& r) { r.stop.strings = {"x", ""}; }},
-      {"stop.strings[0] is 257 bytes long;", [](Request& r) { r.stop.strings = {std::string(257, 'x')}; }},
+       [](Request& r) {
+         r.stop.strings = {"x", ""};
+       }},
+      {"stop.strings[0] is 257 bytes long;",
+       [](Request& r) { r.stop.strings = {std::string(257, 'x')}; }},
       {"stop.strings[0] is not UTF-8 at byte 1;", [](Request& r) { r.stop.strings = {"a\xff"}; }},
       {"stop.token_ids[0] is 97; expected a token id in [0, 97)",
        [](Request& r) { r.stop.token_ids = {97}; }},
       {"token_ids.ids[1] is -1; expected a token id in [0, 97)",
-       [](Request& r) { r.prompt_token_ids = {1, -1}; }},
+       [](Request& r) {
+         r.prompt_token_ids = {1, -1};
+       }},
       {"token_ids.ids is 1000001 tokens long; expected at most 1000000",
        [](Request& r) { r.prompt_token_ids.assign(1'000'001, 1); }},
       {"text is not UTF-8 at byte 2; expected UTF-8 text",

@@ -1,7 +1,7 @@
-// What defines this model family, on both golden checkpoints and every host backend: the logits of a
-// token depend on the tokens before it alone. Whole or chunked, solo or in any batch, in any slot,
-// copied, exported or after other sequences: the same. On the reference to 1e-12, on the CPU bit for
-// bit.
+// What defines this model family, on both golden checkpoints and every host backend: the logits of
+// a token depend on the tokens before it alone. Whole or chunked, solo or in any batch, in any
+// slot, copied, exported or after other sequences: the same. On the reference to 1e-12, on the CPU
+// bit for bit.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -96,7 +96,8 @@ class ModelPropertiesTest
       ASSERT_GT(norm, 0);
       for (size_t i = 0; i < actual[t].size(); ++i) {
         const double tolerance = exact ? 0.0 : 1e-12 * norm;
-        ASSERT_LE(std::abs(actual[t][i] - expected[t][i]), tolerance) << "token " << t << " id " << i;
+        ASSERT_LE(std::abs(actual[t][i] - expected[t][i]), tolerance)
+            << "token " << t << " id " << i;
       }
     }
   }

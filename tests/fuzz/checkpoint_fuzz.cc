@@ -1,5 +1,5 @@
-// A whole model: config.json, a NUL byte, model.safetensors. Either a Program that passes the checks
-// of every backend, its weights inside the file, or INVALID_ARGUMENT.
+// A whole model: config.json, a NUL byte, model.safetensors. Either a Program that passes the
+// checks of every backend, its weights inside the file, or INVALID_ARGUMENT.
 #include <string>
 #include <string_view>
 #include <utility>

@@ -1,5 +1,6 @@
-// Every file of corpus/<target>/ through its fuzz target: what once broke the reader stays fixed, and
-// the targets cannot rot. A target that finds a fault aborts; the file named last is the culprit.
+// Every file of corpus/<target>/ through its fuzz target: what once broke the reader stays fixed,
+// and the targets cannot rot. A target that finds a fault aborts; the file named last is the
+// culprit.
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>

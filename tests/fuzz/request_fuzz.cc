@@ -1,8 +1,9 @@
 // GenerateRequest: any bytes of a message become prompt ids within the model and the limits, or a
 // status that a client can act on; with and without a tokenizer.
 //
-// Input: a byte of switches (1: the model has a tokenizer, 2: it has a begin-of-text token), then the
-// message as protobuf bytes; with switch 4 the text format, which mutates into set fields sooner.
+// Input: a byte of switches (1: the model has a tokenizer, 2: it has a begin-of-text token), then
+// the message as protobuf bytes; with switch 4 the text format, which mutates into set fields
+// sooner.
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 

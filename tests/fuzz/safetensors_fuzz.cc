@@ -1,5 +1,6 @@
-// safetensors: any bytes are a file whose tensors cover its data once, or INVALID_ARGUMENT. The input
-// is read at an even and at an odd address, so that alignment is ours and not the caller's luck.
+// safetensors: any bytes are a file whose tensors cover its data once, or INVALID_ARGUMENT. The
+// input is read at an even and at an odd address, so that alignment is ours and not the caller's
+// luck.
 #include <cstdint>
 #include <cstring>
 #include <string>

@@ -1,5 +1,5 @@
-// The scheduler: the input's bytes choose arrivals, cancels, deadlines and sizes of a simulated day,
-// and every rule that tests/sim checks must hold.
+// The scheduler: the input's bytes choose arrivals, cancels, deadlines and sizes of a simulated
+// day, and every rule that tests/sim checks must hold.
 #include <cstdint>
 #include <cstdio>
 

@@ -1,5 +1,5 @@
-// Utf8Stream and StopMatcher: whatever the bytes and however they are cut into pieces, the text that
-// comes out is valid UTF-8 and stops where a search over the whole text says.
+// Utf8Stream and StopMatcher: whatever the bytes and however they are cut into pieces, the text
+// that comes out is valid UTF-8 and stops where a search over the whole text says.
 //
 // Input: a byte with the number of stop strings (0 to 3), each as a length byte (0 to 15) and its
 // bytes, then a byte that seeds the cuts, then the stream.

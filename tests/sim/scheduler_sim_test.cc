@@ -1,4 +1,5 @@
-// Thousands of simulated days. BASED_SIM_SEED=N replays one, BASED_SIM_SEEDS=N changes how many run.
+// Thousands of simulated days. BASED_SIM_SEED=N replays one, BASED_SIM_SEEDS=N changes how many
+// run.
 #include <cstdlib>
 #include <iostream>
 #include <string>

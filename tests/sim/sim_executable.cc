@@ -31,7 +31,8 @@ int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& param
   uint64_t counted = 0;
   if (rules != nullptr) {
     for (const TokenCount& count : rules->counts) {
-      counted += Mix(static_cast<uint64_t>(count.id) << 32 | static_cast<uint32_t>(count.output_count));
+      counted +=
+          Mix(static_cast<uint64_t>(count.id) << 32 | static_cast<uint32_t>(count.output_count));
     }
   }
   for (hash += counted;; hash = Mix(hash)) {

@@ -1,6 +1,6 @@
 // A model without arithmetic: a slot's state is a hash of the tokens fed to it, a draw a hash of
-// state, seed and position. What a sequence must produce is known without running it (ExpectedToken),
-// and any mix-up of slots, positions or pipelined inputs changes it.
+// state, seed and position. What a sequence must produce is known without running it
+// (ExpectedToken), and any mix-up of slots, positions or pipelined inputs changes it.
 #ifndef BASED_TESTS_SIM_SIM_EXECUTABLE_H_
 #define BASED_TESTS_SIM_SIM_EXECUTABLE_H_
 
@@ -21,15 +21,16 @@ struct SimModel {
 };
 
 uint64_t SimState(uint64_t state, int32_t token);
-// The id drawn after `state`, or kNone when the logits are not finite. Counts and banned ids of `rules`
-// (may be null) change it; the other rules do not.
+// The id drawn after `state`, or kNone when the logits are not finite. Counts and banned ids of
+// `rules` (may be null) change it; the other rules do not.
 int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& params,
                 const SampleRules* rules = nullptr);
 // Log-probability of `token` after `state`.
 double SimLogprob(uint64_t state, int32_t token);
 inline constexpr uint64_t kSimEmptyState = 0x9e3779b97f4a7c15ull;
 
-// Records the first broken rule in error() instead of aborting, so that a simulation can name its seed.
+// Records the first broken rule in error() instead of aborting, so that a simulation can name its
+// seed.
 class SimExecutable final : public Executable {
  public:
   explicit SimExecutable(const SimModel& model);

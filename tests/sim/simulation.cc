@@ -13,7 +13,8 @@
 namespace based {
 namespace {
 
-// What the run is made of. Drawn per seed, some features off ("swarm"), so that seeds differ in kind.
+// What the run is made of. Drawn per seed, some features off ("swarm"), so that seeds differ in
+// kind.
 struct Scenario {
   SchedulerOptions scheduler;
   SimModel model;
@@ -22,17 +23,17 @@ struct Scenario {
   int32_t burst = 1;
   int64_t max_prompt = 1;
   int64_t max_tokens = 1;
-  double cancel_share = 0;    // of requests, each at a random later step
+  double cancel_share = 0;  // of requests, each at a random later step
   double deadline_share = 0;
-  double slow_share = 0;      // readers that give up after a few tokens
-  double eos_share = 0;       // requests that honour eos
-  double fork_share = 0;      // requests for several completions
-  double score_share = 0;     // requests that score their prompt, some of them nothing else
-  double rules_share = 0;     // requests whose draws depend on what they drew
+  double slow_share = 0;   // readers that give up after a few tokens
+  double eos_share = 0;    // requests that honour eos
+  double fork_share = 0;   // requests for several completions
+  double score_share = 0;  // requests that score their prompt, some of them nothing else
+  double rules_share = 0;  // requests whose draws depend on what they drew
 };
 
 struct Choice {
-  int64_t stop_after = -1;     // tokens until a stop string is found
+  int64_t stop_after = -1;  // tokens until a stop string is found
   bool ended = false;
   int64_t unserved_steps = 0;  // while decoding
   std::vector<int32_t> tokens;
@@ -73,7 +74,10 @@ class Choices {
 class Simulation {
  public:
   explicit Simulation(const Choices& choices)
-      : random_(choices), scenario_(Draw()), scheduler_(scenario_.scheduler), device_(scenario_.model) {
+      : random_(choices),
+        scenario_(Draw()),
+        scheduler_(scenario_.scheduler),
+        device_(scenario_.model) {
     (void)device_.CreateSlots(scenario_.scheduler.slots);
   }
 
@@ -104,7 +108,9 @@ class Simulation {
       result_.error = absl::StrCat("step ", result_.steps, ": ", what);
     }
   }
-  void Trace(uint64_t value) { result_.trace = SimState(result_.trace, static_cast<int32_t>(value)); }
+  void Trace(uint64_t value) {
+    result_.trace = SimState(result_.trace, static_cast<int32_t>(value));
+  }
   Clock::time_point Now() const { return Clock::time_point(std::chrono::milliseconds(now_ms_)); }
 
   Choices random_;
@@ -149,8 +155,8 @@ SequenceSpec Simulation::MakeSpec(RequestId id) {
   SequenceSpec spec;
   spec.id = id;
   const bool scores = Chance(scenario_.score_share);
-  const int64_t length = Uniform(scores ? 2 : 1, scores ? scenario_.max_prompt + 1
-                                                       : scenario_.max_prompt);
+  const int64_t length =
+      Uniform(scores ? 2 : 1, scores ? scenario_.max_prompt + 1 : scenario_.max_prompt);
   for (int64_t i = 0; i < length; ++i) {
     spec.prompt.push_back(static_cast<int32_t>(Uniform(0, scenario_.model.vocab_size - 1)));
   }
@@ -231,7 +237,8 @@ void Simulation::CheckPlan(const StepPlan& plan) {
   Require(rows == plan.decode_tokens + plan.prefill_tokens, "rows do not add up");
   Require(rows <= limits.token_budget, absl::StrCat(rows, " rows exceed the token budget"));
   Require(static_cast<int32_t>(plan.table.spans.size()) <= limits.max_spans, "too many spans");
-  Require(static_cast<int32_t>(plan.table.samples.size()) <= limits.max_samples, "too many samples");
+  Require(static_cast<int32_t>(plan.table.samples.size()) <= limits.max_samples,
+          "too many samples");
   if (plan.decode_tokens > 0) {
     const int32_t mixed = limits.mixed_prefill_tokens > 0 ? limits.mixed_prefill_tokens
                                                           : std::max(32, plan.decode_tokens);
@@ -247,8 +254,8 @@ void Simulation::CheckPlan(const StepPlan& plan) {
   Require(work_conserving, "a request waits while a slot is free");
 }
 
-// No starvation: every step advances prefill if any waits, and a decoding sequence is passed over at
-// most as often as sharing the rows makes necessary.
+// No starvation: every step advances prefill if any waits, and a decoding sequence is passed over
+// at most as often as sharing the rows makes necessary.
 void Simulation::CheckService(const StepPlan& plan) {
   // With a step in flight a prompt may be launched to its end and its first token not yet known.
   if (!prefill_order_.empty() && in_flight_.empty()) {
@@ -395,8 +402,8 @@ std::string Simulation::CompareWithAlone(const Client& client, int32_t index,
     state = SimState(state, token);
     const bool stop = std::find(spec.stop_token_ids.begin(), spec.stop_token_ids.end(), token) !=
                       spec.stop_token_ids.end();
-    const bool ends = token == spec.eos_token_id || stop ||
-                      static_cast<int64_t>(i) + 1 == spec.max_tokens;
+    const bool ends =
+        token == spec.eos_token_id || stop || static_cast<int64_t>(i) + 1 == spec.max_tokens;
     const bool last = i + 1 == tokens.size();
     if (ends != last) {
       return absl::StrCat("token ", i, last ? " ended it early" : " should have ended it");
