@@ -142,16 +142,6 @@ OutputOptions OutputFromProto(const v1::OutputOptions& message, bool has_tokeniz
           .delta_interval = std::chrono::milliseconds(message.delta_interval_ms())};
 }
 
-void TokenLogprobToProto(const TokenLogprob& logprob, v1::TokenLogprob& message) {
-  message.set_token_id(logprob.token_id);
-  message.set_logprob(static_cast<float>(logprob.logprob));
-  for (const TokenScore& score : logprob.alternatives) {
-    v1::TokenLogprob::Alternative& alternative = *message.add_alternatives();
-    alternative.set_token_id(score.id);
-    alternative.set_logprob(static_cast<float>(score.logprob));
-  }
-}
-
 int64_t Microseconds(std::chrono::nanoseconds duration) {
   return std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
 }
@@ -199,6 +189,16 @@ absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, boo
   request.n = message.has_n() ? message.n() : 1;
   request.best_of = message.has_best_of() ? message.best_of() : request.n;
   return request;
+}
+
+void TokenLogprobToProto(const TokenLogprob& logprob, v1::TokenLogprob& message) {
+  message.set_token_id(logprob.token_id);
+  message.set_logprob(static_cast<float>(logprob.logprob));
+  for (const TokenScore& score : logprob.alternatives) {
+    v1::TokenLogprob::Alternative& alternative = *message.add_alternatives();
+    alternative.set_token_id(score.id);
+    alternative.set_logprob(static_cast<float>(score.logprob));
+  }
 }
 
 v1::GenerateResponse StartedToProto(const Started& started, const std::string& request_id) {

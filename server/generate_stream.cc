@@ -23,9 +23,11 @@ bool GenerateStream::OnDelta(Delta delta) {
     MutexLock lock(mutex_);
     BASED_CHECK(!ended_);
     summary_.delivered_tokens += delta.tokens;
-    const bool carries = !delta.text.empty() || (token_ids_ && !delta.token_ids.empty());
+    const bool carries = !delta.text.empty() || (token_ids_ && !delta.token_ids.empty()) ||
+                         !delta.logprobs.empty() || !delta.prompt_logprobs.empty();
     if (broken_ || !carries) return true;
     const bool merge = !queue_.empty() && queue_.back().has_delta() &&
+                       queue_.back().delta().index() == delta.index &&
                        last_tokens_ < kMergeTokens &&
                        queue_.back().delta().text().size() < kMergeBytes;
     if (!merge) {
@@ -39,6 +41,16 @@ bool GenerateStream::OnDelta(Delta delta) {
   }
   Do(action);
   return true;
+}
+
+void GenerateStream::OnChoiceFinished(const Finished& finished) {
+  Action action;
+  {
+    MutexLock lock(mutex_);
+    if (!broken_) queue_.push_back(FinishedToProto(finished));
+    action = NextAction();
+  }
+  Do(action);
 }
 
 void GenerateStream::OnFinished(const Finished& finished) {
