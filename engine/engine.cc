@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/delivery.h"
 #include "engine/scheduler.h"
+#include "engine/step_cost.h"
 #include "engine/validate.h"
 #include "kernels/base/mutex.h"
 #include "kernels/base/status.h"
@@ -147,6 +148,8 @@ class EngineImpl final : public Engine {
   // The engine thread's own.
   Scheduler scheduler_;
   std::deque<LaunchedStep> launched_;
+  Clock::time_point last_collected_;
+  StepCost cost_;
   std::vector<SchedulerEvent> events_;
   StepPlan plan_;
   StepOutput output_;
@@ -333,6 +336,7 @@ absl::Status EngineImpl::Step() {
 
 absl::Status EngineImpl::LaunchNext(bool& launched) {
   const Clock::time_point begin = Clock::now();
+  scheduler_.SetMixedPrefill(cost_.PrefillBeside(std::max(1, scheduler_.decoding())));
   scheduler_.Plan(begin, plan_, events_);
   launched = !plan_.empty();
   if (!plan_.clear_slots.empty()) {
@@ -358,6 +362,11 @@ absl::Status EngineImpl::CollectOldest() {
   const Clock::time_point collected = Clock::now();
   LaunchedStep step = launched_.front();
   launched_.pop_front();
+  // With a step behind it in the pipeline, this one began when the one before had ended.
+  const auto ran = collected - std::max(step.launched, last_collected_);
+  last_collected_ = collected;
+  cost_.Observe(step.stats.decode_tokens, step.stats.prefill_tokens,
+                std::chrono::duration<double>(ran).count());
   scheduler_.Commit(output_, events_);
   Publish(collected);
   if (observer_ != nullptr) {

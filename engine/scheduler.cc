@@ -40,7 +40,10 @@ struct Scheduler::Sequence {
   bool draw_is_known() const { return committed == draws; }
 };
 
-Scheduler::Scheduler(const SchedulerOptions& options) : options_(options), slots_(options.slots) {
+Scheduler::Scheduler(const SchedulerOptions& options)
+    : options_(options),
+      mixed_prefill_tokens_(options.mixed_prefill_tokens),
+      slots_(options.slots) {
   BASED_CHECK(options.slots >= 1);
   BASED_CHECK(options.token_budget >= 2);
   BASED_CHECK(options.max_spans >= 2);
@@ -200,8 +203,8 @@ void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
 void Scheduler::PlanPrefills(StepPlan& plan, InFlight& step) {
   int64_t left = options_.token_budget - plan.decode_tokens;
   if (plan.decode_tokens > 0) {
-    const int64_t mixed = options_.mixed_prefill_tokens > 0 ? options_.mixed_prefill_tokens
-                                                            : std::max(32, plan.decode_tokens);
+    const int64_t mixed = mixed_prefill_tokens_ > 0 ? mixed_prefill_tokens_
+                                                    : std::max(32, plan.decode_tokens);
     left = std::min(left, mixed);
   }
   const std::vector<int64_t> lengths = SharePrefill(prefilling_, left);

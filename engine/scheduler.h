@@ -125,6 +125,9 @@ class Scheduler {
   // the next step. An empty plan is not launched and not committed.
   void Plan(Clock::time_point now, StepPlan& plan, std::vector<SchedulerEvent>& events);
 
+  // Replaces SchedulerOptions::mixed_prefill_tokens for the steps planned from now on.
+  void SetMixedPrefill(int32_t tokens) { mixed_prefill_tokens_ = tokens; }
+
   // Takes what the oldest planned step drew, aligned with its samples.
   void Commit(const StepOutput& output, std::vector<SchedulerEvent>& events);
 
@@ -137,6 +140,7 @@ class Scheduler {
   }
   // Requests that hold a slot and have completions left to start.
   int32_t pending_sources() const { return pending_sources_; }
+  int32_t decoding() const { return static_cast<int32_t>(decoding_.size()); }
   bool idle() const { return sequences_.empty(); }
   const SlotPool& slots() const { return slots_; }
 
@@ -173,6 +177,7 @@ class Scheduler {
   void ExpireDeadlines(Clock::time_point now, std::vector<SchedulerEvent>& events);
 
   const SchedulerOptions options_;
+  int32_t mixed_prefill_tokens_;
   SlotPool slots_;
   absl::flat_hash_map<RequestId, Completions> sequences_;
   std::deque<Sequence*> queue_;       // FIFO

@@ -16,8 +16,8 @@ namespace based {
 // True when `model_dir` asks for a synthetic model rather than a directory.
 bool IsSynthetic(std::string_view model_dir);
 
-// Configuration of "synthetic:based-360m" or "synthetic:based-1b". INVALID_ARGUMENT naming the
-// known ones otherwise.
+// Configuration of "synthetic:based-360m" or "synthetic:based-1b". INVALID_ARGUMENT names the known
+// ones otherwise.
 absl::StatusOr<ModelConfig> SyntheticConfig(const std::string& model_dir);
 
 // Program of that configuration with bf16 weights that the backend makes.

@@ -8,7 +8,7 @@ namespace based {
 grpc::ServerWriteReactor<v1::GenerateResponse>* CompletionService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   // Deletes itself in OnDone.
-  auto* reactor = new GenerateReactor(engine_, metrics_, context, max_queued_messages_);
+  auto* reactor = new GenerateReactor(engine_, metrics_, watch_, context, max_queued_messages_);
   reactor->Start(*request);
   return reactor;
 }

@@ -5,14 +5,19 @@
 #include "based/v1/completion.grpc.pb.h"
 #include "engine/engine.h"
 #include "server/metrics.h"
+#include "server/stream_watch.h"
 
 namespace based {
 
 class CompletionService final : public v1::CompletionService::CallbackService {
  public:
-  // `engine` and `metrics` must outlive the service.
-  CompletionService(Engine& engine, Metrics& metrics, size_t max_queued_messages)
-      : engine_(engine), metrics_(metrics), max_queued_messages_(max_queued_messages) {}
+  // All references must outlive the service.
+  CompletionService(Engine& engine, Metrics& metrics, StreamWatch& watch,
+                    size_t max_queued_messages)
+      : engine_(engine),
+        metrics_(metrics),
+        watch_(watch),
+        max_queued_messages_(max_queued_messages) {}
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
@@ -23,6 +28,7 @@ class CompletionService final : public v1::CompletionService::CallbackService {
  private:
   Engine& engine_;
   Metrics& metrics_;
+  StreamWatch& watch_;
   const size_t max_queued_messages_;
 };
 

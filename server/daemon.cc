@@ -14,6 +14,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
+#include "server/process_memory.h"
 #include "server/version.h"
 
 namespace based {
@@ -21,6 +22,8 @@ namespace {
 
 // After the drain, time for the last messages to leave.
 constexpr std::chrono::milliseconds kFlushLimit{2000};
+constexpr int64_t kTrimGrowth = int64_t{32} << 20;
+constexpr std::chrono::seconds kTrimInterval{5};
 constexpr timespec kHealthPoll = {.tv_sec = 0, .tv_nsec = 200'000'000};
 
 double SecondsSince(Clock::time_point start) {
@@ -69,13 +72,20 @@ void LogReady(const Engine& engine, const std::string& grpc_address,
        {"load_s", load_seconds}});
 }
 
-// Returns the first termination signal. Meanwhile health follows the engine's.
+// Returns the first termination signal. Meanwhile health follows the engine's, and memory that a burst
+// of clients has left goes back to the system.
 int WaitForSignal(const Engine& engine, Server& server) {
   const sigset_t signals = TerminationSignals();
   bool healthy = true;
+  MemoryTrimmer trimmer(kTrimGrowth);
+  Clock::time_point next_trim = Clock::now() + kTrimInterval;
   while (true) {
     const int signal = ::sigtimedwait(&signals, nullptr, &kHealthPoll);
     if (signal > 0) return signal;
+    if (Clock::now() >= next_trim) {
+      trimmer.Tick();
+      next_trim = Clock::now() + kTrimInterval;
+    }
     if (const absl::Status health = engine.health(); healthy && !health.ok()) {
       healthy = false;
       server.SetServing(false);

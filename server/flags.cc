@@ -32,10 +32,14 @@ ABSL_FLAG(
     "a reserve.");
 ABSL_FLAG(int32_t, token_budget, 0, "Most tokens in one step; 0: the backend's default.");
 ABSL_FLAG(int32_t, max_queue, 4096, "Requests that may wait for a slot; more are refused.");
-ABSL_FLAG(
-    int32_t, stream_queue, 256,
-    "Messages that may wait for one stream's reader, each of up to 16 tokens; a slower reader "
-    "is ended.");
+ABSL_FLAG(int32_t, max_connections, 16384,
+          "Connections to --listen at a time; more are closed at once. Fewer if the process may not "
+          "open so many descriptors.");
+ABSL_FLAG(int32_t, stream_queue, 256,
+          "Messages that may wait for one stream's reader, each of up to 16 tokens; a slower reader "
+          "is ended.");
+ABSL_FLAG(int32_t, write_timeout_ms, 30000,
+          "A client that takes no message for so long is cut, and what it was sent is dropped.");
 ABSL_FLAG(int32_t, drain_timeout_ms, 10000,
           "On SIGTERM, time for running requests to end before they are cut.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning, error or off.");
@@ -51,8 +55,8 @@ const std::array<FlagGroup, 5>& Groups() {
       {"Hardware", {"backend", "threads", "device"}},
       {"Addresses", {"listen", "metrics_listen"}},
       {"Capacity",
-       {"slots", "memory_budget", "token_budget", "max_queue", "stream_queue",
-        "drain_timeout_ms"}},
+       {"slots", "memory_budget", "token_budget", "max_queue", "max_connections", "stream_queue",
+        "write_timeout_ms", "drain_timeout_ms"}},
       {"Logs and other", {"log_level", "log_json", "version"}},
   }};
   return *groups;
@@ -90,12 +94,17 @@ absl::Status ReadCapacity(DaemonOptions& options) {
   options.engine.memory_budget = *bytes;
   options.engine.token_budget = absl::GetFlag(FLAGS_token_budget);
   options.engine.max_queue = absl::GetFlag(FLAGS_max_queue);
+  options.server.max_connections = absl::GetFlag(FLAGS_max_connections);
+  BASED_RETURN_IF_ERROR(CheckAtLeast("max_connections", options.server.max_connections, 1));
   options.server.stream_queue = absl::GetFlag(FLAGS_stream_queue);
   const int32_t drain = absl::GetFlag(FLAGS_drain_timeout_ms);
   BASED_RETURN_IF_ERROR(CheckAtLeast("token_budget", options.engine.token_budget, 0));
   BASED_RETURN_IF_ERROR(CheckAtLeast("max_queue", options.engine.max_queue, 1));
   BASED_RETURN_IF_ERROR(CheckAtLeast("stream_queue", options.server.stream_queue, 1));
   BASED_RETURN_IF_ERROR(CheckAtLeast("drain_timeout_ms", drain, 0));
+  const int32_t write_timeout = absl::GetFlag(FLAGS_write_timeout_ms);
+  BASED_RETURN_IF_ERROR(CheckAtLeast("write_timeout_ms", write_timeout, 1));
+  options.server.write_timeout = std::chrono::milliseconds(write_timeout);
   options.drain_timeout = std::chrono::milliseconds(drain);
   return absl::OkStatus();
 }

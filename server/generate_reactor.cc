@@ -1,5 +1,6 @@
 #include "server/generate_reactor.h"
 
+#include <chrono>
 #include <algorithm>
 
 #include "server/call_context.h"
@@ -10,16 +11,21 @@
 namespace based {
 namespace {
 
+// A client gives up at its own deadline; ours, which travels as a rounded-up duration, is a little
+// later. A cancel this close to it is the deadline.
+constexpr std::chrono::milliseconds kDeadlineSlack(100);
+
 int64_t Microseconds(std::chrono::nanoseconds duration) {
   return std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
 }
 
 }  // namespace
 
-GenerateReactor::GenerateReactor(Engine& engine, Metrics& metrics,
+GenerateReactor::GenerateReactor(Engine& engine, Metrics& metrics, StreamWatch& watch,
                                  grpc::CallbackServerContext* context, size_t max_queued_messages)
     : engine_(engine),
       metrics_(metrics),
+      watch_(watch),
       context_(context),
       max_queued_messages_(max_queued_messages),
       request_id_(RequestIdOf(*context)) {
@@ -46,6 +52,7 @@ void GenerateReactor::Start(const v1::GenerateRequest& message) {
     return Reject(id.status(), false);
   }
   id_ = *id;
+  watch_.Add(stream);
 }
 
 void GenerateReactor::Reject(const absl::Status& status, bool tell_metrics) {
@@ -56,7 +63,7 @@ void GenerateReactor::Reject(const absl::Status& status, bool tell_metrics) {
 
 void GenerateReactor::OnCancel() {
   if (stream_ == nullptr) return;
-  const bool late = context_->deadline() <= std::chrono::system_clock::now();
+  const bool late = context_->deadline() <= std::chrono::system_clock::now() + kDeadlineSlack;
   engine_.Cancel(id_, late ? absl::DeadlineExceededError("the call's deadline has passed")
                            : absl::CancelledError("the client has cancelled the call"));
 }

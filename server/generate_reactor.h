@@ -11,14 +11,15 @@
 #include "engine/engine.h"
 #include "server/generate_stream.h"
 #include "server/metrics.h"
+#include "server/stream_watch.h"
 
 namespace based {
 
 class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
   // All references must outlive the call.
-  GenerateReactor(Engine& engine, Metrics& metrics, grpc::CallbackServerContext* context,
-                  size_t max_queued_messages);
+  GenerateReactor(Engine& engine, Metrics& metrics, StreamWatch& watch,
+                  grpc::CallbackServerContext* context, size_t max_queued_messages);
 
   // Submits the request, or finishes the call with what is wrong with it. Call once, before gRPC is
   // given the reactor: until then nothing calls back into it.
@@ -34,6 +35,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
 
   Engine& engine_;
   Metrics& metrics_;
+  StreamWatch& watch_;
   grpc::CallbackServerContext* const context_;
   const size_t max_queued_messages_;
   const std::string request_id_;

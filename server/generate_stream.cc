@@ -85,10 +85,29 @@ void GenerateStream::OnWriteDone(bool ok) {
   {
     MutexLock lock(mutex_);
     busy_ = false;
+    in_flight_ = false;
     if (!ok) {
       broken_ = true;
       queue_.clear();
     }
+    action = NextAction();
+  }
+  Do(action);
+}
+
+void GenerateStream::CutIfStalled(Clock::time_point since) {
+  {
+    MutexLock lock(mutex_);
+    if (!in_flight_ || cut_ || write_began_ > since) return;
+    cut_ = true;
+    cutting_ = true;
+  }
+  // Without the lock: the callbacks of the cancelled call may run inside.
+  context_->TryCancel();
+  Action action;
+  {
+    MutexLock lock(mutex_);
+    cutting_ = false;
     action = NextAction();
   }
   Do(action);
@@ -106,12 +125,14 @@ void GenerateStream::End(absl::Status status) {
 }
 
 GenerateStream::Action GenerateStream::NextAction() {
-  if (busy_ || (queue_.empty() && !ended_)) return Action::kWait;
+  if (busy_ || cutting_ || (queue_.empty() && !ended_)) return Action::kWait;
   busy_ = true;
   if (queue_.empty()) return Action::kFinish;
   writing_ = std::move(queue_.front());
   queue_.pop_front();
-  return ended_ && queue_.empty() && summary_.status.ok() ? Action::kWriteLast : Action::kWrite;
+  in_flight_ = true;
+  write_began_ = Clock::now();
+  return Action::kWrite;
 }
 
 // busy_ is true, so no other thread acts on the reactor. After Finish the reactor may be gone.
@@ -121,8 +142,6 @@ void GenerateStream::Do(Action action) {
       return;
     case Action::kWrite:
       return reactor_->StartWrite(&writing_);
-    case Action::kWriteLast:
-      return reactor_->StartWriteAndFinish(&writing_, grpc::WriteOptions(), grpc::Status::OK);
     case Action::kFinish:
       return reactor_->Finish(FailCall(context_, summary().status, FailedAt::kStream));
   }

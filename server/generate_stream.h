@@ -5,7 +5,8 @@
 // kMergeTokens tokens or kMergeBytes bytes of text, then the next message begins; when
 // `max_queued_messages` such messages wait, the reader is too slow and OnDelta returns false. So a
 // stream holds at most about max_queued_messages * kMergeBytes bytes, and a reader may fall
-// max_queued_messages * kMergeTokens tokens behind.
+// max_queued_messages * kMergeTokens tokens behind. A reader that takes nothing at all is cut by
+// StreamWatch, whether or not its sequence has ended.
 #ifndef BASED_SERVER_GENERATE_STREAM_H_
 #define BASED_SERVER_GENERATE_STREAM_H_
 
@@ -22,8 +23,8 @@ namespace based {
 // What is known of a call when it ends; for the access log.
 struct StreamSummary {
   Started started;
-  Finished finished;              // as far as it goes; reason is meaningless unless status is OK
-  int64_t delivered_tokens = 0;   // tokens of the Deltas that the engine handed over
+  Finished finished;             // as far as it goes; reason is meaningless unless status is OK
+  int64_t delivered_tokens = 0;  // tokens of the Deltas that the engine handed over
   absl::Status status;
 };
 
@@ -55,13 +56,16 @@ class GenerateStream final : public TokenSink {
   // is dropped.
   void OnWriteDone(bool ok);
 
+  // Cancels the call if the write in flight began at or before `since`.
+  void CutIfStalled(Clock::time_point since);
+
   StreamSummary summary() const;
   const std::string& request_id() const { return request_id_; }
 
  private:
   // The next thing to do with the stream, decided under the lock and done without it: gRPC may call
   // back from inside StartWrite.
-  enum class Action { kWait, kWrite, kWriteLast, kFinish };
+  enum class Action { kWait, kWrite, kFinish };
 
   Action NextAction() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(Action action);
@@ -81,8 +85,12 @@ class GenerateStream final : public TokenSink {
   std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);
   int32_t last_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // tokens merged into queue_.back()
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;        // a write is in flight, or Finish was called
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;       // nothing more comes from the engine
-  bool broken_ ABSL_GUARDED_BY(mutex_) = false;      // a write failed
+  bool in_flight_ ABSL_GUARDED_BY(mutex_) = false;   // a write is; OnWriteDone follows
+  bool cutting_ ABSL_GUARDED_BY(mutex_) = false;     // TryCancel is running: context_ must stay
+  bool cut_ ABSL_GUARDED_BY(mutex_) = false;         // TryCancel was called
+  Clock::time_point write_began_ ABSL_GUARDED_BY(mutex_);
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;   // nothing more comes from the engine
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // a write failed
   StreamSummary summary_ ABSL_GUARDED_BY(mutex_);
 };
 

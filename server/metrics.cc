@@ -1,12 +1,10 @@
 #include "server/metrics.h"
 
-#include <unistd.h>
-
 #include <chrono>
-#include <fstream>
 #include <vector>
 
 #include "prometheus/text_serializer.h"
+#include "server/process_memory.h"
 #include "server/status.h"
 #include "server/version.h"
 
@@ -54,13 +52,6 @@ void Count(const std::map<std::string, prometheus::Counter*>& counters, const st
            const char* otherwise) {
   const auto found = counters.find(label);
   (found == counters.end() ? counters.at(otherwise) : found->second)->Increment();
-}
-
-double ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  double total = 0, resident = 0;
-  statm >> total >> resident;
-  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace
@@ -250,7 +241,7 @@ void Metrics::SetCapacity(const Capacity& capacity) {
 }
 
 std::string Metrics::Render() {
-  resident_bytes_->Set(ResidentBytes());
+  resident_bytes_->Set(static_cast<double>(ResidentBytes()));
   return prometheus::TextSerializer().Serialize(registry_.Collect());
 }
 

@@ -1,16 +1,20 @@
 #include "server/server.h"
 
+#include <algorithm>
 #include <mutex>
 
-#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "based/v1/completion.grpc.pb.h"
 #include "grpc/support/log.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
+#include "kernels/base/status.h"
 #include "server/completion_service.h"
+#include "server/connection_listener.h"
 #include "server/log.h"
 #include "server/model_service.h"
+#include "server/stream_watch.h"
 #include "server/tokenizer_service.h"
 
 namespace based {
@@ -22,6 +26,12 @@ constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kMaxStreamsPerConnection = 16'384;
+// Descriptors that are no connections of clients: files, pipes, metrics, a few to spare.
+constexpr int64_t kReservedDescriptors = 128;
+// A connection must have spoken HTTP/2 within the first, and one without calls is closed after the
+// second; gRPC's clients then connect again when they have something to ask.
+constexpr int kHandshakeTimeoutMs = 20'000;
+constexpr int kMaxConnectionIdleMs = 300'000;
 
 // gRPC's own lines are for its developers: kept, but only at debug level.
 void LogOfGrpc(gpr_log_func_args* args) {
@@ -32,6 +42,8 @@ void InitOnce() {
   static std::once_flag once;
   std::call_once(once, [] {
     gpr_set_log_function(LogOfGrpc);
+    // Debian builds absl with its detector of lock cycles on; gRPC would pay for it at every lock.
+    absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
@@ -40,13 +52,13 @@ void InitOnce() {
 void SetLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   builder.SetMaxSendMessageSize(-1);  // what we send is bounded by what we were asked
-  // Two daemons on one port would share its connections at random; the second must fail.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxConnectionIdleMs);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   // Only reflection uses the synchronous API.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
@@ -60,7 +72,8 @@ void SetLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
 class GrpcServer final : public Server {
  public:
   GrpcServer(const ServerOptions& options, Engine& engine, Metrics& metrics)
-      : completion_(engine, metrics, static_cast<size_t>(options.stream_queue)),
+      : watch_(options.write_timeout),
+        completion_(engine, metrics, watch_, static_cast<size_t>(options.stream_queue)),
         model_(engine),
         tokenizer_(engine.model()) {}
 
@@ -69,21 +82,30 @@ class GrpcServer final : public Server {
   absl::Status Listen(const ServerOptions& options) {
     grpc::ServerBuilder builder;
     SetLimits(options, builder);
-    builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port_);
+    const int64_t descriptors = RaiseDescriptorLimit() - kReservedDescriptors;
+    BASED_ASSIGN_OR_RETURN(
+        listener_,
+        ConnectionListener::Bind(options.listen, static_cast<int32_t>(std::clamp<int64_t>(
+                                                     descriptors, 1, options.max_connections))));
+    acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+        grpc::InsecureServerCredentials());
     builder.RegisterService(&completion_);
     builder.RegisterService(&model_);
     builder.RegisterService(&tokenizer_);
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port_ == 0) {
-      return absl::UnavailableError(
-          absl::StrCat("cannot listen on ", options.listen,
-                       " (--listen): the address is in use, or not an address of this machine"));
-    }
+    if (server_ == nullptr) return absl::InternalError("gRPC did not start");
     SetServing(true);
+    listener_->Start([this](int listener, int connection) {
+      grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+      parameters.listener_fd = listener;
+      parameters.fd = connection;
+      acceptor_->HandleNewConnection(&parameters);
+    });
     return absl::OkStatus();
   }
 
-  int port() const override { return port_; }
+  int port() const override { return listener_->port(); }
 
   void SetServing(bool serving) override {
     grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
@@ -93,6 +115,7 @@ class GrpcServer final : public Server {
 
   void Shutdown(std::chrono::milliseconds limit) override {
     if (server_ == nullptr) return;
+    listener_->Stop();
     server_->Shutdown(std::chrono::system_clock::now() + limit);
   }
 
@@ -101,10 +124,12 @@ class GrpcServer final : public Server {
   }
 
  private:
+  StreamWatch watch_;
   CompletionService completion_;
   ModelService model_;
   TokenizerService tokenizer_;
-  int port_ = 0;
+  std::unique_ptr<ConnectionListener> listener_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;  // last: stops before the services go
 };
 

@@ -15,7 +15,10 @@ namespace based {
 
 struct ServerOptions {
   std::string listen = "127.0.0.1:7433";     // HOST:PORT; port 0 takes a free one
+  int32_t max_connections = 16'384;          // less if the process may not have as many descriptors
   int32_t stream_queue = 256;                // messages; see generate_stream.h
+  // A client that takes no message for so long is cut; see stream_watch.h.
+  std::chrono::milliseconds write_timeout{30'000};
   int32_t max_message_bytes = 16 << 20;
   int64_t memory_quota_bytes = int64_t{1} << 30;  // of gRPC's own buffers
 };

@@ -1,7 +1,6 @@
 #include "kernels/cpu/cpu_executable.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 #include <variant>
 
@@ -115,13 +114,13 @@ absl::Status CpuExecutable::CopySlots(absl::Span<const SlotCopy> copies) {
 
 absl::Status CpuExecutable::ExportSlot(int32_t index, int64_t, absl::Span<std::byte> image) {
   BASED_RETURN_IF_ERROR(CheckSlot(index, image.size()));
-  std::copy_n(reinterpret_cast<const std::byte*>(slot(index)), image.size(), image.begin());
+  std::copy_n(slot_bytes(index), image.size(), image.data());
   return absl::OkStatus();
 }
 
 absl::Status CpuExecutable::ImportSlot(int32_t index, int64_t, absl::Span<const std::byte> image) {
   BASED_RETURN_IF_ERROR(CheckSlot(index, image.size()));
-  std::copy(image.begin(), image.end(), reinterpret_cast<std::byte*>(slot(index)));
+  std::copy_n(image.data(), image.size(), slot_bytes(index));
   return absl::OkStatus();
 }
 

@@ -58,7 +58,7 @@ class ThreadPool {
 
   // Changes only while no part of it is taken and not finished.
   Task task_;
-  bool stop_ = false;                           // read after epoch_ moved
+  std::atomic<bool> stop_{false};               // a worker late for the last loop may read it early
   alignas(64) std::atomic<uint32_t> epoch_{0};  // loops begun; workers sleep on it
   // Loop number in the high half, so that a late worker cannot take a part of another loop; parts
   // not yet taken in the low half.

@@ -1,5 +1,4 @@
-// Synthetic models have the published shapes: parameter counts are those of the released
-// checkpoints.
+// Synthetic models have the published shapes: as many parameters as the released checkpoints.
 #include "engine/synthetic_model.h"
 
 #include <string>

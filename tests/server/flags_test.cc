@@ -27,9 +27,10 @@ TEST(ReadFlags, ReadsEveryForm) {
 }
 
 TEST(ReadFlags, WrongValuesAreOneLineThatNamesTheFlag) {
-  for (const char* argument : {"--slots=-1", "--memory_budget=x", "--memory_budget=99999999T",
-                               "--listen=host", "--listen=:1", "--max_queue=0", "--threads=many",
-                               "--stream_queue=0", "--log_level=x", "--nothing", "--nomodel"}) {
+  for (const char* argument :
+       {"--slots=-1", "--memory_budget=x", "--memory_budget=99999999T", "--listen=host",
+        "--listen=:1", "--max_queue=0", "--threads=many", "--stream_queue=0", "--max_connections=0",
+        "--write_timeout_ms=0", "--log_level=x", "--nothing", "--nomodel"}) {
     const absl::Status status = Read({argument}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << argument;
     const std::string flag = std::string(argument).substr(0, std::string(argument).find('='));

@@ -19,12 +19,14 @@ namespace {
 
 class ServerTest : public testing::Test {
  protected:
-  void Start(FakeEngineOptions engine_options = {}, int32_t stream_queue = 256) {
+  void Start(FakeEngineOptions engine_options = {}, int32_t stream_queue = 256,
+             std::chrono::milliseconds write_timeout = std::chrono::seconds(30)) {
     SetLogOptions({.level = LogLevel::kOff});
     engine_ = std::make_unique<FakeEngine>(std::move(engine_options), &metrics_);
     ServerOptions options;
     options.listen = "127.0.0.1:0";
     options.stream_queue = stream_queue;
+    options.write_timeout = write_timeout;
     absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, *engine_, metrics_);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
@@ -171,6 +173,41 @@ TEST_F(ServerTest, SlowReaderIsEndedWithoutARetryHint) {
   EXPECT_TRUE(HasLine("based_cancellations_total{cause=\"slow_reader\"} 1"));
 }
 
+TEST_F(ServerTest, ReaderThatNeverReadsAgainIsCutAndLeavesNothing) {
+  Start({.token_text = std::string(2000, 'x')}, 2, std::chrono::milliseconds(200));
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, RequestOf(1'000'000));
+  // The queue fills, the sequence ends, and its last message waits for a window that never opens.
+  EXPECT_TRUE(WaitForLine("based_streams_open 1"));
+  EXPECT_TRUE(WaitForLine("based_streams_open 0"));
+  EXPECT_EQ(engine_->ends().size(), 1u);
+  context.TryCancel();
+}
+
+TEST_F(ServerTest, ReaderThatLeavesTheEndOfAFinishedStreamIsCut) {
+  // More than a stream's window holds, in few messages.
+  Start({.token_text = std::string(300'000, 'x')}, 8, std::chrono::milliseconds(200));
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, RequestOf(6));
+  EXPECT_TRUE(WaitForLine("based_requests_total{code=\"OK\",finish_reason=\"max_tokens\"} 1"));
+  EXPECT_TRUE(WaitForLine("based_streams_open 0"));
+  context.TryCancel();
+}
+
+TEST_F(ServerTest, ReaderSlowerThanTheWatchButStillReadingGetsEverything) {
+  Start({.token_text = std::string(30'000, 'x')}, 64, std::chrono::milliseconds(1000));
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, RequestOf(50));
+  v1::GenerateResponse message;
+  size_t bytes = 0;
+  while (reader->Read(&message)) {
+    bytes += message.delta().text().size();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(bytes, 50u * 30'000);
+}
+
 TEST_F(ServerTest, FullQueueSaysWhenToRetry) {
   Start({.reject = absl::ResourceExhaustedError("4096 requests wait; expected fewer")});
   grpc::ClientContext context;
@@ -267,8 +304,7 @@ TEST_F(ServerTest, TokenizerServiceWithoutATokenizer) {
   const auto stub = v1::TokenizerService::NewStub(channel_);
   grpc::ClientContext context;
   v1::TokenizeResponse ids;
-  EXPECT_EQ(stub->Tokenize(&context, {}, &ids).error_code(),
-            grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(stub->Tokenize(&context, {}, &ids).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
 }
 
 TEST_F(ServerTest, TakenPortIsOneClearError) {

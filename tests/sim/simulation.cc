@@ -216,6 +216,10 @@ void Simulation::CancelSome() {
 
 void Simulation::PlanAndLaunch() {
   StepPlan plan;
+  if (Chance(0.1)) {
+    scenario_.scheduler.mixed_prefill_tokens = static_cast<int32_t>(Uniform(1, 64));
+    scheduler_.SetMixedPrefill(scenario_.scheduler.mixed_prefill_tokens);
+  }
   scheduler_.Plan(Now(), plan, events_);
   Apply();
   CheckPlan(plan);

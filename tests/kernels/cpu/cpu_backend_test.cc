@@ -164,7 +164,8 @@ TEST_P(EveryTarget, AgreesWithReference) {
         .vocab = 30,
         .padded_vocab = 33,
         .dtype = DType::kF16}},
-      {"current token only", {.layers = "w", .width = 36, .heads = 1, .window_left = 0}},
+      {"current token only", {.layers = "wc", .width = 36, .heads = 1, .window_left = 0}},
+      {"odd widths", {.layers = "clc", .width = 45, .heads = 3, .vocab = 30, .padded_vocab = 31}},
       {"one feature", {.layers = "l", .width = 20, .heads = 2, .feature_dim = 1}},
       {"wide features", {.layers = "l", .width = 48, .heads = 2, .feature_dim = 21}},
   };

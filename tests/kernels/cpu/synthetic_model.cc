@@ -79,8 +79,13 @@ void SyntheticModel::AddNorm(const std::string& name) {
 
 void SyntheticModel::AddLinear(BufferId in, std::vector<WeightId> weights, WeightId bias,
                                Epilogue epilogue, BufferId out) {
-  program_.ops.push_back(LinearOp{
-      .in = in, .weights = std::move(weights), .bias = bias, .epilogue = epilogue, .out = out});
+  LinearOp op;
+  op.in = in;
+  op.weights = std::move(weights);
+  op.bias = bias;
+  op.epilogue = epilogue;
+  op.out = out;
+  program_.ops.emplace_back(std::move(op));
 }
 
 void SyntheticModel::AddMixer(char kind, const std::string& prefix) {

@@ -1,0 +1,51 @@
+// Learns from the steps that ran what a step costs, and from that how much prefill may go beside
+// decodes. Pure arithmetic: no clock, no thread.
+//
+// Model: a step of d decodes takes decode(d) = a + b * d seconds, each prefill token in it c
+// seconds more. a and b are a least-squares line through decode-only steps, c the mean over mixed
+// steps of what they took beyond decode(d); both forget old steps exponentially, so that they
+// follow the machine. A step that took far longer than expected (the process lost its core) counts
+// as kOutlier times the expected.
+#ifndef BASED_ENGINE_STEP_COST_H_
+#define BASED_ENGINE_STEP_COST_H_
+
+#include <cstdint>
+
+namespace based {
+
+class StepCost {
+ public:
+  // A mixed step may take this many times as long as its decodes alone: below 2, which is the most
+  // that a long prompt may do to the inter-token latency of others, with room for errors of the
+  // fit.
+  static constexpr double kStretch = 1.75;
+  // Prefill never gets less beside decodes: a prompt of a million tokens must still end.
+  static constexpr int32_t kLeastPrefill = 8;
+  // Until both kinds of step have been seen so often, PrefillBeside gives FirstGuess.
+  static constexpr double kLeastSteps = 4;
+
+  // One row of decode costs no less than one of prefill, so as many of both at most double a step;
+  // few decodes are no reason to starve a prompt.
+  static int32_t FirstGuess(int32_t decodes);
+
+  // A step that has run.
+  void Observe(int32_t decodes, int32_t prefill, double seconds);
+
+  // Most prefill tokens beside `decodes` (at least 1) decoding sequences.
+  int32_t PrefillBeside(int32_t decodes) const;
+
+  // Seconds of a decode-only step; 0 while unknown.
+  double DecodeSeconds(int32_t decodes) const;
+
+ private:
+  void ObserveDecode(double decodes, double seconds);
+
+  // Exponentially weighted sums over decode-only steps: 1, d, t, d * d, d * t.
+  double steps_ = 0, decodes_ = 0, seconds_ = 0, decodes2_ = 0, decodes_seconds_ = 0;
+  // Over mixed steps: 1, prefill tokens, seconds beyond decode(d).
+  double mixed_steps_ = 0, prefill_ = 0, extra_ = 0;
+};
+
+}  // namespace based
+
+#endif  // BASED_ENGINE_STEP_COST_H_

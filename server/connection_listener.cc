@@ -1,0 +1,196 @@
+#include "server/connection_listener.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "server/log.h"
+
+namespace based {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr int kBacklog = 4096;  // the kernel lowers it to its own limit
+constexpr int kAcceptsPerTurn = 256;
+// Counting walks all descriptors: seldom enough to cost nothing beside a flood.
+constexpr std::chrono::milliseconds kCountInterval{500};
+constexpr std::chrono::milliseconds kRetryAccept{50};
+
+absl::Status Unbound(const std::string& address, const char* why) {
+  return absl::UnavailableError(absl::StrCat("cannot listen on ", address, " (--listen): ", why));
+}
+
+// A listening socket on `info` with `port` (0: a free one); -1 with errno otherwise.
+int Listen(const addrinfo& info, int port) {
+  const int fd = ::socket(info.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  sockaddr_storage address{};
+  std::memcpy(&address, info.ai_addr, info.ai_addrlen);
+  // The port lies at the same place in both families.
+  reinterpret_cast<sockaddr_in*>(&address)->sin_port = htons(static_cast<uint16_t>(port));
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  // "[::]" takes IPv4 too; a resolved pair such as localhost's has one address of each family.
+  const int v6_only = 0;
+  if (info.ai_family == AF_INET6) {
+    ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only));
+  }
+  if (::bind(fd, reinterpret_cast<sockaddr*>(&address), info.ai_addrlen) == 0 &&
+      ::listen(fd, kBacklog) == 0) {
+    return fd;
+  }
+  const int error = errno;
+  ::close(fd);
+  errno = error;
+  return -1;
+}
+
+int PortOf(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
+  return ntohs(reinterpret_cast<sockaddr_in*>(&address)->sin_port);
+}
+
+int64_t OpenDescriptors() {
+  std::error_code error;
+  const std::filesystem::directory_iterator all("/proc/self/fd", error);
+  if (error) return 0;
+  return std::distance(begin(all), end(all));
+}
+
+}  // namespace
+
+int64_t RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  const rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = limit.rlim_max;
+  const bool raised = ::setrlimit(RLIMIT_NOFILE, &limit) == 0;
+  return static_cast<int64_t>(std::min<rlim_t>(raised ? limit.rlim_max : before, 1 << 30));
+}
+
+absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Bind(
+    const std::string& address, int32_t max_connections) {
+  const size_t colon = address.rfind(':');
+  std::string host = address.substr(0, colon);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  }
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const std::string port_text = colon == std::string::npos ? "" : address.substr(colon + 1);
+  if (const int error = ::getaddrinfo(host.c_str(), port_text.c_str(), &hints, &found);
+      error != 0) {
+    return Unbound(address, ::gai_strerror(error));
+  }
+  const auto release = absl::MakeCleanup([&] { ::freeaddrinfo(found); });
+  std::unique_ptr<ConnectionListener> listener(new ConnectionListener(max_connections));
+  listener->wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (listener->wake_ < 0) return Unbound(address, std::strerror(errno));
+  listener->port_ = ntohs(reinterpret_cast<sockaddr_in*>(found->ai_addr)->sin_port);
+  int unusable = 0;
+  for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
+    const int fd = Listen(*info, listener->port_);
+    if (fd >= 0) {
+      listener->listeners_.push_back(fd);
+      if (listener->port_ == 0) listener->port_ = PortOf(fd);
+    } else if (errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT) {
+      unusable = errno;  // a family that this machine does not have
+    } else {
+      return Unbound(address, errno == EADDRINUSE ? "the address is in use" : std::strerror(errno));
+    }
+  }
+  if (listener->listeners_.empty()) return Unbound(address, std::strerror(unusable));
+  return listener;
+}
+
+ConnectionListener::~ConnectionListener() {
+  Stop();
+  if (wake_ >= 0) ::close(wake_);
+}
+
+void ConnectionListener::Start(Handler handler) {
+  handler_ = std::move(handler);
+  thread_ = std::thread([this] { Run(); });
+}
+
+void ConnectionListener::Stop() {
+  if (thread_.joinable()) {
+    const uint64_t one = 1;
+    // An eventfd that is at its limit wakes as well.
+    [[maybe_unused]] const ssize_t written = ::write(wake_, &one, sizeof(one));
+    thread_.join();
+  }
+  for (const int fd : listeners_) ::close(fd);
+  listeners_.clear();
+}
+
+void ConnectionListener::Run() {
+  std::vector<pollfd> polled = {{.fd = wake_, .events = POLLIN, .revents = 0}};
+  for (const int fd : listeners_) polled.push_back({.fd = fd, .events = POLLIN, .revents = 0});
+  while (true) {
+    if (::poll(polled.data(), polled.size(), -1) < 0 && errno != EINTR) return;
+    if (polled[0].revents != 0) return;
+    for (size_t i = 1; i < polled.size(); ++i) {
+      if (polled[i].revents != 0) AcceptSome(polled[i].fd);
+    }
+  }
+}
+
+void ConnectionListener::AcceptSome(int listener) {
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    const int connection = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (connection >= 0) {
+      Hand(listener, connection);
+    } else if (errno == EAGAIN) {
+      return;
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      // The connection stays in the backlog; descriptors come free when others close.
+      std::this_thread::sleep_for(kRetryAccept);
+      return;
+    }
+    // Else this connection failed before it was accepted: the next one.
+  }
+}
+
+void ConnectionListener::Hand(int listener, int connection) {
+  if (Full()) {
+    ::close(connection);
+    return;
+  }
+  ++upper_bound_;
+  const int on = 1;
+  ::setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  handler_(listener, connection);
+}
+
+bool ConnectionListener::Full() {
+  if (upper_bound_ < max_connections_) return false;
+  const auto now = steady_clock::now();
+  if (now - counted_ < kCountInterval) return true;
+  counted_ = now;
+  upper_bound_ = OpenDescriptors();
+  const bool full = upper_bound_ >= max_connections_;
+  if (full) {
+    Log(LogLevel::kWarning, "connections_full", {{"max_connections", int64_t{max_connections_}}});
+  }
+  return full;
+}
+
+}  // namespace based

@@ -1,0 +1,67 @@
+// Listens, and hands accepted connections to gRPC.
+//
+// gRPC's own listener (1.51) closes for good when accept fails for want of descriptors: whoever
+// opens enough connections would end the service. This one keeps below the limit and outlives the
+// failure.
+//
+// Rule: while `max_connections` are open, a new one is accepted and closed at once, so that its
+// client hears of it; connections that exist are not touched.
+#ifndef BASED_SERVER_CONNECTION_LISTENER_H_
+#define BASED_SERVER_CONNECTION_LISTENER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace based {
+
+class ConnectionListener {
+ public:
+  // Takes an accepted connection, non-blocking and close-on-exec, and owns it: `listener` is the
+  // descriptor that it came from.
+  using Handler = std::function<void(int listener, int connection)>;
+
+  // Binds every address that HOST:PORT resolves to; port 0 takes a free one. UNAVAILABLE when it
+  // does not resolve or cannot be bound.
+  static absl::StatusOr<std::unique_ptr<ConnectionListener>> Bind(const std::string& address,
+                                                                  int32_t max_connections);
+  ~ConnectionListener();
+
+  int port() const { return port_; }
+
+  // Begins to accept, on a thread of its own. Call once.
+  void Start(Handler handler);
+  // Accepts no more and closes the listening sockets.
+  void Stop();
+
+ private:
+  explicit ConnectionListener(int32_t max_connections) : max_connections_(max_connections) {}
+
+  void Run();
+  void AcceptSome(int listener);
+  void Hand(int listener, int connection);
+  bool Full();
+
+  const int32_t max_connections_;
+  std::vector<int> listeners_;
+  int port_ = 0;
+  int wake_ = -1;  // eventfd: Stop was called
+  Handler handler_;
+  std::thread thread_;
+  // The thread's own.
+  int64_t upper_bound_ = 0;  // connections at the last count and all accepted since
+  std::chrono::steady_clock::time_point counted_;
+};
+
+// Raises this process's limit of descriptors to what it may be; returns the limit.
+int64_t RaiseDescriptorLimit();
+
+}  // namespace based
+
+#endif  // BASED_SERVER_CONNECTION_LISTENER_H_

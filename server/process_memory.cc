@@ -1,0 +1,27 @@
+#include "server/process_memory.h"
+
+#include <malloc.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+namespace based {
+
+int64_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * int64_t{::sysconf(_SC_PAGESIZE)};
+}
+
+void MemoryTrimmer::Tick() {
+  const auto kept = static_cast<int64_t>(::mallinfo2().fordblks);
+  least_ = std::min(least_, kept);
+  if (kept < least_ + growth_) return;
+  // Pages go, the blocks in them stay free in the allocator's books.
+  ::malloc_trim(0);
+  least_ = static_cast<int64_t>(::mallinfo2().fordblks);
+}
+
+}  // namespace based

@@ -1,0 +1,154 @@
+// The two things that a load can run on: an Engine in this process, and a daemon over gRPC.
+#include <set>
+#include <utility>
+
+#include "based/v1/completion.grpc.pb.h"
+#include "grpcpp/grpcpp.h"
+#include "kernels/base/check.h"
+#include "tests/bench/serve_load.h"
+
+namespace based {
+namespace {
+
+class ListenerSink final : public TokenSink {
+ public:
+  explicit ListenerSink(Listener& listener) : listener_(listener) {}
+  void OnStarted(const Started&) override {}
+  bool OnDelta(Delta delta) override {
+    listener_.OnTokens(delta.tokens);
+    return true;
+  }
+  void OnFinished(const Finished&) override { listener_.OnEnd(absl::OkStatus()); }
+  void OnError(const absl::Status& status) override { listener_.OnEnd(status); }
+
+ private:
+  Listener& listener_;
+};
+
+class EngineTarget final : public Target {
+ public:
+  explicit EngineTarget(Engine& engine) : engine_(engine) {}
+
+  void Start(const Ask& ask, Listener& listener) override {
+    Request request;
+    request.prompt_is_text = false;
+    request.prompt_token_ids = ask.prompt;
+    request.sampling.temperature = ask.temperature;
+    request.sampling.seed = ask.seed;
+    request.stop.max_tokens = ask.max_tokens;
+    request.stop.ignore_eos = true;
+    request.output.text = engine_.model().tokenizer != nullptr;
+    request.output.token_ids = true;
+    auto id = engine_.Submit(std::move(request), std::make_shared<ListenerSink>(listener));
+    if (!id.ok()) return listener.OnEnd(id.status());
+    MutexLock lock(mutex_);
+    ids_.push_back(*id);
+  }
+
+  void CancelAll() override {
+    MutexLock lock(mutex_);
+    for (const RequestId id : ids_) engine_.Cancel(id, absl::CancelledError("the load ends"));
+  }
+
+ private:
+  Engine& engine_;
+  Mutex mutex_;
+  std::vector<RequestId> ids_ ABSL_GUARDED_BY(mutex_);
+};
+
+class GrpcTarget;
+
+// One call; deletes itself in OnDone.
+class Call final : public grpc::ClientReadReactor<v1::GenerateResponse> {
+ public:
+  Call(GrpcTarget& target, Listener& listener) : target_(target), listener_(listener) {}
+  void Begin(v1::CompletionService::Stub& stub, const Ask& ask);
+  void Cancel() { context_.TryCancel(); }
+
+ private:
+  void OnReadDone(bool ok) override {
+    if (!ok) return;
+    if (response_.has_delta()) listener_.OnTokens(response_.delta().token_ids_size());
+    StartRead(&response_);
+  }
+  void OnDone(const grpc::Status& status) override;
+
+  GrpcTarget& target_;
+  Listener& listener_;
+  grpc::ClientContext context_;
+  v1::GenerateRequest request_;
+  v1::GenerateResponse response_;
+};
+
+class GrpcTarget final : public Target {
+ public:
+  GrpcTarget(const std::string& address, int32_t connections) {
+    for (int32_t i = 0; i < connections; ++i) {
+      grpc::ChannelArguments arguments;
+      arguments.SetInt("grpc.channel_number", i);  // equal arguments would share a connection
+      stubs_.push_back(v1::CompletionService::NewStub(
+          grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments)));
+    }
+  }
+
+  void Start(const Ask& ask, Listener& listener) override {
+    auto* call = new Call(*this, listener);
+    v1::CompletionService::Stub* stub = nullptr;
+    {
+      MutexLock lock(mutex_);
+      calls_.insert(call);
+      stub = stubs_[started_++ % stubs_.size()].get();
+    }
+    call->Begin(*stub, ask);
+  }
+
+  void CancelAll() override {
+    MutexLock lock(mutex_);
+    for (Call* call : calls_) call->Cancel();
+  }
+
+  void Forget(Call* call) {
+    MutexLock lock(mutex_);
+    calls_.erase(call);
+  }
+
+ private:
+  std::vector<std::unique_ptr<v1::CompletionService::Stub>> stubs_;
+  Mutex mutex_;
+  std::set<Call*> calls_ ABSL_GUARDED_BY(mutex_);
+  size_t started_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+void Call::Begin(v1::CompletionService::Stub& stub, const Ask& ask) {
+  request_.mutable_token_ids()->mutable_ids()->Add(ask.prompt.begin(), ask.prompt.end());
+  request_.mutable_sampling()->set_temperature(ask.temperature);
+  request_.mutable_sampling()->set_seed(ask.seed);
+  request_.mutable_stop()->set_max_tokens(ask.max_tokens);
+  request_.mutable_stop()->set_ignore_eos(true);
+  request_.mutable_output()->set_token_ids(true);
+  stub.async()->Generate(&context_, &request_, this);
+  StartRead(&response_);
+  StartCall();
+}
+
+void Call::OnDone(const grpc::Status& status) {
+  target_.Forget(this);
+  Listener& listener = listener_;
+  const absl::Status end(static_cast<absl::StatusCode>(status.error_code()),
+                         status.error_message());
+  delete this;
+  listener.OnEnd(end);
+}
+
+}  // namespace
+
+std::unique_ptr<Target> NewEngineTarget(Engine& engine) {
+  return std::make_unique<EngineTarget>(engine);
+}
+
+std::unique_ptr<Target> NewGrpcTarget(const std::string& address, int32_t connections) {
+  BASED_CHECK(connections >= 1);
+  return std::make_unique<GrpcTarget>(address, connections);
+}
+
+}  // namespace based

@@ -1,0 +1,109 @@
+#include "engine/step_cost.h"
+
+#include <algorithm>
+#include <random>
+
+#include "gtest/gtest.h"
+
+namespace based {
+namespace {
+
+// A machine: seconds of a step.
+struct Machine {
+  double fixed, decode, prefill;
+  double Seconds(int32_t decodes, int32_t prefills) const {
+    return fixed + decode * decodes + prefill * prefills;
+  }
+};
+
+// Runs `steps` steps as the engine would: what prefill it may have, a prompt always takes.
+void RunMixed(const Machine& machine, int32_t decodes, int steps, StepCost& cost) {
+  for (int i = 0; i < steps; ++i) {
+    const int32_t prefill = cost.PrefillBeside(decodes);
+    cost.Observe(decodes, prefill, machine.Seconds(decodes, prefill));
+  }
+}
+
+TEST(StepCost, KnowsNothingAtFirst) {
+  StepCost cost;
+  EXPECT_EQ(cost.DecodeSeconds(5), 0);
+  EXPECT_EQ(cost.PrefillBeside(5), 32);
+  EXPECT_EQ(cost.PrefillBeside(100), 100);
+  // Mixed steps say nothing while decodes alone are unknown.
+  RunMixed({1e-3, 1e-4, 1e-4}, 8, 50, cost);
+  EXPECT_EQ(cost.PrefillBeside(8), 32);
+}
+
+TEST(StepCost, FitsTheLineThroughDecodeSteps) {
+  const Machine machine = {2e-3, 5e-5, 0};
+  StepCost cost;
+  for (int i = 0; i < 200; ++i) cost.Observe(1 + i % 32, 0, machine.Seconds(1 + i % 32, 0));
+  EXPECT_NEAR(cost.DecodeSeconds(1), machine.Seconds(1, 0), 1e-6);
+  EXPECT_NEAR(cost.DecodeSeconds(32), machine.Seconds(32, 0), 1e-6);
+}
+
+TEST(StepCost, OneNumberOfDecodesIsEnough) {
+  StepCost cost;
+  for (int i = 0; i < 200; ++i) cost.Observe(32, 0, 4e-3);
+  EXPECT_NEAR(cost.DecodeSeconds(32), 4e-3, 1e-9);
+}
+
+TEST(StepCost, MixedStepsStayWithinTheStretchOnAnyMachine) {
+  for (const Machine& machine : {Machine{5e-4, 1e-4, 8e-5}, Machine{2e-3, 1e-5, 1e-6},
+                                 Machine{1e-5, 2e-3, 1e-3}, Machine{1e-3, 1e-4, 4e-4}}) {
+    StepCost cost;
+    const int32_t decodes = 32;
+    for (int i = 0; i < 50; ++i) cost.Observe(decodes, 0, machine.Seconds(decodes, 0));
+    RunMixed(machine, decodes, 300, cost);
+    const int32_t prefill = cost.PrefillBeside(decodes);
+    const double alone = machine.Seconds(decodes, 0);
+    EXPECT_LE(machine.Seconds(decodes, prefill), 1.01 * StepCost::kStretch * alone);
+    // And uses what it may.
+    EXPECT_GE(machine.Seconds(decodes, prefill + 1), 0.99 * StepCost::kStretch * alone);
+  }
+}
+
+TEST(StepCost, FreePrefillGrowsStepByStep) {
+  StepCost cost;
+  for (int i = 0; i < 50; ++i) cost.Observe(4, 0, 1e-3);
+  int32_t last = cost.PrefillBeside(4);
+  for (int i = 0; i < 300; ++i) {
+    cost.Observe(4, last, 1e-3);
+    const int32_t next = cost.PrefillBeside(4);
+    ASSERT_LE(next, 2 * last);
+    last = std::min(next, 4096);  // the token budget's part
+  }
+  EXPECT_EQ(last, 4096);
+}
+
+TEST(StepCost, PrefillNeverStarves) {
+  StepCost cost;
+  for (int i = 0; i < 50; ++i) cost.Observe(1, 0, 1e-5);
+  RunMixed({1e-5, 0, 1}, 1, 50, cost);
+  EXPECT_EQ(cost.PrefillBeside(1), StepCost::kLeastPrefill);
+}
+
+TEST(StepCost, StepsThatLostTheirCoreChangeLittle) {
+  const Machine machine = {5e-4, 1e-4, 8e-5};
+  std::mt19937 random(7);
+  StepCost calm, disturbed;
+  for (int i = 0; i < 400; ++i) {
+    const int32_t prefill = i % 2 == 0 ? 0 : 24;
+    const double seconds = machine.Seconds(32, prefill);
+    calm.Observe(32, prefill, seconds);
+    disturbed.Observe(32, prefill, random() % 20 == 0 ? seconds + 1 : seconds);
+  }
+  EXPECT_NEAR(disturbed.PrefillBeside(32), calm.PrefillBeside(32), 10);
+}
+
+TEST(StepCost, FollowsAMachineThatChanges) {
+  StepCost cost;
+  for (int i = 0; i < 100; ++i) cost.Observe(32, 0, 4e-3);
+  for (int i = 0; i < 200; ++i) cost.Observe(32, 0, 8e-3);
+  EXPECT_NEAR(cost.DecodeSeconds(32), 8e-3, 1e-4);
+  for (int i = 0; i < 200; ++i) cost.Observe(32, 0, 1e-3);
+  EXPECT_NEAR(cost.DecodeSeconds(32), 1e-3, 1e-4);
+}
+
+}  // namespace
+}  // namespace based
