@@ -34,7 +34,8 @@ ABSL_FLAG(float, repetition_penalty, 1.0f, "Penalty of tokens seen in prompt or 
 ABSL_FLAG(float, presence_penalty, 0.0f, "Subtracted from the logits of tokens in the output.");
 ABSL_FLAG(float, frequency_penalty, 0.0f, "Subtracted once per occurrence in the output.");
 ABSL_FLAG(std::string, logit_bias, "", "Added to logits: id:bias,id:bias.");
-ABSL_FLAG(std::string, bad_words, "", "A word that may not be produced. May be given several times.");
+ABSL_FLAG(std::string, bad_words, "",
+          "A word that may not be produced. May be given several times.");
 ABSL_FLAG(std::string, allowed_token_ids, "", "Draws only these ids, with commas between.");
 ABSL_FLAG(uint64_t, seed, 0, "Seed of the draw. Without it the daemon chooses one.");
 ABSL_FLAG(std::string, stop, "", "Ends the text before this string. May be given several times.");
@@ -62,8 +63,9 @@ absl::Status SetPrompt(const CommandLine& line, v1::GenerateRequest& request) {
   const int given = line.Has("prompt") + line.Has("prompt_file") + line.Has("prompt_token_ids") +
                     !line.positional.empty();
   if (given > 1) {
-    return UsageError("more than one prompt; expected one of --prompt, --prompt_file, "
-                      "--prompt_token_ids or words");
+    return UsageError(
+        "more than one prompt; expected one of --prompt, --prompt_file, "
+        "--prompt_token_ids or words");
   }
   if (line.Has("prompt")) {
     request.set_text(absl::GetFlag(FLAGS_prompt));
@@ -258,11 +260,12 @@ absl::StatusOr<v1::GenerateRequest> RequestFromFlags(const CommandLine& line) {
 Command GenerateCommand() {
   return {.name = "generate",
           .summary = "Streams one completion to the terminal.",
-          .examples = "  based generate --prompt 'It was a dark night' --max_tokens 100\n"
-                      "  based generate --prompt_file letter.txt --temperature 0.8 --top_p 0.95\n"
-                      "  echo 'Once upon a time' | based generate --stop . --stop '!' --seed 7\n"
-                      "  based generate --prompt Hello --n 4 --best_of 8 --max_tokens 20\n"
-                      "  based generate --prompt Hello --logprobs --top_logprobs 5 --json\n",
+          .examples =
+              "  based generate --prompt 'It was a dark night' --max_tokens 100\n"
+              "  based generate --prompt_file letter.txt --temperature 0.8 --top_p 0.95\n"
+              "  echo 'Once upon a time' | based generate --stop . --stop '!' --seed 7\n"
+              "  based generate --prompt Hello --n 4 --best_of 8 --max_tokens 20\n"
+              "  based generate --prompt Hello --logprobs --top_logprobs 5 --json\n",
           .flags = {{"Prompt", {"prompt", "prompt_file", "prompt_token_ids", "model"}},
                     {"Sampling",
                      {"temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty",

@@ -24,7 +24,8 @@ absl::Status CheckModelName(absl::string_view requested, absl::string_view serve
 // Fields are refused unless served: one that is added to the proto cannot be ignored by mistake.
 absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer);
 
-// The requests that score the message's pairs, in their order. deadline stays as it is in Request{}.
+// The requests that score the message's pairs, in their order. deadline stays as it is in
+// Request{}.
 //   INVALID_ARGUMENT     names the pair and what is wrong with it
 //   FAILED_PRECONDITION  text is given and the model has no tokenizer
 absl::StatusOr<std::vector<Request>> ScoresFromProto(const v1::ScoreRequest& message,

@@ -19,14 +19,14 @@ struct PairTokens {
 
 absl::StatusOr<PairTokens> Tokenize(const v1::ScorePair& pair, int index, const Model& model) {
   if (model.tokenizer == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "pairs[", index, "] is text and the model has no tokenizer; use token ids"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("pairs[", index, "] is text and the model has no tokenizer; use token ids"));
   }
-  for (const auto& [field, text] : {std::pair(".context", &pair.context()),
-                                    std::pair(".continuation", &pair.continuation())}) {
+  for (const auto& [field, text] :
+       {std::pair(".context", &pair.context()), std::pair(".continuation", &pair.continuation())}) {
     if (const size_t at = FindInvalidUtf8(*text); at != std::string::npos) {
-      return WrongPair(index, absl::StrCat(field, " is not UTF-8 at byte ", at,
-                                           "; expected UTF-8 text"));
+      return WrongPair(index,
+                       absl::StrCat(field, " is not UTF-8 at byte ", at, "; expected UTF-8 text"));
     }
   }
   PairTokens tokens;
@@ -43,7 +43,8 @@ absl::StatusOr<PairTokens> Tokenize(const v1::ScorePair& pair, int index, const 
 absl::StatusOr<Request> ScoreFromProto(const v1::ScorePair& pair, int index, const Model& model) {
   const bool ids = pair.has_context_ids() || pair.has_continuation_ids();
   const bool text = !pair.context().empty() || !pair.continuation().empty();
-  if (ids == text) return WrongPair(index, " is not set as text or as ids; expected one of the two");
+  if (ids == text)
+    return WrongPair(index, " is not set as text or as ids; expected one of the two");
   PairTokens tokens;
   if (ids) {
     tokens.context.assign(pair.context_ids().ids().begin(), pair.context_ids().ids().end());
@@ -59,8 +60,9 @@ absl::StatusOr<Request> ScoreFromProto(const v1::ScorePair& pair, int index, con
     const ModelConfig& config = model.config;
     const int32_t start = config.bos_token_id >= 0 ? config.bos_token_id : config.eos_token_id;
     if (start < 0) {
-      return WrongPair(index, ".context is empty; expected text, since the model has no "
-                              "begin-of-text or end-of-text token");
+      return WrongPair(index,
+                       ".context is empty; expected text, since the model has no "
+                       "begin-of-text or end-of-text token");
     }
     tokens.context.push_back(start);
   }
@@ -79,8 +81,8 @@ absl::StatusOr<Request> ScoreFromProto(const v1::ScorePair& pair, int index, con
 absl::StatusOr<std::vector<Request>> ScoresFromProto(const v1::ScoreRequest& message,
                                                      const Model& model) {
   if (message.pairs_size() < 1 || message.pairs_size() > kMaxPairs) {
-    return absl::InvalidArgumentError(absl::StrCat("pairs is ", message.pairs_size(),
-                                                   " long; expected 1 to ", kMaxPairs));
+    return absl::InvalidArgumentError(
+        absl::StrCat("pairs is ", message.pairs_size(), " long; expected 1 to ", kMaxPairs));
   }
   std::vector<Request> requests;
   for (int i = 0; i < message.pairs_size(); ++i) {

@@ -1,5 +1,7 @@
 #include "server/generate_stream.h"
 
+#include <algorithm>
+
 #include "kernels/base/check.h"
 #include "server/convert.h"
 #include "server/status.h"
@@ -36,7 +38,9 @@ bool GenerateStream::OnDelta(Delta delta) {
       last_tokens_ = 0;
     }
     AppendDelta(delta, token_ids_, queue_.back());
-    last_tokens_ += delta.tokens;
+    // An echoed or scored prompt fills messages too.
+    last_tokens_ += std::max({delta.tokens, static_cast<int32_t>(delta.token_ids.size()),
+                              static_cast<int32_t>(delta.prompt_logprobs.size())});
     action = NextAction();
   }
   Do(action);

@@ -19,9 +19,7 @@ class ScoreCall::PairSink final : public TokenSink {
               std::back_inserter(tokens_));
     return true;
   }
-  void OnFinished(const Finished&) override {
-    call_->OnPairEnd(pair_, tokens_, absl::OkStatus());
-  }
+  void OnFinished(const Finished&) override { call_->OnPairEnd(pair_, tokens_, absl::OkStatus()); }
   void OnError(const absl::Status& status) override { call_->OnPairEnd(pair_, tokens_, status); }
 
  private:

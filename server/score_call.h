@@ -45,11 +45,11 @@ class ScoreCall : public std::enable_shared_from_this<ScoreCall> {
   Mutex mutex_;
   std::vector<Request> requests_ ABSL_GUARDED_BY(mutex_);  // taken one by one
   v1::ScoreResponse* const response_ ABSL_PT_GUARDED_BY(mutex_);
-  std::vector<RequestId> ids_ ABSL_GUARDED_BY(mutex_);     // submitted
-  size_t next_ ABSL_GUARDED_BY(mutex_) = 0;                // pair to submit
+  std::vector<RequestId> ids_ ABSL_GUARDED_BY(mutex_);  // submitted
+  size_t next_ ABSL_GUARDED_BY(mutex_) = 0;             // pair to submit
   size_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Status status_ ABSL_GUARDED_BY(mutex_);            // the first error
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);  // the first error
 };
 
 }  // namespace based

@@ -263,9 +263,9 @@ TEST_P(CompletionOptionsTest, MinTokensHoldsOffStopsAndIncludeStopKeepsThem) {
   request.stop.min_tokens = 50;
   const auto long_one = Run(request);
   EXPECT_GE(long_one->choices[0].ids.size(), 50u);
-  EXPECT_EQ(std::count(long_one->choices[0].ids.begin(), long_one->choices[0].ids.begin() + 50,
-                       ids[3]),
-            0);
+  EXPECT_EQ(
+      std::count(long_one->choices[0].ids.begin(), long_one->choices[0].ids.begin() + 50, ids[3]),
+      0);
 }
 
 TEST_P(CompletionOptionsTest, EchoComesBeforeEachCompletion) {
@@ -323,7 +323,9 @@ TEST_P(CompletionOptionsTest, ScoringSaysHowLikelyTheRestIsAndDrawsNothing) {
 
 TEST_P(CompletionOptionsTest, RandomOptionsKeepTheirPromises) {
   std::mt19937_64 random(20);
-  const auto chance = [&random](int percent) { return random() % 100 < static_cast<uint64_t>(percent); };
+  const auto chance = [&random](int percent) {
+    return random() % 100 < static_cast<uint64_t>(percent);
+  };
   for (int trial = 0; trial < 300; ++trial) {
     Request r = IdsRequest({static_cast<int32_t>(random() % kVocab), 2}, 1 + random() % 20);
     r.stop.ignore_eos = chance(50);
@@ -386,9 +388,13 @@ TEST(CompletionOptionsInput, ContradictionsAreNamed) {
       {"stop.min_tokens is 6; expected a number in [0, 5]",
        [](Request& r) { r.stop.min_tokens = 6; }},
       {"a key of sampling.logit_bias is 97; expected a token id in [0, 97)",
-       [](Request& r) { r.sampling.logit_bias = {{97, 1.0f}}; }},
+       [](Request& r) {
+         r.sampling.logit_bias = {{97, 1.0f}};
+       }},
       {"sampling.logit_bias[3] is 101; expected a number in [-100, 100]",
-       [](Request& r) { r.sampling.logit_bias = {{3, 101.0f}}; }},
+       [](Request& r) {
+         r.sampling.logit_bias = {{3, 101.0f}};
+       }},
       {"sampling.allowed_token_ids[0] is -1;",
        [](Request& r) { r.sampling.allowed_token_ids = {-1}; }},
       {"stop.min_tokens is 2; expected 0, since sampling.allowed_token_ids",
@@ -425,7 +431,10 @@ TEST(CompletionOptionsInput, WhatTheBackendWouldIgnoreIsUnimplemented) {
       {"sampling.repetition_penalty", [](Request& r) { r.sampling.repetition_penalty = 2; }},
       {"sampling.presence_penalty", [](Request& r) { r.sampling.presence_penalty = 1; }},
       {"sampling.frequency_penalty", [](Request& r) { r.sampling.frequency_penalty = 1; }},
-      {"sampling.logit_bias", [](Request& r) { r.sampling.logit_bias = {{1, 1.0f}}; }},
+      {"sampling.logit_bias",
+       [](Request& r) {
+         r.sampling.logit_bias = {{1, 1.0f}};
+       }},
       {"sampling.bad_words", [](Request& r) { r.sampling.bad_words = {"a"}; }},
       {"sampling.allowed_token_ids", [](Request& r) { r.sampling.allowed_token_ids = {1}; }},
       {"stop.min_tokens", [](Request& r) { r.stop.min_tokens = 1; }},
