@@ -22,7 +22,7 @@ Then it keeps serving until Ctrl-C.
 EOF
 }
 
-prompt="It was a dark and stormy night, and the old captain"
+prompt="Elizabeth looked out of the window and"
 max_tokens=120
 listen=127.0.0.1:7433
 metrics=127.0.0.1:7490

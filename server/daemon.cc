@@ -72,8 +72,8 @@ void LogReady(const Engine& engine, const std::string& grpc_address,
        {"load_s", load_seconds}});
 }
 
-// Returns the first termination signal. Meanwhile health follows the engine's, and memory that a burst
-// of clients has left goes back to the system.
+// Returns the first termination signal. Meanwhile health follows the engine's, and memory that a
+// burst of clients has left goes back to the system.
 int WaitForSignal(const Engine& engine, Server& server) {
   const sigset_t signals = TerminationSignals();
   bool healthy = true;

@@ -32,12 +32,14 @@ ABSL_FLAG(
     "a reserve.");
 ABSL_FLAG(int32_t, token_budget, 0, "Most tokens in one step; 0: the backend's default.");
 ABSL_FLAG(int32_t, max_queue, 4096, "Requests that may wait for a slot; more are refused.");
-ABSL_FLAG(int32_t, max_connections, 16384,
-          "Connections to --listen at a time; more are closed at once. Fewer if the process may not "
-          "open so many descriptors.");
-ABSL_FLAG(int32_t, stream_queue, 256,
-          "Messages that may wait for one stream's reader, each of up to 16 tokens; a slower reader "
-          "is ended.");
+ABSL_FLAG(
+    int32_t, max_connections, 16384,
+    "Connections to --listen at a time; more are closed at once. Fewer if the process may not "
+    "open so many descriptors.");
+ABSL_FLAG(
+    int32_t, stream_queue, 256,
+    "Messages that may wait for one stream's reader, each of up to 16 tokens; a slower reader "
+    "is ended.");
 ABSL_FLAG(int32_t, write_timeout_ms, 30000,
           "A client that takes no message for so long is cut, and what it was sent is dropped.");
 ABSL_FLAG(int32_t, drain_timeout_ms, 10000,

@@ -13,8 +13,8 @@ int64_t ResidentBytes();
 // connections leave 100 MiB behind when they go. Not thread-safe.
 class MemoryTrimmer {
  public:
-  // Trims when what was freed and kept has grown by `growth` bytes since the last trim. Both the look
-  // and the trim hold the allocator's locks for some milliseconds: call it every few seconds.
+  // Trims when what was freed and kept has grown by `growth` bytes since the last trim. Both the
+  // look and the trim hold the allocator's locks for some milliseconds: call it every few seconds.
   explicit MemoryTrimmer(int64_t growth) : growth_(growth) {}
   void Tick();
 

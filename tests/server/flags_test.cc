@@ -38,7 +38,8 @@ TEST(ReadFlags, WrongValuesAreOneLineThatNamesTheFlag) {
     EXPECT_EQ(status.message().find('\n'), absl::string_view::npos);
     // Back to good values for the next round.
     ASSERT_TRUE(Read({"--slots=auto", "--memory_budget=0", "--listen=127.0.0.1:0", "--max_queue=1",
-                      "--threads=0", "--stream_queue=1", "--log_level=info"})
+                      "--threads=0", "--stream_queue=1", "--max_connections=1",
+                      "--write_timeout_ms=1", "--log_level=info"})
                     .ok());
   }
 }
