@@ -75,8 +75,8 @@ TEST_P(LogitsTest, MultipliesTheNormedRowPaddingIncluded) {
   ExpectClose(runner.Sequence(tokens, 20), Expected(tokens), Tolerance(GetParam(), 2 * kWidth));
 }
 
-// Rules and alternatives are those of sampling.h on the logits that came back; a sample without them
-// stands between.
+// Rules and alternatives are those of sampling.h on the logits that came back; a sample without
+// them stands between.
 TEST_P(LogitsTest, FollowsRulesAndReportsTheMostLikely) {
   BASED_MAKE_RUNNER(runner, GetParam(), model_.program());
   const ExecutableInfo& info = runner.executable().info();
