@@ -4,13 +4,13 @@
 #   deploy/gpu_check.sh [BIN_DIR] [PART...]
 #
 # BIN_DIR   holds the binaries (default build/cuda/tests), and lib/ beside them if they were carried
-# PART      any of: tests decode position prefill kernels sanitize invariant   (default: all)
+# PART      any of: tests sanitize decode invariant plain position prefill kernels (default: all)
 # OUT       folder for full logs (default: a temporary one)
 # Exit status 1 when a test failed or nothing could run.
 set -u
 bin=${1:-build/cuda/tests}
 shift || true
-parts=${*:-tests sanitize decode invariant position prefill kernels}
+parts=${*:-tests sanitize decode invariant plain position prefill kernels}
 out=${OUT:-$(mktemp -d)}
 status=0
 
@@ -83,17 +83,24 @@ for part in $parts; do
       [ -x "$bin/cuda_golden_test" ] && run_test golden "$bin/cuda_golden_test"
       ;;
     sanitize)
-      for tool in memcheck racecheck; do
-        run_test "$tool" timeout "${SANITIZE_SECONDS:-120}" compute-sanitizer --tool $tool \
-          --error-exitcode 9 "$bin/backend_test" '--gtest_filter=*cuda*'
-      done
+      # A test asks for more memory than there is: that call's error is expected.
+      memcheck=(timeout "${SANITIZE_SECONDS:-180}" compute-sanitizer --tool memcheck
+        --error-exitcode 9 --report-api-errors no)
+      run_test memcheck_op_suite "${memcheck[@]}" "$bin/backend_test" '--gtest_filter=*cuda*'
+      run_test memcheck_fast_paths "${memcheck[@]}" "$bin/cuda_fast_path_test" \
+        '--gtest_filter=*RandomHistories*:*Gemv*'
+      # Without cuBLASLt, whose Hopper kernels racecheck cannot follow.
+      run_test racecheck_kernels timeout "${SANITIZE_SECONDS:-180}" compute-sanitizer \
+        --tool racecheck --error-exitcode 9 "$bin/cuda_run_kernels"
+      tail -n 1 "$out/racecheck_kernels.log"
       ;;
     decode) "$bin/cuda_bench" decode 1 128 256 1024 4096 || status=1 ;;
     invariant) "$bin/cuda_bench" --invariant decode 128 1024 || status=1 ;;
+    plain) "$bin/cuda_bench" --plain decode 1024 || status=1 ;;
     position) "$bin/cuda_bench" position 256 || status=1 ;;
     prefill)
-      "$bin/cuda_bench" prefill 8 2048 4096 || status=1
-      "$bin/cuda_bench" prefill 4 8192 4096 || status=1
+      "$bin/cuda_bench" prefill 8 2048 8192 || status=1
+      "$bin/cuda_bench" prefill 4 8192 8192 || status=1
       ;;
     kernels)
       kernel_table decode_1024 "$bin/cuda_bench" step 1024

@@ -17,7 +17,8 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<Backend>> NewCuda(const BackendOptions& options) {
 #ifdef BASED_WITH_CUDA
-  return NewCudaBackend(CudaBackendOptions{.device = options.device});
+  return NewCudaBackend(
+      CudaBackendOptions{.device = options.device, .batch_invariant = options.batch_invariant});
 #else
   return absl::UnavailableError(absl::StrCat("CUDA device ", options.device,
                                              " was asked for, but this build has no CUDA backend"));

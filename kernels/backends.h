@@ -14,8 +14,10 @@ namespace based {
 struct BackendOptions {
   // "auto" (cuda where compiled in and a device answers, else cpu), cpu, cuda, reference.
   std::string kind = "auto";
-  int32_t threads = 0;        // CPU threads; 0: one per core
-  int32_t device = 0;         // CUDA device index
+  int32_t threads = 0;  // CPU threads; 0: one per core
+  int32_t device = 0;   // CUDA device index
+  // CUDA: results bitwise independent of what else is in a step (cuda_backend.h).
+  bool batch_invariant = false;
 };
 
 // INVALID_ARGUMENT for an unknown kind, UNAVAILABLE when `cuda` is asked for and not compiled in or

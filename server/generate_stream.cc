@@ -4,6 +4,7 @@
 
 #include "kernels/base/check.h"
 #include "server/convert.h"
+#include "server/log.h"
 #include "server/status.h"
 
 namespace based {
@@ -106,6 +107,8 @@ void GenerateStream::CutIfStalled(Clock::time_point since) {
     cut_ = true;
     cutting_ = true;
   }
+  // The access log will say CANCELLED, as if the client had gone.
+  Log(LogLevel::kWarning, "write_timeout", {{"request_id", absl::string_view(request_id_)}});
   // Without the lock: the callbacks of the cancelled call may run inside.
   context_->TryCancel();
   Action action;

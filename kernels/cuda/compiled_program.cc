@@ -13,7 +13,6 @@
 namespace based::cuda {
 namespace {
 
-constexpr int32_t kFold = 8;        // tokens between two folds of a head
 constexpr int32_t kSlabRows = 1024;  // bounds the memory of logits
 constexpr int64_t kStateAlignment = 256;
 constexpr int32_t kMostSharedBytes = 96 * 1024;  // every device of compute capability 8.0 and up
@@ -76,8 +75,7 @@ BufferId WriteOf(const Op& op) {
 absl::StatusOr<std::unique_ptr<CompiledProgram>> CompiledProgram::Create(
     const Program& program, const CompileOptions& compile, const CudaBackendOptions& options,
     const std::vector<int32_t>& prepared_rows, cudaStream_t stream) {
-  std::unique_ptr<CompiledProgram> compiled(
-      new CompiledProgram(program, compile, options, stream));
+  std::unique_ptr<CompiledProgram> compiled(new CompiledProgram(program, compile, options, stream));
   BASED_RETURN_IF_ERROR(compiled->Build(prepared_rows));
   compiled->program_ = nullptr;
   return compiled;
@@ -93,8 +91,8 @@ absl::Status CompiledProgram::Build(const std::vector<int32_t>& prepared_rows) {
                            NewActivation(spec.width, type, compile_.max_rows));
     buffers_.push_back(buffer);
   }
-  state_layout_ = absl::StrCat("cuda-1-", act_ == Type::kF32 ? "fp32" : "bf16", "-fold", kFold,
-                               "-spare", program_->spare_tokens);
+  state_layout_ = absl::StrCat("cuda-1-", act_ == Type::kF32 ? "fp32" : "bf16", "-fold",
+                               options_.fold_interval, "-spare", program_->spare_tokens);
   for (op_index_ = 0; op_index_ < program_->ops.size(); ++op_index_) {
     BASED_RETURN_IF_ERROR(
         std::visit([this](const auto& op) { return Add(op); }, program_->ops[op_index_]));
@@ -248,11 +246,10 @@ absl::Status CompiledProgram::Add(const LinearOp& op) {
                .n = step.shape.n,
                .k = step.shape.k,
                .eps = norm.eps,
+               .out_type = out.type,
                .accumulate = step.shape.accumulate,
                .swiglu = step.swiglu};
-  step.gemv_fits = act_ == Type::kBF16 &&
-                   out.type == (step.shape.accumulate ? Type::kF32 : Type::kBF16) &&
-                   GemvSupports(step.gemv);
+  step.gemv_fits = act_ == Type::kBF16 && GemvSupports(step.gemv);
   if (fused_norm) std::get<NormStep>(steps_.back()).fusable = step.gemv_fits;
   steps_.push_back(step);
   if (step.swiglu) FinishOutput(op.out, out);
@@ -291,9 +288,9 @@ absl::Status CompiledProgram::Add(const TaylorMixOp& op) {
   params.s_stride = (features * op.head_dim + 31) / 32 * 32;
   params.z_stride = (features + 31) / 32 * 32;
   params.fold_phase = taylor_heads_;
-  params.fold = kFold;
+  params.fold = options_.fold_interval;
   params.fold_lag = std::max(program_->spare_tokens - 1, 0);
-  params.ring_rows = kFold + std::max(program_->spare_tokens, 1);
+  params.ring_rows = options_.fold_interval + std::max(program_->spare_tokens, 1);
   params.s_offset = AddState(int64_t{op.heads} * params.s_stride * 4);
   params.z_offset = AddState(int64_t{op.heads} * params.z_stride * 4);
   const int64_t ring = int64_t{op.heads} * params.ring_rows * TypeBytes(act_);
@@ -340,9 +337,9 @@ absl::StatusOr<const float2*> CompiledProgram::RopeTableFor(const WindowMixOp& o
 
 absl::Status CompiledProgram::Add(const WindowMixOp& op) {
   if (WindowGenericSharedBytes(op.window_left, op.head_dim) > kMostSharedBytes) {
-    return absl::UnimplementedError(absl::StrCat(
-        "op ", op_index_, " (WindowMix): window_left is ", op.window_left,
-        ", more than the cuda backend's kernels hold in shared memory"));
+    return absl::UnimplementedError(
+        absl::StrCat("op ", op_index_, " (WindowMix): window_left is ", op.window_left,
+                     ", more than the cuda backend's kernels hold in shared memory"));
   }
   BASED_ASSIGN_OR_RETURN(const Activation in, InputOf(op.in));
   BASED_ASSIGN_OR_RETURN(const Activation out, OutputOf(op.out));
@@ -389,6 +386,19 @@ absl::Status CompiledProgram::Add(const LogitsOp& op) {
   step.call.in = normed.data;
   step.call.out = logits.data;
   BASED_ASSIGN_OR_RETURN(step.call.weight, weights_.Get({op.table}, act_));
+  step.gemv = {.weight = step.call.weight,
+               .in = normed.data,
+               .norm_weight = nullptr,
+               .bias = nullptr,
+               .out = logits.data,
+               .rows = 1,
+               .n = step.shape.n,
+               .k = step.shape.k,
+               .eps = 0,
+               .out_type = Type::kF32,
+               .accumulate = false,
+               .swiglu = false};
+  step.gemv_fits = act_ == Type::kBF16 && GemvSupports(step.gemv);
   step.sample.logits = static_cast<const float*>(logits.data);
   step.sample.stride = padded_vocab_size_;
   step.sample.vocab_size = op.vocab_size;
@@ -404,8 +414,8 @@ absl::Status CompiledProgram::PrepareGemms(const std::vector<int32_t>& rows) {
     if (const auto* logits = std::get_if<LogitsStep>(&step)) {
       std::set<int32_t> counts;
       for (const int32_t count : rows) counts.insert(std::min(count, logits->slab_rows));
-      BASED_RETURN_IF_ERROR(gemm_->Prepare(logits->shape, {counts.begin(), counts.end()},
-                                           logits->call, stream_));
+      BASED_RETURN_IF_ERROR(
+          gemm_->Prepare(logits->shape, {counts.begin(), counts.end()}, logits->call, stream_));
     }
   }
   return absl::OkStatus();

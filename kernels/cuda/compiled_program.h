@@ -53,6 +53,8 @@ struct LogitsStep {
   NormParams gather = {};
   GemmShape shape;
   GemmCall call;
+  GemvParams gemv = {};
+  bool gemv_fits = false;
   SampleParamsDevice sample = {};
   int32_t slab_rows = 0;  // samples whose logits are in memory at once
 };
@@ -129,7 +131,7 @@ class CompiledProgram {
   absl::Status Run(const LogitsStep& logits, const StepContext& step, cudaStream_t stream);
   absl::Status CopyLogits(const LogitsStep& logits, const StepContext& step, int32_t first,
                           int32_t count, cudaStream_t stream);
-  bool UseGemv(const LinearStep& linear, int32_t rows) const;
+  bool UseGemv(const GemvParams& gemv, bool fits, int32_t rows) const;
 
   const Program* program_;  // valid during Create only
   const CompileOptions compile_;

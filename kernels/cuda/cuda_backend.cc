@@ -21,9 +21,9 @@ class CudaBackend : public Backend {
                                                       const CompileOptions& options) override {
     BASED_RETURN_IF_ERROR(CheckProgram(program, /*allow_synthetic=*/true));
     if (options.max_rows < 1 || options.max_spans < 1 || options.max_samples < 1) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("max_rows ", options.max_rows, ", max_spans ", options.max_spans,
-                       " and max_samples ", options.max_samples, " must be at least 1"));
+      return absl::InvalidArgumentError(absl::StrCat("max_rows ", options.max_rows, ", max_spans ",
+                                                     options.max_spans, " and max_samples ",
+                                                     options.max_samples, " must be at least 1"));
     }
     return cuda::CudaExecutable::Create(program, options, options_);
   }
@@ -40,6 +40,10 @@ absl::Status Unusable(int32_t device, cudaError_t error) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> NewCudaBackend(const CudaBackendOptions& options) {
+  if (options.fold_interval < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fold_interval is ", options.fold_interval, ", expected at least 1"));
+  }
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
     return Unusable(options.device, error);
@@ -54,10 +58,9 @@ absl::StatusOr<std::unique_ptr<Backend>> NewCudaBackend(const CudaBackendOptions
     return Unusable(options.device, error);
   }
   if (properties.major < 8) {
-    return absl::UnavailableError(
-        absl::StrCat("CUDA device ", options.device, " (", properties.name,
-                     ") has compute capability ", properties.major, ".", properties.minor,
-                     ", expected at least 8.0"));
+    return absl::UnavailableError(absl::StrCat(
+        "CUDA device ", options.device, " (", properties.name, ") has compute capability ",
+        properties.major, ".", properties.minor, ", expected at least 8.0"));
   }
   if (const cudaError_t error = cudaSetDevice(options.device); error != cudaSuccess) {
     return Unusable(options.device, error);

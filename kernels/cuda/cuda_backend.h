@@ -27,6 +27,9 @@ struct CudaBackendOptions {
   CudaPrecision precision = CudaPrecision::kAuto;
   // Only the kernels that take any shape; for comparing them with the fast ones.
   bool generic_only = false;
+  // Tokens between two folds of a head into the state of linear attention; 1 is the plain
+  // recurrence, which writes all of the state at every token.
+  int32_t fold_interval = 8;
   // Decode-only steps as CUDA graphs.
   bool graphs = true;
   // Device memory that info().available_bytes leaves alone.

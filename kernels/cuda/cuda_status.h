@@ -32,10 +32,10 @@ inline absl::Status ToStatus(cublasStatus_t status, absl::string_view what) {
 }  // namespace based::cuda
 
 // Returns from the enclosing function when a CUDA or cuBLASLt call failed.
-#define BASED_CUDA_RETURN_IF_ERROR(call)                                              \
-  do {                                                                                \
+#define BASED_CUDA_RETURN_IF_ERROR(call)                                                      \
+  do {                                                                                        \
     if (absl::Status based_cuda_ = ::based::cuda::ToStatus((call), #call); !based_cuda_.ok()) \
-      return based_cuda_;                                                             \
+      return based_cuda_;                                                                     \
   } while (false)
 
 #endif  // BASED_KERNELS_CUDA_CUDA_STATUS_H_

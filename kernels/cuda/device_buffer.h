@@ -79,8 +79,8 @@ class Buffer {
     Buffer buffer;
     buffer.bytes_ = std::max<int64_t>(bytes, 256);
     const size_t size = static_cast<size_t>(buffer.bytes_);
-    const cudaError_t error = kPinned ? cudaMallocHost(&buffer.data_, size)
-                                      : cudaMalloc(&buffer.data_, size);
+    const cudaError_t error =
+        kPinned ? cudaMallocHost(&buffer.data_, size) : cudaMalloc(&buffer.data_, size);
     if (error != cudaSuccess) buffer.data_ = nullptr;
     if (absl::Status status = ToStatus(error, absl::StrCat(bytes, " bytes for ", what));
         !status.ok()) {

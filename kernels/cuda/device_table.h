@@ -17,7 +17,7 @@ struct TableShape {
   int32_t decode_spans = 0;   // spans of length 1, which come first
   int32_t prefill_spans = 0;  // all others
   int32_t samples = 0;
-  int32_t max_length = 1;     // of a span
+  int32_t max_length = 1;  // of a span
 
   int32_t spans() const { return decode_spans + prefill_spans; }
 };

@@ -30,9 +30,9 @@ absl::Status CompiledProgram::Enqueue(const StepContext& step, cudaStream_t stre
   }
   for (size_t i = 0; i < steps_.size(); ++i) {
     const auto* norm = std::get_if<NormStep>(&steps_[i]);
-    if (norm != nullptr && norm->fusable &&
-        UseGemv(std::get<LinearStep>(steps_[i + 1]), step.shape.rows)) {
-      continue;
+    if (norm != nullptr && norm->fusable) {
+      const LinearStep& next = std::get<LinearStep>(steps_[i + 1]);
+      if (UseGemv(next.gemv, next.gemv_fits, step.shape.rows)) continue;
     }
     BASED_RETURN_IF_ERROR(
         std::visit([&](const auto& typed) { return Run(typed, step, stream); }, steps_[i]));
@@ -51,11 +51,10 @@ absl::Status CompiledProgram::Run(const EmbedParams& embed, const StepContext& s
   return absl::OkStatus();
 }
 
-bool CompiledProgram::UseGemv(const LinearStep& linear, int32_t rows) const {
-  GemvParams params = linear.gemv;
+bool CompiledProgram::UseGemv(const GemvParams& gemv, bool fits, int32_t rows) const {
+  GemvParams params = gemv;
   params.rows = rows;
-  return linear.gemv_fits && !options_.batch_invariant && !options_.generic_only &&
-         GemvSupports(params);
+  return fits && !options_.batch_invariant && !options_.generic_only && GemvSupports(params);
 }
 
 absl::Status CompiledProgram::Run(const NormStep& norm, const StepContext& step,
@@ -68,7 +67,7 @@ absl::Status CompiledProgram::Run(const NormStep& norm, const StepContext& step,
 
 absl::Status CompiledProgram::Run(const LinearStep& linear, const StepContext& step,
                                   cudaStream_t stream) {
-  if (UseGemv(linear, step.shape.rows)) {
+  if (UseGemv(linear.gemv, linear.gemv_fits, step.shape.rows)) {
     GemvParams params = linear.gemv;
     params.rows = step.shape.rows;
     BASED_CUDA_RETURN_IF_ERROR(Gemv(params, stream));
@@ -138,9 +137,15 @@ absl::Status CompiledProgram::Run(const LogitsStep& logits, const StepContext& s
     gather.samples = step.table.samples + first;
     gather.rows = count;
     BASED_CUDA_RETURN_IF_ERROR(Norm(gather, stream));
-    GemmCall call = logits.call;
-    call.rows = count;
-    BASED_RETURN_IF_ERROR(gemm_->Run(logits.shape, call, stream));
+    if (UseGemv(logits.gemv, logits.gemv_fits, count)) {
+      GemvParams gemv = logits.gemv;
+      gemv.rows = count;
+      BASED_CUDA_RETURN_IF_ERROR(Gemv(gemv, stream));
+    } else {
+      GemmCall call = logits.call;
+      call.rows = count;
+      BASED_RETURN_IF_ERROR(gemm_->Run(logits.shape, call, stream));
+    }
     SampleParamsDevice sample = logits.sample;
     sample.samples = step.table.samples + first;
     sample.results = step.results + first;
@@ -161,10 +166,10 @@ absl::Status CompiledProgram::CopyLogits(const LogitsStep& logits, const StepCon
     auto stop = run + 1;
     while (stop != end && *stop == *(stop - 1) + 1) ++stop;
     const size_t bytes = static_cast<size_t>((stop - run) * width) * sizeof(float);
-    BASED_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(
-        step.logits + (run - wanted.begin()) * width,
-        static_cast<const float*>(logits.call.out) + (*run - first) * width, bytes,
-        cudaMemcpyDeviceToHost, stream));
+    BASED_CUDA_RETURN_IF_ERROR(
+        cudaMemcpyAsync(step.logits + (run - wanted.begin()) * width,
+                        static_cast<const float*>(logits.call.out) + (*run - first) * width, bytes,
+                        cudaMemcpyDeviceToHost, stream));
     run = stop;
   }
   return absl::OkStatus();

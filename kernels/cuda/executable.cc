@@ -21,12 +21,12 @@ std::vector<int32_t> Buckets(int32_t most) {
   int32_t rows = 1;
   while (rows < most) {
     buckets.push_back(rows);
-    const int32_t step = rows < 4     ? rows
-                         : rows < 8   ? 4
-                         : rows < 32  ? 8
-                         : rows < 64  ? 16
-                         : rows < 256 ? 32
-                         : rows < 512 ? 64
+    const int32_t step = rows < 4      ? rows
+                         : rows < 8    ? 4
+                         : rows < 32   ? 8
+                         : rows < 64   ? 16
+                         : rows < 256  ? 32
+                         : rows < 512  ? 64
                          : rows < 1024 ? 128
                                        : 256;
     rows += step;
@@ -69,8 +69,8 @@ absl::Status CudaExecutable::Build(const Program& program) {
   prepared.push_back(compile_.max_rows);
   std::sort(prepared.begin(), prepared.end());
   prepared.erase(std::unique(prepared.begin(), prepared.end()), prepared.end());
-  BASED_ASSIGN_OR_RETURN(program_, CompiledProgram::Create(program, compile_, options_, prepared,
-                                                           stream_.get()));
+  BASED_ASSIGN_OR_RETURN(
+      program_, CompiledProgram::Create(program, compile_, options_, prepared, stream_.get()));
   BASED_RETURN_IF_ERROR(MakeStaging());
 
   cudaDeviceProp properties;
@@ -104,8 +104,8 @@ absl::Status CudaExecutable::MakeStaging() {
       int64_t{largest.samples} * static_cast<int64_t>(sizeof(SampleResult));
   BASED_ASSIGN_OR_RETURN(table_, DeviceBuffer::Create(table_bytes, "the step table"));
   BASED_ASSIGN_OR_RETURN(results_, DeviceBuffer::Create(result_bytes, "sampling results"));
-  BASED_CUDA_RETURN_IF_ERROR(cudaMemsetAsync(
-      results_.data(), 0, static_cast<size_t>(results_.bytes()), stream_.get()));
+  BASED_CUDA_RETURN_IF_ERROR(
+      cudaMemsetAsync(results_.data(), 0, static_cast<size_t>(results_.bytes()), stream_.get()));
   for (InFlight& step : in_flight_) {
     BASED_ASSIGN_OR_RETURN(step.table, PinnedBuffer::Create(table_bytes, "the step table"));
     BASED_ASSIGN_OR_RETURN(step.results, PinnedBuffer::Create(result_bytes, "sampling results"));
@@ -117,9 +117,8 @@ absl::Status CudaExecutable::MakeStaging() {
 absl::Status CudaExecutable::CreateSlots(int32_t count) {
   BASED_CHECK(slots_ == 0 && count > 0);
   BASED_CUDA_RETURN_IF_ERROR(cudaSetDevice(options_.device));
-  BASED_ASSIGN_OR_RETURN(pool_,
-                         DeviceBuffer::Create(count * std::max<int64_t>(info_.slot_bytes, 1),
-                                              absl::StrCat(count, " slots")));
+  BASED_ASSIGN_OR_RETURN(pool_, DeviceBuffer::Create(count * std::max<int64_t>(info_.slot_bytes, 1),
+                                                     absl::StrCat(count, " slots")));
   BASED_CUDA_RETURN_IF_ERROR(
       cudaMemsetAsync(pool_.data(), 0, static_cast<size_t>(pool_.bytes()), stream_.get()));
   slots_ = count;
@@ -192,8 +191,8 @@ absl::Status CudaExecutable::PrepareLogits(const StepTable& table, InFlight& ste
     if (table.samples[i].logits) step.logits_samples.push_back(static_cast<int32_t>(i));
   }
   step.samples = static_cast<int32_t>(table.samples.size());
-  const int64_t bytes = static_cast<int64_t>(step.logits_samples.size()) *
-                        info_.padded_vocab_size * static_cast<int64_t>(sizeof(float));
+  const int64_t bytes = static_cast<int64_t>(step.logits_samples.size()) * info_.padded_vocab_size *
+                        static_cast<int64_t>(sizeof(float));
   if (bytes <= step.logits.bytes()) return absl::OkStatus();
   // Raw logits are for verify and tests, which may wait for an allocation.
   BASED_ASSIGN_OR_RETURN(step.logits, PinnedBuffer::Create(bytes, "raw logits"));
@@ -214,10 +213,10 @@ absl::Status CudaExecutable::Launch(const StepTable& table) {
                       shape.samples > 0 && bucket != graphs_.end();
   if (replay) shape.rows = shape.decode_spans = shape.samples = bucket->first;
   FillTable(table, fold_position_.data(), shape, step.table.as<std::byte>());
-  BASED_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(
-      table_.data(), step.table.data(),
-      static_cast<size_t>(TableView(step.table.as<std::byte>(), shape).bytes),
-      cudaMemcpyHostToDevice, stream_.get()));
+  BASED_CUDA_RETURN_IF_ERROR(
+      cudaMemcpyAsync(table_.data(), step.table.data(),
+                      static_cast<size_t>(TableView(step.table.as<std::byte>(), shape).bytes),
+                      cudaMemcpyHostToDevice, stream_.get()));
   if (replay) {
     BASED_CUDA_RETURN_IF_ERROR(cudaGraphLaunch(bucket->second.get(), stream_.get()));
   } else {
@@ -265,8 +264,7 @@ absl::Status CudaExecutable::Collect(StepOutput& output) {
     output.logprobs[i] = results[i].logprob;
     output.finite[i] = results[i].finite != 0 ? 1 : 0;
   }
-  const size_t values =
-      step.logits_samples.size() * static_cast<size_t>(info_.padded_vocab_size);
+  const size_t values = step.logits_samples.size() * static_cast<size_t>(info_.padded_vocab_size);
   output.logits.resize(values);
   const float* logits = step.logits.as<float>();
   std::copy_n(logits, values, output.logits.begin());
@@ -291,9 +289,9 @@ absl::Status CudaExecutable::ClearSlots(absl::Span<const int32_t> slots) {
 absl::Status CudaExecutable::CopySlots(absl::Span<const SlotCopy> copies) {
   BASED_CUDA_RETURN_IF_ERROR(cudaSetDevice(options_.device));
   for (const SlotCopy& copy : copies) {
-    BASED_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(
-        SlotAddress(copy.to), SlotAddress(copy.from), static_cast<size_t>(info_.slot_bytes),
-        cudaMemcpyDeviceToDevice, stream_.get()));
+    BASED_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(SlotAddress(copy.to), SlotAddress(copy.from),
+                                               static_cast<size_t>(info_.slot_bytes),
+                                               cudaMemcpyDeviceToDevice, stream_.get()));
     fold_position_[static_cast<size_t>(copy.to)] = fold_position_[static_cast<size_t>(copy.from)];
   }
   return absl::OkStatus();
@@ -321,9 +319,9 @@ absl::Status CudaExecutable::ImportSlot(int32_t slot, int64_t position,
   const int64_t back = header.position - header.fold_position;
   if (header.position < 0 || back < 0 || back > std::max(spare_tokens_, 1) ||
       header.position != position) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "slot image: holds ", header.position, " tokens, folded at position ",
-        header.fold_position, ", expected ", position, " tokens"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("slot image: holds ", header.position, " tokens, folded at position ",
+                     header.fold_position, ", expected ", position, " tokens"));
   }
   BASED_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(SlotAddress(slot), image.data() + sizeof(header),
                                              static_cast<size_t>(info_.slot_bytes),

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;
 constexpr int64_t kFlushBytes = int64_t{96} << 20;  // more than any L2
-constexpr int32_t kCandidates = 8;
+constexpr int32_t kCandidates = 20;
 constexpr int32_t kTimedRuns = 5;
 constexpr int32_t kInvariantRows = 256;  // whose algorithm serves all rows under batch_invariant
 

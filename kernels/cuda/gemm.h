@@ -64,8 +64,8 @@ class Gemm {
   using Plans = std::map<int32_t, cublasLtMatmulAlgo_t>;  // by rows
 
   explicit Gemm(const GemmOptions& options) : options_(options) {}
-  absl::StatusOr<std::vector<cublasLtMatmulAlgo_t>> Candidates(const GemmShape& shape,
-                                                               int32_t rows, int32_t most);
+  absl::StatusOr<std::vector<cublasLtMatmulAlgo_t>> Candidates(const GemmShape& shape, int32_t rows,
+                                                               int32_t most);
   absl::StatusOr<cublasLtMatmulAlgo_t> Fastest(const GemmShape& shape, const GemmCall& call,
                                                cudaStream_t stream);
   absl::Status Multiply(const GemmShape& shape, const GemmCall& call,

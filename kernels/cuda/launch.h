@@ -64,10 +64,10 @@ cudaError_t Embed(const EmbedParams& p, cudaStream_t stream);
 // With `samples`, row i of the output is row samples[i].row of the input. Without `weight` the rows
 // are only gathered and converted.
 struct NormParams {
-  const void* in;              // [., width]
-  const float* weight;         // [width] or null
+  const void* in;               // [., width]
+  const float* weight;          // [width] or null
   const DeviceSample* samples;  // [rows] or null
-  void* out;                   // [rows, width]
+  void* out;                    // [rows, width]
   int32_t rows, width;
   float eps;
   Type in_type, out_type;
@@ -98,9 +98,10 @@ struct GemvParams {
   const void* in;            // [rows, k] bf16, or fp32 with norm_weight
   const float* norm_weight;  // [k] or null
   const float* bias;         // [n] or null
-  void* out;                 // bf16, or fp32 with accumulate
+  void* out;                 // [rows, n] of out_type, [rows, n / 2] with swiglu
   int32_t rows, n, k;
   float eps;
+  Type out_type;    // fp32 with accumulate, bf16 with swiglu
   bool accumulate;  // out += y, fp32
   bool swiglu;      // out[j] = y[j] * silu(y[n/2 + j])
 };
@@ -109,9 +110,9 @@ bool GemvSupports(const GemvParams& p);
 cudaError_t Gemv(const GemvParams& p, cudaStream_t stream);
 
 struct ConvMixParams {
-  const void* in;    // [rows, 2 * channels] act
+  const void* in;     // [rows, 2 * channels] act
   const float* taps;  // [kernel, channels]
-  void* out;         // [rows, channels] act
+  void* out;          // [rows, channels] act
   const DeviceSpan* spans;
   const int32_t* row_span;  // [rows]
   SlotPool pool;

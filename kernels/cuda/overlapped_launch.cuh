@@ -29,20 +29,20 @@ inline bool DeviceOverlapsLaunches() {
   int device = 0;
   int major = 0;
   return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-             cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
          major >= 9;
 }
 
 template <typename Params>
 cudaError_t LaunchOverlapped(void (*kernel)(Params), dim3 grid, int threads, const Params& params,
-                             cudaStream_t stream) {
+                             cudaStream_t stream, size_t shared_bytes = 0) {
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = DeviceOverlapsLaunches() ? 1 : 0;

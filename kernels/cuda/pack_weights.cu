@@ -58,9 +58,12 @@ cudaError_t LaunchPack(const PackParams& p, cudaStream_t stream) {
 
 cudaError_t Pack(const PackParams& p, cudaStream_t stream) {
   switch (p.in_type) {
-    case Type::kF32: return LaunchPack<float>(p, stream);
-    case Type::kBF16: return LaunchPack<bf16>(p, stream);
-    case Type::kF16: return LaunchPack<__half>(p, stream);
+    case Type::kF32:
+      return LaunchPack<float>(p, stream);
+    case Type::kBF16:
+      return LaunchPack<bf16>(p, stream);
+    case Type::kF16:
+      return LaunchPack<__half>(p, stream);
   }
   return cudaErrorInvalidValue;
 }

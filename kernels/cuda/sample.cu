@@ -2,7 +2,7 @@
 //
 // Grid: samples. Greedy reads the row once (201 KB at V = 50,264), a log probability once more;
 // temperature 3 times, top_k and top_p 2 times more each. At 1,024 greedy rows 206 MB: 0.07 ms at
-// 3.1 TB/s.
+// 3.1 TB/s. Reached on an NVIDIA H100 80GB HBM3: 0.10 ms.
 #include "kernels/cuda/overlapped_launch.cuh"
 #include "kernels/cuda/sample_select.cuh"
 
@@ -39,11 +39,22 @@ __device__ float PhiloxUniform(uint64_t seed, int64_t position) {
 __device__ bool FindMax(const float* logits, int size, SampleShared& s, Ranked* best) {
   Ranked mine = {-INFINITY, INT_MAX};
   int bad = 0;
-  for (int i = threadIdx.x; i < size; i += kSampleThreads) {
-    const Ranked element = {logits[i], i};
-    bad |= !isfinite(element.logit);
+  const auto take = [&](float logit, int id) {
+    const Ranked element = {logit, id};
+    bad |= !isfinite(logit);
     if (Before(element, mine)) mine = element;
+  };
+  const bool aligned = reinterpret_cast<uintptr_t>(logits) % sizeof(float4) == 0;
+  const int quads = aligned ? size / 4 : 0;
+#pragma unroll 4
+  for (int i = threadIdx.x; i < quads; i += kSampleThreads) {
+    const float4 x = reinterpret_cast<const float4*>(logits)[i];
+    take(x.x, 4 * i);
+    take(x.y, 4 * i + 1);
+    take(x.z, 4 * i + 2);
+    take(x.w, 4 * i + 3);
   }
+  for (int i = 4 * quads + threadIdx.x; i < size; i += kSampleThreads) take(logits[i], i);
 #pragma unroll
   for (int offset = 16; offset > 0; offset >>= 1) {
     const Ranked other = {__shfl_xor_sync(0xffffffffu, mine.logit, offset),
@@ -102,8 +113,7 @@ __device__ Kept Restrict(const Row& row, const DeviceSample& sample, SampleShare
     }
     const double total = static_cast<double>(BlockSum64(mass, s));
     const double need = ceil(total * static_cast<double>(sample.top_p));
-    kept.limit = Select(row, kept.limit,
-                        max(static_cast<unsigned long long>(need), 1ull), true, s);
+    kept.limit = Select(row, kept.limit, max(static_cast<unsigned long long>(need), 1ull), true, s);
   }
   return kept;
 }

@@ -2,22 +2,24 @@
 // place on the slots. Equation in kernels/program.h, state and folding in taylor_state.cuh.
 //
 // Bound by memory. Per head and sequence S is 153 E fp32 (68.5 KB at E = 112), read every step and
-// written at every 8th: 1.125 reads and 0.125 writes of it, 9.7 MB per sequence of 7 x 16 heads, so
-// 3.2 ms at 1,024 rows and 3.1 TB/s. Arithmetic: 2 FLOPs a float, 0.6 ms of fp32 at worst.
+// written at every 8th, and the ring: 8.8 MB per sequence of 7 x 16 heads, 2.9 ms at 1,024 rows and
+// 3.1 TB/s. Arithmetic: 2 FLOPs a float read, 16 a float folded, 0.2 ms of fp32 at 60 TFLOP/s.
+// Reached on an NVIDIA H100 80GB HBM3: 3.20 ms, 2.82 TB/s.
 //
 // Grid: (H, spans). A block owns one head of one sequence; a thread 4 value columns of every
-// kGroups-th feature row. Sums run in an order fixed by the shape: bitwise independent of the
-// batch.
+// kGroups-th feature row, all of which it asks for at once and keeps in shared memory: three blocks
+// to a multiprocessor have 200 KB on their way. Sums run in an order fixed by the shape: bitwise
+// independent of the batch.
 #include "kernels/cuda/overlapped_launch.cuh"
 #include "kernels/cuda/taylor_state.cuh"
+#include "kernels/cuda/tensor_core.cuh"
 
 namespace based::cuda {
 namespace {
 
 constexpr int kF = 16;
 constexpr int kP = FeatureCount(kF);
-constexpr int kFold = 8;
-constexpr int kMaxRing = 16;
+constexpr int kMaxRing = 12;
 
 template <int E>
 struct Shape {
@@ -25,21 +27,24 @@ struct Shape {
   static constexpr int kGroups = E > 64 ? 9 : 17;
   static constexpr int kRows = kP / kGroups;
   static constexpr int kThreads = (kLanes * kGroups + 31) / 32 * 32;
-  static constexpr int kFirstBatch = (kRows + 1) / 2;
   static_assert(kP % kGroups == 0);
 };
 
-template <int E>
+template <typename T, int E, int kFold>
 struct alignas(16) Shared {
-  float phi_k[kP][kFold];  // fold only: features of the tokens to fold, zero beyond them
-  float fold_v[kFold][E];  // fold only
-  float partial[Shape<E>::kGroups][E];
-  float k[kMaxRing][kF];   // row j is token old_base + j
+  float4 s[kP][Shape<E>::kLanes];
+  // While folding, features of the tokens to fold, zero beyond them: [kP][kFold]. Afterwards the
+  // groups' sums: [kGroups][E].
+  float work[kFold == 1 ? Shape<E>::kGroups * E : kP * kFold];
+  T fold_v[kFold][E];     // fold only
+  float k[kMaxRing][kF];  // row j is token old_base + j
   float q[kF];
   float phi_q[kP];
   float weight[kMaxRing];
   float den[Shape<E>::kThreads / 32];
+  static_assert(Shape<E>::kGroups * E <= sizeof(work) / sizeof(float));
 };
+static_assert(3 * (sizeof(Shared<bf16, 112, 8>) + 1024) <= 228 * 1024);
 
 struct Step {
   FoldRange range;
@@ -68,9 +73,9 @@ __device__ __forceinline__ void AddScaled(float4& sum, float scale, const float4
 
 // q, the unfolded keys, and for a fold its values, into shared memory; appends the token to the
 // ring.
-template <typename T, int E>
+template <typename T, int E, int kFold>
 __device__ void Stage(const TaylorParams& p, const TaylorSlot<T>& slot, const Step& step,
-                      const T* query, const T* key, const T* value, Shared<E>& shared) {
+                      const T* query, const T* key, const T* value, Shared<T, E, kFold>& shared) {
   const int newest = RingRow(step, step.held, p.ring_rows);
   for (int i = threadIdx.x; i < (step.held + 1) * kF; i += Shape<E>::kThreads) {
     const int j = i / kF;
@@ -87,14 +92,14 @@ __device__ void Stage(const TaylorParams& p, const TaylorSlot<T>& slot, const St
   for (int i = threadIdx.x; i < kFold * E; i += Shape<E>::kThreads) {
     const int j = i / E;
     const int row = RingRow(step, j, p.ring_rows);
-    shared.fold_v[j][i % E] = j < step.folded ? ToFloat(slot.ring_v[row * E + i % E]) : 0.0f;
+    shared.fold_v[j][i % E] = j < step.folded ? slot.ring_v[row * E + i % E] : FromFloat<T>(0.0f);
   }
 }
 
 // Features and weights; folds z. Leaves the parts of the denominator in shared.den.
-template <typename T, int E>
+template <typename T, int E, int kFold>
 __device__ void Features(const TaylorParams& p, const TaylorSlot<T>& slot, const Step& step,
-                         Shared<E>& shared) {
+                         Shared<T, E, kFold>& shared) {
   const float a = 0.25f;  // 1 / sqrt(16)
   float den = 0.0f;
   for (int f = threadIdx.x; f < kP; f += Shape<E>::kThreads) {
@@ -125,43 +130,52 @@ __device__ void Features(const TaylorParams& p, const TaylorSlot<T>& slot, const
   for (int i = threadIdx.x; i < kP * kFold; i += Shape<E>::kThreads) {
     const int row = i % kFold;
     const int f = i / kFold;
-    shared.phi_k[f][row] = row < step.folded ? KeyFeature(shared.k[row], f, kF, kP) : 0.0f;
+    shared.work[i] = row < step.folded ? KeyFeature(shared.k[row], f, kF, kP) : 0.0f;
   }
 }
 
-// Folds the group's rows of S and reads them out.
-template <int E>
-__device__ __forceinline__ float4 FoldRows(float4* s, const Shared<E>& shared, int group,
+// Folds the thread's part of S and reads it out.
+template <typename T, int E, int kFold>
+__device__ __forceinline__ float4 FoldRows(float4* s, const Shared<T, E, kFold>& shared, int group,
                                            int lane) {
   using Sh = Shape<E>;
   float4 v[kFold];
 #pragma unroll
-  for (int j = 0; j < kFold; ++j) {
-    v[j] = *reinterpret_cast<const float4*>(&shared.fold_v[j][lane * 4]);
-  }
+  for (int j = 0; j < kFold; ++j) v[j] = Load4(&shared.fold_v[j][lane * 4]);
   float4 sum = {};
 #pragma unroll 3
   for (int r = 0; r < Sh::kRows; ++r) {
     const int f = r * Sh::kGroups + group;
-    float4* at = s + f * Sh::kLanes + lane;
-    float4 row = __ldcs(at);
+    float4 row = shared.s[f][lane];
     float4 added = {};
 #pragma unroll
-    for (int j = 0; j < kFold; ++j) AddScaled(added, shared.phi_k[f][j], v[j]);
+    for (int j = 0; j < kFold; ++j) AddScaled(added, shared.work[f * kFold + j], v[j]);
     row.x += added.x;
     row.y += added.y;
     row.z += added.z;
     row.w += added.w;
-    __stcs(at, row);
+    __stcs(s + f * Sh::kLanes + lane, row);
     AddScaled(sum, shared.phi_q[f], row);
   }
   return sum;
 }
 
-template <typename T, int E>
+template <typename T, int E, int kFold>
+__device__ __forceinline__ float4 ReadRows(const Shared<T, E, kFold>& shared, int group, int lane) {
+  float4 sum = {};
+#pragma unroll
+  for (int r = 0; r < Shape<E>::kRows; ++r) {
+    const int f = r * Shape<E>::kGroups + group;
+    AddScaled(sum, shared.phi_q[f], shared.s[f][lane]);
+  }
+  return sum;
+}
+
+template <typename T, int E, int kFold>
 __global__ void __launch_bounds__(Shape<E>::kThreads, 3) TaylorDecodeKernel(TaylorParams p) {
   using Sh = Shape<E>;
-  __shared__ Shared<E> shared;
+  extern __shared__ char memory[];
+  Shared<T, E, kFold>& shared = *reinterpret_cast<Shared<T, E, kFold>*>(memory);
   const int head = blockIdx.x;
   const DeviceSpan span = p.spans[blockIdx.y];
   if (span.slot < 0) {
@@ -175,58 +189,46 @@ __global__ void __launch_bounds__(Shape<E>::kThreads, 3) TaylorDecodeKernel(Tayl
   const int phase = p.fold_phase + head;
   Step step;
   step.range.old_base = FoldBase(span.fold_position, phase, kFold, p.fold_lag);
-  step.range.new_base =
-      max(step.range.old_base, FoldBase(span.position, phase, kFold, p.fold_lag));
+  step.range.new_base = max(step.range.old_base, FoldBase(span.position, phase, kFold, p.fold_lag));
   step.base_row = static_cast<int>(step.range.old_base % p.ring_rows);
   step.held = static_cast<int>(span.position - step.range.old_base);
   step.folded = static_cast<int>(step.range.new_base - step.range.old_base);
 
-  // The first half of S is asked for before anything else, so that staging hides behind it; no
-  // other kernel of the step touches it.
+  // S is asked for before anything else, so that staging hides behind it; no other kernel of the
+  // step touches it.
   float4* s = reinterpret_cast<float4*>(slot.s);
-  float4 first[Sh::kFirstBatch];
-  if (step.folded == 0 && active) {
+  if (active) {
 #pragma unroll
-    for (int r = 0; r < Sh::kFirstBatch; ++r) {
-      first[r] = __ldcs(s + (r * Sh::kGroups + group) * Sh::kLanes + lane);
+    for (int r = 0; r < Sh::kRows; ++r) {
+      const int f = r * Sh::kGroups + group;
+      CopyAsyncOnce16(&shared.s[f][lane], s + f * Sh::kLanes + lane);
     }
   }
+  CopyAsyncCommit();
   WaitForPrevious();
   LetNextStart();
   const T* in = static_cast<const T*>(p.in) + int64_t{span.row} * p.heads * (2 * kF + E);
   const T* value = in + 2 * p.heads * kF + head * E;
-  Stage<T, E>(p, slot, step, in + head * kF, in + (p.heads + head) * kF, value, shared);
+  Stage<T, E, kFold>(p, slot, step, in + head * kF, in + (p.heads + head) * kF, value, shared);
   __syncthreads();
-  Features<T, E>(p, slot, step, shared);
+  Features<T, E, kFold>(p, slot, step, shared);
   __syncthreads();
 
+  CopyAsyncWait<0>();  // a thread reads only what it copied
   float4 sum = {};
   if (active) {
-    if (step.folded > 0) {
-      sum = FoldRows<E>(s, shared, group, lane);
-    } else {
-      float4 second[Sh::kRows - Sh::kFirstBatch];
-#pragma unroll
-      for (int r = Sh::kFirstBatch; r < Sh::kRows; ++r) {
-        second[r - Sh::kFirstBatch] = __ldcs(s + (r * Sh::kGroups + group) * Sh::kLanes + lane);
-      }
-#pragma unroll
-      for (int r = 0; r < Sh::kFirstBatch; ++r) {
-        AddScaled(sum, shared.phi_q[r * Sh::kGroups + group], first[r]);
-      }
-#pragma unroll
-      for (int r = Sh::kFirstBatch; r < Sh::kRows; ++r) {
-        AddScaled(sum, shared.phi_q[r * Sh::kGroups + group], second[r - Sh::kFirstBatch]);
-      }
-    }
+    sum = step.folded > 0 ? FoldRows<T, E, kFold>(s, shared, group, lane)
+                          : ReadRows<T, E, kFold>(shared, group, lane);
+  }
+  if (step.folded > 0) __syncthreads();  // shared.work changes its use
+  if (active) {
     const int recent = step.held + 1 - step.folded;
     for (int j = group; j < recent; j += Sh::kGroups) {
-      const T* from = j == recent - 1
-                          ? value
-                          : slot.ring_v + RingRow(step, step.folded + j, p.ring_rows) * E;
+      const T* from =
+          j == recent - 1 ? value : slot.ring_v + RingRow(step, step.folded + j, p.ring_rows) * E;
       AddScaled(sum, shared.weight[j], Load4(from + lane * 4));
     }
-    *reinterpret_cast<float4*>(&shared.partial[group][lane * 4]) = sum;
+    *reinterpret_cast<float4*>(&shared.work[group * E + lane * 4]) = sum;
   }
   __syncthreads();
   if (threadIdx.x < E) {
@@ -234,33 +236,39 @@ __global__ void __launch_bounds__(Shape<E>::kThreads, 3) TaylorDecodeKernel(Tayl
     for (int w = 0; w < Sh::kThreads / 32; ++w) den += shared.den[w];
     float total = 0.0f;
 #pragma unroll
-    for (int g = 0; g < Sh::kGroups; ++g) total += shared.partial[g][threadIdx.x];
+    for (int g = 0; g < Sh::kGroups; ++g) total += shared.work[g * E + threadIdx.x];
     T* out = static_cast<T*>(p.out) + int64_t{span.row} * p.heads * E + head * E;
     out[threadIdx.x] = FromFloat<T>(total / den);
   }
 }
 
-template <typename T, int E>
+template <typename T, int E, int kFold>
 cudaError_t LaunchDecode(const TaylorParams& p, cudaStream_t stream) {
-  return LaunchOverlapped(TaylorDecodeKernel<T, E>, dim3(p.heads, p.span_count),
-                          Shape<E>::kThreads, p, stream);
+  constexpr int kBytes = static_cast<int>(sizeof(Shared<T, E, kFold>));
+  const cudaError_t error = cudaFuncSetAttribute(
+      TaylorDecodeKernel<T, E, kFold>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+  if (error != cudaSuccess) return error;
+  return LaunchOverlapped(TaylorDecodeKernel<T, E, kFold>, dim3(p.heads, p.span_count),
+                          Shape<E>::kThreads, p, stream, kBytes);
 }
 
 }  // namespace
 
 bool TaylorDecodeSupports(const TaylorParams& p) {
-  return p.feature_dim == kF && (p.head_dim == 64 || p.head_dim == 112) && p.fold == kFold &&
+  const bool fold = p.fold == 8 || (p.fold == 1 && p.act == Type::kBF16 && p.head_dim == 112);
+  return p.feature_dim == kF && (p.head_dim == 64 || p.head_dim == 112) && fold &&
          p.ring_rows <= kMaxRing;
 }
 
 cudaError_t TaylorDecode(const TaylorParams& p, cudaStream_t stream) {
   if (p.span_count == 0) return cudaSuccess;
+  if (p.fold == 1) return LaunchDecode<bf16, 112, 1>(p, stream);
   if (p.act == Type::kF32) {
-    return p.head_dim == 64 ? LaunchDecode<float, 64>(p, stream)
-                            : LaunchDecode<float, 112>(p, stream);
+    return p.head_dim == 64 ? LaunchDecode<float, 64, 8>(p, stream)
+                            : LaunchDecode<float, 112, 8>(p, stream);
   }
-  return p.head_dim == 64 ? LaunchDecode<bf16, 64>(p, stream)
-                          : LaunchDecode<bf16, 112>(p, stream);
+  return p.head_dim == 64 ? LaunchDecode<bf16, 64, 8>(p, stream)
+                          : LaunchDecode<bf16, 112, 8>(p, stream);
 }
 
 }  // namespace based::cuda

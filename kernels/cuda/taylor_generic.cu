@@ -9,7 +9,7 @@
 namespace based::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 512;
 
 // Dynamic shared memory, in floats.
 struct Shared {
@@ -153,8 +153,8 @@ __global__ void __launch_bounds__(kThreads) TaylorGenericKernel(TaylorParams p) 
     __syncthreads();
     const int recent = static_cast<int>(position - range.new_base) + 1;
     const float denominator = Weigh(p, slot, shared, range, recent, a);
-    T* out = static_cast<T*>(p.out) + int64_t{span.row + i} * p.heads * p.head_dim +
-             head * p.head_dim;
+    T* out =
+        static_cast<T*>(p.out) + int64_t{span.row + i} * p.heads * p.head_dim + head * p.head_dim;
     ReadOut(p, slot, shared, range, recent, denominator, out);
   }
 }

@@ -3,21 +3,23 @@
 //
 // A block owns one head of one span and half of its value columns, and walks the tokens in chunks
 // of 160: 10 warps of 16 query rows, 10 tiles of 16 features, 10 steps of 16 tokens. Per chunk
-//   out  = phi(Q) S + tril(1 + s + s^2/2) V      S as bf16, products in fp32
-//   den  = phi(Q) z + row sums                   fp32 throughout
-//   S   += phi(K)^T V                            phi(K) as a high and a low bf16 part; the chunk's
-//   sum
-//                                                is added once to the fp32 state, which never
-//                                                leaves registers: warp w holds features [16 w, 16
-//                                                w + 16)
-// The unfolded tokens of the ring come first in the stream of tokens, without queries; the tokens
-// after the last fold point stay out of S. Feature tiles are cyclic shifts of q, so that fragments
-// are made in registers.
+//   [out | den] = phi(Q) [S | z] + tril(1 + s + s^2/2) [V | 1]
+//   [S | z]    += phi(K)^T [V | 1]
+// phi(Q), S and the scores' polynomial are rounded to bf16 where they are multiplied, z is a high
+// and a low part, phi(K) too, so that S gathers full products. A chunk's sum is added once to the
+// fp32 state, which stays in registers: warp w holds features [16 w, 16 w + 16). Feature tiles are
+// cyclic shifts of q and k, so that fragments are products of registers.
 //
-// Arithmetic per token and head at E = 112: 160 features read out, written twice (high, low), and
-// on average 80 + 8 keys: 2 * 112 * (160 + 320 + 88) + 2 * 16 * 88 = 130 kFLOP; (4, 8192, 16, 112)
-// is 68 GFLOP, 0.09 ms at 796 TFLOP/s; bytes 4.6 KB + 3.6 KB a token, 0.09 ms at 3.0 TB/s. Grid:
-// (2, H, spans).
+// The unfolded tokens of the ring come first in the stream of tokens, without queries; the tokens
+// after the last fold point stay out of S.
+//
+// Arithmetic per token and head at E = 112, of two blocks: 160 features read, 2 * 160 written, on
+// average 88 keys, 128 columns with den: 2 * 128 * 568 + 2 * 2 * 16 * 88 = 151 kFLOP; (4, 8192, 16,
+// 112) is 79 GFLOP, 0.10 ms at 796 TFLOP/s; bytes 4.6 KB + 3.6 KB a token, 0.09 ms at 3.0 TB/s.
+// Reached on an NVIDIA H100 80GB HBM3: (4, 8192, 16, 112) 0.55 ms, (32, 2048, 16, 112) 0.72 ms; the
+// chunks of a span follow each other, and few warps hide the latency of fragments.
+//
+// Grid: (2, H, spans).
 #include "kernels/cuda/taylor_state.cuh"
 #include "kernels/cuda/tensor_core.cuh"
 
@@ -30,7 +32,7 @@ constexpr int kWarps = 10;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kChunk = 16 * kWarps;
 constexpr int kSplits = 2;
-constexpr int kKeyStride = 24;             // of a key row: no bank conflicts
+constexpr int kKeyStride = 24;  // of a key row: no bank conflicts
 constexpr int kTransposedStride = kChunk + 8;
 constexpr int kConstTile = kWarps - 1;  // features 144..159: shift 8, then the constant, then none
 
@@ -38,24 +40,24 @@ template <int E>
 struct Shape {
   static constexpr int kColumns = E / kSplits;
   static constexpr int kTiles = kColumns / 8;
-  static constexpr int kStride = kColumns % 16 == 8 ? kColumns : kColumns + 8;
+  static constexpr int kAll = kTiles + 1;  // the last: column 0 of V is 1, of S the sum z
+  static constexpr int kStride = kAll % 2 == 1 ? kAll * 8 : kAll * 8 + 8;  // no bank conflicts
 };
 
 template <int E>
 struct alignas(128) Shared {
   bf16 v[2][kChunk][Shape<E>::kStride];
   bf16 k[2][kChunk][kKeyStride];
-  bf16 s[kChunk][Shape<E>::kStride];           // features x columns
+  bf16 s[kChunk][Shape<E>::kStride];             // features x columns
   bf16 k_transposed[kF + 1][kTransposedStride];  // last row: 1 for tokens to fold, else 0
-  float z[kChunk];
 };
 
 struct Stream {
-  int64_t base;   // tokens in S on entry; token u of the stream is base + u
-  int held;       // the first tokens, which lie in the ring
-  int total;      // tokens
-  int foldable;   // tokens before the last fold point
-  int base_row;   // ring row of the first
+  int64_t base;  // tokens in S on entry; token u of the stream is base + u
+  int held;      // the first tokens, which lie in the ring
+  int total;     // tokens
+  int foldable;  // tokens before the last fold point
+  int base_row;  // ring row of the first
 };
 
 // The block's span, head and columns.
@@ -65,9 +67,9 @@ struct Work {
   const bf16* key;
   const bf16* value;  // of this block's columns
   bf16* out;
-  int width;          // of an input row
+  int width;  // of an input row
   int out_width;
-  int column;         // first value column
+  int column;  // first value column
 };
 
 // Where the chunk that starts at `first` ends. The last fold point must not lie inside a chunk
@@ -98,8 +100,8 @@ __device__ void LoadChunk(const TaylorParams& p, const Work& work, const Stream&
       const bf16* from = in_ring ? work.slot.ring_k + ring * kF : work.key + row * work.width;
       CopyAsync16(&shared.k[stage][t][part * 8], valid ? from + part * 8 : work.key, valid);
     } else {
-      const bf16* from = in_ring ? work.slot.ring_v + ring * E + work.column
-                                 : work.value + row * work.width;
+      const bf16* from =
+          in_ring ? work.slot.ring_v + ring * E + work.column : work.value + row * work.width;
       CopyAsync16(&shared.v[stage][t][(part - 2) * 8], valid ? from + (part - 2) * 8 : work.value,
                   valid);
     }
@@ -121,14 +123,35 @@ __device__ void TransposeKeys(const Stream& stream, int first, int stage, Shared
   if (half == 0) shared.k_transposed[kF][t] = FromFloat<bf16>(folds ? 1.0f : 0.0f);
 }
 
-// A row of q, rotated so that element m is q[(2c + m) % 16].
+// A row of q / sqrt(F), rotated: word m is the pair of elements 2 (c + m) and the next, mod 16.
 struct Query {
   uint32_t words[8];
-  __device__ float at(int m) const {
-    const float2 pair = UnpackBf16(words[(m % 16) / 2]);
-    return m % 2 == 0 ? pair.x : pair.y;
+
+  // Elements 2c + m and the next, mod 16.
+  __device__ __forceinline__ uint32_t Pair(int m) const {
+    const int word = m / 2 % 8;
+    return m % 2 == 0 ? words[word] : __byte_perm(words[word], words[(word + 1) % 8], 0x5432);
   }
 };
+
+__device__ __forceinline__ uint32_t Multiply(uint32_t a, uint32_t b) {
+  uint32_t product;
+  asm("{.reg .b32 zero; mov.b32 zero, 0x80008000; fma.rn.bf16x2 %0, %1, %2, zero;}"
+      : "=r"(product)
+      : "r"(a), "r"(b));
+  return product;
+}
+
+// a b - c, rounded once.
+__device__ __forceinline__ uint32_t MultiplySubtract(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t result;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c ^ 0x80008000u));
+  return result;
+}
+
+constexpr uint32_t kHalf = 0x3f003f00;     // 0.5 twice
+constexpr uint32_t kQuarter = 0x3e803e80;  // 1 / sqrt(16) twice
+constexpr uint32_t kOneZero = 0x00003f80;  // 1, then 0
 
 __device__ __forceinline__ Query LoadQuery(const Work& work, const Stream& stream, int u, int end) {
   Query q = {};
@@ -137,149 +160,128 @@ __device__ __forceinline__ Query LoadQuery(const Work& work, const Stream& strea
       reinterpret_cast<const uint32_t*>(work.query + int64_t{u - stream.held} * work.width);
   const int c = threadIdx.x % 4;
 #pragma unroll
-  for (int m = 0; m < 8; ++m) q.words[m] = from[(c + m) % 8];
+  for (int m = 0; m < 8; ++m) q.words[m] = Multiply(from[(c + m) % 8], kQuarter);
   return q;
 }
 
-// Features 2c, 2c + 1, 2c + 8, 2c + 9 of feature tile `tile` of a query.
-__device__ __forceinline__ void QueryTile(const Query& q, int tile, float (&f)[4]) {
-  constexpr float kA = 0.25f;  // 1 / sqrt(16)
+// Features (2c, 2c + 1) and (2c + 8, 2c + 9) of feature tile `tile` of a query.
+__device__ __forceinline__ void QueryTile(const Query& q, int tile, uint32_t* low, uint32_t* high) {
   if (tile == 0) {
-    f[0] = q.at(0) * kA;
-    f[1] = q.at(1) * kA;
-    f[2] = q.at(8) * kA;
-    f[3] = q.at(9) * kA;
+    *low = q.Pair(0);
+    *high = q.Pair(8);
     return;
   }
   const int shift = tile - 1;
-  const float scale = shift == 0 ? 0.5f * kA * kA : kA * kA;
-  f[0] = q.at(0) * q.at(shift) * scale;
-  f[1] = q.at(1) * q.at(1 + shift) * scale;
-  if (tile == kConstTile) {
-    f[2] = threadIdx.x % 4 == 0 ? 1.0f : 0.0f;
-    f[3] = 0.0f;
-    return;
+  *low = Multiply(q.Pair(0), q.Pair(shift));
+  *high = Multiply(q.Pair(8), q.Pair(8 + shift));
+  if (shift == 0) {
+    *low = Multiply(*low, kHalf);
+    *high = Multiply(*high, kHalf);
   }
-  f[2] = q.at(8) * q.at(8 + shift) * scale;
-  f[3] = q.at(9) * q.at(9 + shift) * scale;
+  if (tile == kConstTile) *high = threadIdx.x % 4 == 0 ? kOneZero : 0;
 }
 
-// out += phi(Q) S ; den += phi(Q) z, for this warp's 16 rows.
+// out += phi(Q) [S | z], for this warp's 16 rows.
 template <int E>
 __device__ __forceinline__ void ReadState(const Query (&q)[2], const Shared<E>& shared,
-                                          float (&out)[Shape<E>::kTiles][4], float (&den)[2]) {
-  const int c = threadIdx.x % 4;
+                                          float (&out)[Shape<E>::kAll][4]) {
 #pragma unroll
   for (int tile = 0; tile < kWarps; ++tile) {
-    float low[4];
-    float high[4];
-    QueryTile(q[0], tile, low);
-    QueryTile(q[1], tile, high);
-    const float2 z0 = *reinterpret_cast<const float2*>(&shared.z[tile * 16 + 2 * c]);
-    const float2 z1 = *reinterpret_cast<const float2*>(&shared.z[tile * 16 + 2 * c + 8]);
-    den[0] += low[0] * z0.x + low[1] * z0.y + low[2] * z1.x + low[3] * z1.y;
-    den[1] += high[0] * z0.x + high[1] * z0.y + high[2] * z1.x + high[3] * z1.y;
-    const uint32_t a[4] = {PackBf16(low[0], low[1]), PackBf16(high[0], high[1]),
-                           PackBf16(low[2], low[3]), PackBf16(high[2], high[3])};
-    MmaRow<Shape<E>::kTiles>(out, a, &shared.s[tile * 16][0], Shape<E>::kStride);
+    uint32_t a[4];
+    QueryTile(q[0], tile, &a[0], &a[2]);
+    QueryTile(q[1], tile, &a[1], &a[3]);
+    const RowB<Shape<E>::kAll> state(&shared.s[tile * 16][0], Shape<E>::kStride);
+    state.MultiplyAdd(out, a);
   }
 }
 
-// 1 + s + s^2/2 of this warp's rows and 8 keys, zero for keys after the row.
-__device__ __forceinline__ void Scores(const uint32_t (&q)[4], const bf16* key, int column, int row,
-                                       float (&w)[4]) {
+// 1 + s + s^2/2 of this warp's rows and 8 keys; with `diagonal`, zero for keys after the row.
+__device__ __forceinline__ void Scores(const uint32_t (&q)[4], const bf16* key, bool diagonal,
+                                       int column, int row, float (&w)[4]) {
   const int c = threadIdx.x % 4;
   const uint32_t* words = reinterpret_cast<const uint32_t*>(key);
   float s[4] = {};
   Mma(s, q, words[c], words[c + 4]);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const float x = 0.25f * s[i];
-    const bool seen = column + i % 2 <= row + i / 2 * 8;
-    w[i] = seen ? 1.0f + x + 0.5f * x * x : 0.0f;
+    w[i] = 1.0f + s[i] * (1.0f + 0.5f * s[i]);
+    if (diagonal && column + i % 2 > row + i / 2 * 8) w[i] = 0.0f;
   }
 }
 
-// out += tril(W) V ; den += row sums, over the chunk's tokens up to this warp's.
+// out += tril(W) [V | 1], over the chunk's tokens up to this warp's.
 template <int E>
 __device__ __forceinline__ void ReadChunk(const Query (&q)[2], int stage, const Shared<E>& shared,
-                                          float (&out)[Shape<E>::kTiles][4], float (&den)[2]) {
+                                          float (&out)[Shape<E>::kAll][4]) {
   const int warp = threadIdx.x / 32;
   const int g = threadIdx.x % 32 / 4;
   const int c = threadIdx.x % 4;
-  const uint32_t raw[4] = {q[0].words[0], q[1].words[0], q[0].words[4], q[1].words[4]};
-  const int row = warp * 16 + g;
+  const uint32_t a[4] = {q[0].words[0], q[1].words[0], q[0].words[4], q[1].words[4]};
   for (int tile = 0; tile <= warp; ++tile) {
-    const int first = tile * 16;
+    const bf16* keys = &shared.k[stage][tile * 16][0];
+    const RowB<Shape<E>::kAll> values(&shared.v[stage][tile * 16][0], Shape<E>::kStride);
     float w0[4];
     float w1[4];
-    Scores(raw, &shared.k[stage][first + g][0], first + 2 * c, row, w0);
-    Scores(raw, &shared.k[stage][first + 8 + g][0], first + 8 + 2 * c, row, w1);
-    den[0] += w0[0] + w0[1] + w1[0] + w1[1];
-    den[1] += w0[2] + w0[3] + w1[2] + w1[3];
-    const uint32_t a[4] = {PackBf16(w0[0], w0[1]), PackBf16(w0[2], w0[3]), PackBf16(w1[0], w1[1]),
+    Scores(a, keys + g * kKeyStride, tile == warp, 2 * c, g, w0);
+    Scores(a, keys + (8 + g) * kKeyStride, tile == warp, 8 + 2 * c, g, w1);
+    const uint32_t w[4] = {PackBf16(w0[0], w0[1]), PackBf16(w0[2], w0[3]), PackBf16(w1[0], w1[1]),
                            PackBf16(w1[2], w1[3])};
-    MmaRow<Shape<E>::kTiles>(out, a, &shared.v[stage][first][0], Shape<E>::kStride);
+    values.MultiplyAdd(out, w);
   }
 }
 
-// phi of the keys of two tokens at feature i of this warp's tile; `t` is even.
+// phi of the keys of two tokens at feature i of this warp's tile, as a high and a low part; `t` is
+// even.
 template <int E>
-__device__ __forceinline__ float2 KeyPair(const Shared<E>& shared, int warp, int i, int t) {
+__device__ __forceinline__ void KeyPair(const Shared<E>& shared, int warp, int i, int t,
+                                        uint32_t* high, uint32_t* low) {
   const auto load = [&](int row) {
-    return UnpackBf16(*reinterpret_cast<const uint32_t*>(&shared.k_transposed[row][t]));
+    return *reinterpret_cast<const uint32_t*>(&shared.k_transposed[row][t]);
   };
-  if (warp == kConstTile && i >= 8) return i == 8 ? load(kF) : make_float2(0.0f, 0.0f);
-  const float2 a = load(i);
-  if (warp == 0) return a;
-  const float2 b = load((i + warp - 1) % kF);
-  return make_float2(a.x * b.x, a.y * b.y);
+  *low = 0;
+  if (warp == 0) {
+    *high = load(i);
+  } else if (warp == kConstTile && i >= 8) {
+    *high = i == 8 ? load(kF) : 0;
+  } else {
+    const uint32_t a = load(i);
+    const uint32_t b = load((i + warp - 1) % kF);
+    *high = Multiply(a, b);
+    *low = MultiplySubtract(a, b, *high);
+  }
 }
 
-__device__ __forceinline__ void SplitBf16(float2 x, uint32_t* high, uint32_t* low) {
-  *high = PackBf16(x.x, x.y);
-  const float2 rounded = UnpackBf16(*high);
-  *low = PackBf16(x.x - rounded.x, x.y - rounded.y);
-}
-
-// S += phi(K)^T V and z += phi(K)^T 1 for this warp's 16 features.
+// [S | z] += phi(K)^T [V | 1] for this warp's 16 features.
 template <int E>
 __device__ __forceinline__ void UpdateState(int stage, int tokens, const Shared<E>& shared,
-                                            float (&state)[Shape<E>::kTiles][4], float (&z)[2]) {
+                                            float (&state)[Shape<E>::kAll][4]) {
   const int warp = threadIdx.x / 32;
   const int g = threadIdx.x % 32 / 4;
   const int c = threadIdx.x % 4;
-  float added[Shape<E>::kTiles][4] = {};
-  float sum[2] = {};
+  float added[Shape<E>::kAll][4] = {};
   for (int first = 0; first < tokens; first += 16) {
+    const RowB<Shape<E>::kAll> values(&shared.v[stage][first][0], Shape<E>::kStride);
     uint32_t high[4];
     uint32_t low[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const float2 x = KeyPair(shared, warp, g + i % 2 * 8, first + i / 2 * 8 + 2 * c);
-      sum[i % 2] += x.x + x.y;
-      SplitBf16(x, &high[i], &low[i]);
+      KeyPair(shared, warp, g + i % 2 * 8, first + i / 2 * 8 + 2 * c, &high[i], &low[i]);
     }
-    const bf16* v = &shared.v[stage][first][0];
-    MmaRow<Shape<E>::kTiles>(added, high, v, Shape<E>::kStride);
-    if (warp != 0) MmaRow<Shape<E>::kTiles>(added, low, v, Shape<E>::kStride);
+    values.MultiplyAdd(added, high);
+    if (warp != 0) values.MultiplyAdd(added, low);
   }
 #pragma unroll
-  for (int n = 0; n < Shape<E>::kTiles; ++n) {
+  for (int n = 0; n < Shape<E>::kAll; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) state[n][i] += added[n][i];
   }
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], 1);
-    sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], 2);
-    z[i] += sum[i];
-  }
 }
 
-// This warp's features to and from the slot; features beyond kP do not exist.
+// This warp's features to and from the slot; features beyond kP do not exist. z goes to `z`, since
+// both blocks of a head read the slot's.
 template <int E, bool kStore>
-__device__ __forceinline__ void MoveState(const Work& work, float (&state)[Shape<E>::kTiles][4]) {
+__device__ __forceinline__ void MoveState(const Work& work, float* z,
+                                          float (&state)[Shape<E>::kAll][4]) {
   const int g = threadIdx.x % 32 / 4;
   const int c = threadIdx.x % 4;
 #pragma unroll
@@ -298,13 +300,20 @@ __device__ __forceinline__ void MoveState(const Work& work, float (&state)[Shape
         state[n][2 * i + 1] = x.y;
       }
     }
+    float& sum = state[Shape<E>::kTiles][2 * i];
+    if constexpr (kStore) {
+      if (c == 0 && work.column == 0) z[f] = sum;
+    } else if (c == 0) {
+      sum = z[f];
+    }
   }
 }
 
-// State as the chunk's readers want it.
+// State as the chunk's readers want it: z as a high and a low part, the constant feature's from the
+// token count.
 template <int E>
-__device__ __forceinline__ void PublishState(const float (&state)[Shape<E>::kTiles][4],
-                                             const float (&z)[2], float count, Shared<E>& shared) {
+__device__ __forceinline__ void PublishState(const float (&state)[Shape<E>::kAll][4], float count,
+                                             Shared<E>& shared) {
   const int g = threadIdx.x % 32 / 4;
   const int c = threadIdx.x % 4;
 #pragma unroll
@@ -315,30 +324,42 @@ __device__ __forceinline__ void PublishState(const float (&state)[Shape<E>::kTil
       *reinterpret_cast<uint32_t*>(&shared.s[f][n * 8 + 2 * c]) =
           PackBf16(state[n][2 * i], state[n][2 * i + 1]);
     }
-    if (c == 0) shared.z[f] = f == kP - 1 ? count : z[i];
+    const float z = f == kP - 1 ? count : state[Shape<E>::kTiles][2 * i];
+    const float high = ToFloat(FromFloat<bf16>(z));
+    *reinterpret_cast<uint32_t*>(&shared.s[f][Shape<E>::kColumns + 2 * c]) =
+        c == 0 ? PackBf16(high, z - high) : 0;
   }
 }
 
 template <int E>
 __device__ __forceinline__ void StoreOutput(const TaylorParams& p, const Work& work,
                                             const Stream& stream, int first, int end,
-                                            const float (&out)[Shape<E>::kTiles][4],
-                                            float (&den)[2]) {
+                                            const float (&out)[Shape<E>::kAll][4]) {
   const int g = threadIdx.x % 32 / 4;
   const int c = threadIdx.x % 4;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    den[i] += __shfl_xor_sync(0xffffffffu, den[i], 1);
-    den[i] += __shfl_xor_sync(0xffffffffu, den[i], 2);
+    // The quad's first lane has the two parts of den.
+    const float mine = out[Shape<E>::kTiles][2 * i] + out[Shape<E>::kTiles][2 * i + 1];
+    const float den = __shfl_sync(0xffffffffu, mine, threadIdx.x % 32 - c);
     const int u = first + threadIdx.x / 32 * 16 + g + i * 8;
     if (u < stream.held || u >= end) continue;
-    const float scale = 1.0f / (den[i] + p.eps);
+    const float scale = 1.0f / (den + p.eps);
     bf16* row = work.out + int64_t{u - stream.held} * work.out_width + 2 * c;
 #pragma unroll
     for (int n = 0; n < Shape<E>::kTiles; ++n) {
       *reinterpret_cast<uint32_t*>(row + n * 8) =
           PackBf16(out[n][2 * i] * scale, out[n][2 * i + 1] * scale);
     }
+  }
+}
+
+// The column of ones behind V, which no chunk overwrites.
+template <int E>
+__device__ __forceinline__ void StoreOnes(Shared<E>& shared) {
+  for (int i = threadIdx.x; i < 2 * kChunk; i += kThreads) {
+    *reinterpret_cast<uint4*>(&shared.v[i / kChunk][i % kChunk][Shape<E>::kColumns]) =
+        make_uint4(kOneZero, 0, 0, 0);
   }
 }
 
@@ -383,10 +404,9 @@ __global__ void __launch_bounds__(kThreads, 2) TaylorPrefillKernel(TaylorParams 
   const int g = threadIdx.x % 32 / 4;
 
   LoadChunk<E>(p, work, stream, 0, ChunkEnd(stream, 0), 0, shared);
-  float state[Shape<E>::kTiles][4] = {};
-  MoveState<E, false>(work, state);
-  float z[2] = {work.slot.z[min(warp * 16 + g, kP - 1)],
-                warp * 16 + g + 8 < kP ? work.slot.z[warp * 16 + g + 8] : 0.0f};
+  StoreOnes<E>(shared);
+  float state[Shape<E>::kAll][4] = {};
+  MoveState<E, false>(work, work.slot.z, state);
   int stage = 0;
   for (int first = 0; first < stream.total; stage ^= 1) {
     const int end = ChunkEnd(stream, first);
@@ -394,31 +414,26 @@ __global__ void __launch_bounds__(kThreads, 2) TaylorPrefillKernel(TaylorParams 
     __syncthreads();
     TransposeKeys<E>(stream, first, stage, shared);
     const int64_t count = stream.base + min(first, stream.foldable);
-    PublishState<E>(state, z, static_cast<float>(count), shared);
+    PublishState<E>(state, static_cast<float>(count), shared);
     __syncthreads();
     if (end < stream.total) {
       LoadChunk<E>(p, work, stream, end, ChunkEnd(stream, end), stage ^ 1, shared);
     }
-    const int row = first + warp * 16 + g;
     if (first + warp * 16 < end) {
+      const int row = first + warp * 16 + g;
       const Query q[2] = {LoadQuery(work, stream, row, end), LoadQuery(work, stream, row + 8, end)};
-      float out[Shape<E>::kTiles][4] = {};
-      float den[2] = {};
-      ReadState<E>(q, shared, out, den);
-      ReadChunk<E>(q, stage, shared, out, den);
-      StoreOutput<E>(p, work, stream, first, end, out, den);
+      float out[Shape<E>::kAll][4] = {};
+      ReadState<E>(q, shared, out);
+      ReadChunk<E>(q, stage, shared, out);
+      StoreOutput<E>(p, work, stream, first, end, out);
     }
     const int foldable = min(end, stream.foldable) - first;
-    if (foldable > 0) UpdateState<E>(stage, foldable, shared, state, z);
+    if (foldable > 0) UpdateState<E>(stage, foldable, shared, state);
     first = end;
   }
   if (stream.foldable == 0) return;
-  MoveState<E, true>(work, state);
-  if (blockIdx.x == 0 && threadIdx.x % 4 == 0) {
-    float* scratch = p.scratch_z + (int64_t{blockIdx.z} * p.heads + head) * p.z_stride;
-    scratch[warp * 16 + g] = z[0];
-    if (warp * 16 + g + 8 < kP) scratch[warp * 16 + g + 8] = z[1];
-  }
+  float* scratch = p.scratch_z + (int64_t{blockIdx.z} * p.heads + head) * p.z_stride;
+  MoveState<E, true>(work, scratch, state);
 }
 
 // Once all blocks of a span are done with the old ring and z: the span's last tokens into the ring,
@@ -449,8 +464,7 @@ cudaError_t LaunchPrefill(const TaylorParams& p, cudaStream_t stream) {
   const cudaError_t error = cudaFuncSetAttribute(
       TaylorPrefillKernel<E>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (error != cudaSuccess) return error;
-  TaylorPrefillKernel<E>
-      <<<dim3(kSplits, p.heads, p.span_count), kThreads, kBytes, stream>>>(p);
+  TaylorPrefillKernel<E><<<dim3(kSplits, p.heads, p.span_count), kThreads, kBytes, stream>>>(p);
   TaylorFinishKernel<E><<<dim3(p.heads, p.span_count), 128, 0, stream>>>(p);
   return cudaGetLastError();
 }

@@ -74,11 +74,11 @@ struct TaylorSlot {
 template <typename T>
 __device__ __forceinline__ TaylorSlot<T> GetTaylorSlot(const TaylorParams& p, int slot, int head) {
   std::byte* base = p.pool.base + slot * p.pool.slot_bytes;
-  return {reinterpret_cast<float*>(base + p.s_offset) + int64_t{head} * p.s_stride,
-          reinterpret_cast<float*>(base + p.z_offset) + int64_t{head} * p.z_stride,
-          reinterpret_cast<T*>(base + p.ring_k_offset) +
-              int64_t{head} * p.ring_rows * p.feature_dim,
-          reinterpret_cast<T*>(base + p.ring_v_offset) + int64_t{head} * p.ring_rows * p.head_dim};
+  return {
+      reinterpret_cast<float*>(base + p.s_offset) + int64_t{head} * p.s_stride,
+      reinterpret_cast<float*>(base + p.z_offset) + int64_t{head} * p.z_stride,
+      reinterpret_cast<T*>(base + p.ring_k_offset) + int64_t{head} * p.ring_rows * p.feature_dim,
+      reinterpret_cast<T*>(base + p.ring_v_offset) + int64_t{head} * p.ring_rows * p.head_dim};
 }
 
 }  // namespace based::cuda

@@ -1,9 +1,9 @@
 // Warp-level bf16 matrix products (compute capability 8.0 and up) and asynchronous copies.
 //
-// Fragments of mma.m16n8k16, with g = lane / 4 and c = lane % 4:
-//   A: a0 (row g, k 2c..), a1 (row g + 8, k 2c..), a2 (row g, k 2c + 8..), a3 (row g + 8, k 2c
-//   + 8..) B: b0 (k 2c.., column g), b1 (k 2c + 8.., column g) D: d0, d1 (row g, columns 2c, 2c +
-//   1), d2, d3 (row g + 8, the same columns)
+// Fragments of mma.m16n8k16, with g = lane / 4 and c = lane % 4, pairs from the named one on:
+//   A: a0 (row g, k 2c), a1 (row g + 8, k 2c), a2 (row g, k 2c + 8), a3 (row g + 8, k 2c + 8)
+//   B: b0 (k 2c, column g), b1 (k 2c + 8, column g)
+//   D: d0, d1 (row g, column 2c), d2, d3 (row g + 8, column 2c)
 #ifndef BASED_KERNELS_CUDA_TENSOR_CORE_CUH_
 #define BASED_KERNELS_CUDA_TENSOR_CORE_CUH_
 
@@ -63,23 +63,29 @@ __device__ __forceinline__ void LoadTransposedB16x16(uint32_t (&out)[4], const b
                : "r"(SharedAddress(row)));
 }
 
-// d[n] += A B for all kTiles 8-column tiles of a row-major [16, stride] tile in shared memory.
+// B fragments of all kTiles 8-column tiles of a row-major [16, stride] tile in shared memory, asked
+// for together.
 template <int kTiles>
-__device__ __forceinline__ void MmaRow(float (&d)[kTiles][4], const uint32_t (&a)[4],
-                                       const bf16* tile, int stride) {
+struct RowB {
+  uint32_t b[(kTiles + 1) / 2][4];
+
+  __device__ __forceinline__ RowB(const bf16* tile, int stride) {
 #pragma unroll
-  for (int n = 0; n + 1 < kTiles; n += 2) {
-    uint32_t b[4];
-    LoadB16x16(b, tile + n * 8, stride);
-    Mma(d[n], a, b[0], b[1]);
-    Mma(d[n + 1], a, b[2], b[3]);
+    for (int n = 0; n + 1 < kTiles; n += 2) LoadB16x16(b[n / 2], tile + n * 8, stride);
+    if constexpr (kTiles % 2 == 1) {
+      uint32_t last[2];
+      LoadB16x8(last, tile + (kTiles - 1) * 8, stride);
+      b[kTiles / 2][0] = last[0];
+      b[kTiles / 2][1] = last[1];
+    }
   }
-  if constexpr (kTiles % 2 == 1) {
-    uint32_t b[2];
-    LoadB16x8(b, tile + (kTiles - 1) * 8, stride);
-    Mma(d[kTiles - 1], a, b[0], b[1]);
+
+  // d[n] += A B
+  __device__ __forceinline__ void MultiplyAdd(float (&d)[kTiles][4], const uint32_t (&a)[4]) const {
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) Mma(d[n], a, b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]);
   }
-}
+};
 
 // 16 bytes from device to shared memory without waiting; zeros where not `valid`.
 __device__ __forceinline__ void CopyAsync16(void* to, const void* from, bool valid) {
@@ -87,6 +93,17 @@ __device__ __forceinline__ void CopyAsync16(void* to, const void* from, bool val
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(SharedAddress(to)), "l"(from),
                "r"(bytes)
                : "memory");
+}
+
+// The same for data that is read once: it should not push others out of the L2 cache.
+__device__ __forceinline__ void CopyAsyncOnce16(void* to, const void* from) {
+  asm volatile(
+      "{\n\t.reg .b64 policy;\n\t"
+      "createpolicy.fractional.L2::evict_first.b64 policy, 1.0;\n\t"
+      "cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, policy;\n\t}" ::"r"(
+          SharedAddress(to)),
+      "l"(from)
+      : "memory");
 }
 
 __device__ __forceinline__ void CopyAsyncCommit() {

@@ -14,9 +14,12 @@ constexpr int64_t kStagingBytes = int64_t{64} << 20;
 
 Type ToType(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return Type::kF32;
-    case DType::kF16: return Type::kF16;
-    case DType::kBF16: return Type::kBF16;
+    case DType::kF32:
+      return Type::kF32;
+    case DType::kF16:
+      return Type::kF16;
+    case DType::kBF16:
+      return Type::kBF16;
   }
   return Type::kF32;
 }
@@ -35,9 +38,8 @@ absl::StatusOr<const void*> WeightStore::Get(const std::vector<WeightId>& ids, T
     values += view.rows * view.cols;
   }
   const std::string& name = program_->weights[static_cast<size_t>(ids[0])].name;
-  BASED_ASSIGN_OR_RETURN(
-      DeviceBuffer buffer,
-      DeviceBuffer::Create(values * TypeBytes(type), absl::StrCat("weight ", name)));
+  BASED_ASSIGN_OR_RETURN(DeviceBuffer buffer, DeviceBuffer::Create(values * TypeBytes(type),
+                                                                   absl::StrCat("weight ", name)));
   std::byte* out = buffer.as<std::byte>();
   for (const WeightId id : ids) {
     const WeightView& view = program_->weights[static_cast<size_t>(id)];
@@ -67,8 +69,8 @@ absl::Status WeightStore::PackOne(const WeightView& view, Type type, bool transp
   const int64_t rows_at_once =
       transpose ? view.rows : std::max<int64_t>(1, kStagingBytes / row_bytes);
   if (rows_at_once * row_bytes > kStagingBytes && rows_at_once > 1) {
-    return absl::UnimplementedError(absl::StrCat("weight ", view.name, " of ", count,
-                                                 " values is too large to transpose"));
+    return absl::UnimplementedError(
+        absl::StrCat("weight ", view.name, " of ", count, " values is too large to transpose"));
   }
   if (row_bytes > kStagingBytes) {
     return absl::UnimplementedError(absl::StrCat("weight ", view.name, " has rows of ", row_bytes,

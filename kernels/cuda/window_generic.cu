@@ -107,8 +107,7 @@ int64_t WindowGenericSharedBytes(int32_t window_left, int32_t head_dim) {
 
 cudaError_t WindowGeneric(const WindowParams& p, cudaStream_t stream) {
   if (p.span_count == 0) return cudaSuccess;
-  const auto kernel =
-      p.act == Type::kF32 ? WindowGenericKernel<float> : WindowGenericKernel<bf16>;
+  const auto kernel = p.act == Type::kF32 ? WindowGenericKernel<float> : WindowGenericKernel<bf16>;
   const int bytes = static_cast<int>(WindowGenericSharedBytes(p.window_left, p.head_dim));
   if (bytes > 48 * 1024) {
     const cudaError_t error =

@@ -9,7 +9,7 @@
 //   profiler) cuda_bench sweep ROWS...            cuBLASLt over the model's weight shapes, weights
 //   from memory cuda_bench step BATCH               one decode step between profiler start and stop
 //   cuda_bench prefill_step B ROWS      one prefill step likewise
-// Options before the command: --invariant, --generic, --eager, --360m.
+// Options before the command: --invariant, --generic, --eager, --plain (no deferred fold), --360m.
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 
@@ -67,15 +67,15 @@ class Bench {
     Fail(executable.status());
     executable_ = *std::move(executable);
     const auto compiled = Clock::now();
+    const int64_t room = executable_->info().available_bytes / executable_->info().slot_bytes;
     Fail(executable_->CreateSlots(slots));
     std::printf(
         "# %s: compile %.0f ms, slots and graphs %.0f ms, weights %.3f GB, workspace %.3f GB, "
-        "slot %.3f MB, room for %lld slots before the pool\n",
+        "slot %.3f MB, room for %lld slots\n",
         executable_->info().device.c_str(), Milliseconds(compiled - start),
         Milliseconds(Clock::now() - compiled), Giga(executable_->info().weight_bytes),
         Giga(executable_->info().workspace_bytes), Giga(executable_->info().slot_bytes) * 1e3,
-        static_cast<long long>(executable_->info().available_bytes /
-                               executable_->info().slot_bytes));
+        static_cast<long long>(room));
   }
 
   static double Giga(int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
@@ -248,9 +248,14 @@ void RunTaylor(const Setup& setup, int32_t batch, int32_t tokens) {
   Program program;
   program.buffers = {{.width = width}, {.width = setup.shape.width}};
   const auto weight = [&](const char* name, int64_t rows, int64_t cols) {
-    program.weights.push_back({.name = name, .data = nullptr, .dtype = DType::kBF16, .rows = rows,
-                               .cols = cols, .synthetic_seed = program.weights.size() + 1,
-                               .synthetic_mean = 0, .synthetic_stddev = 1});
+    program.weights.push_back({.name = name,
+                               .data = nullptr,
+                               .dtype = DType::kBF16,
+                               .rows = rows,
+                               .cols = cols,
+                               .synthetic_seed = program.weights.size() + 1,
+                               .synthetic_mean = 0,
+                               .synthetic_stddev = 1});
     return static_cast<WeightId>(program.weights.size() - 1);
   };
   program.ops = {
@@ -293,12 +298,10 @@ void RunSweep(const Setup& setup, const std::vector<int32_t>& rows) {
     cuda::Type out_type;
     bool accumulate;
   };
-  constexpr Layer kLayers[] = {{1792, 7168, cuda::Type::kBF16, false},
-                               {3584, 1792, cuda::Type::kF32, true},
-                               {1792, 2304, cuda::Type::kBF16, false},
-                               {1792, 5376, cuda::Type::kBF16, false},
-                               {1792, 1792, cuda::Type::kF32, true},
-                               {1792, 50264, cuda::Type::kF32, false}};
+  constexpr Layer kLayers[] = {
+      {1792, 7168, cuda::Type::kBF16, false}, {3584, 1792, cuda::Type::kF32, true},
+      {1792, 2304, cuda::Type::kBF16, false}, {1792, 5376, cuda::Type::kBF16, false},
+      {1792, 1792, cuda::Type::kF32, true},   {1792, 50264, cuda::Type::kF32, false}};
   constexpr int32_t kRuns = 15;
   constexpr int64_t kFlushBytes = int64_t{96} << 20;
   const int32_t most = *std::max_element(rows.begin(), rows.end());
@@ -322,8 +325,8 @@ void RunSweep(const Setup& setup, const std::vector<int32_t>& rows) {
     Fail(out.status());
     cuda::Fill({weight->data(), weights, 1, 0, 0.02f, cuda::Type::kBF16}, stream);
     cuda::Fill({in->data(), int64_t{most} * layer.k, 2, 0, 1, cuda::Type::kBF16}, stream);
-    const cuda::GemmShape shape = {layer.n, layer.k, cuda::Type::kBF16, layer.out_type, false,
-                                   layer.accumulate};
+    const cuda::GemmShape shape = {layer.n,        layer.k, cuda::Type::kBF16,
+                                   layer.out_type, false,   layer.accumulate};
     for (const int32_t count : rows) {
       const cuda::GemmCall call = {weight->data(), in->data(), nullptr, out->data(), count};
       Fail((*gemm)->Prepare(shape, {count}, call, stream));
@@ -352,6 +355,7 @@ int Main(std::vector<std::string> arguments) {
   while (!arguments.empty() && arguments[0].starts_with("--")) {
     if (arguments[0] == "--invariant") setup.options.batch_invariant = true;
     if (arguments[0] == "--generic") setup.options.generic_only = true;
+    if (arguments[0] == "--plain") setup.options.fold_interval = 1;
     if (arguments[0] == "--eager") setup.options.graphs = false;
     if (arguments[0] == "--360m") setup.shape = Based360M();
     arguments.erase(arguments.begin());

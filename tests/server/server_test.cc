@@ -178,7 +178,7 @@ TEST_F(ServerTest, ReaderThatNeverReadsAgainIsCutAndLeavesNothing) {
   grpc::ClientContext context;
   const auto reader = stub_->Generate(&context, RequestOf(1'000'000));
   // The queue fills, the sequence ends, and its last message waits for a window that never opens.
-  EXPECT_TRUE(WaitForLine("based_streams_open 1"));
+  EXPECT_TRUE(WaitForLine("based_cancellations_total{cause=\"slow_reader\"} 1"));
   EXPECT_TRUE(WaitForLine("based_streams_open 0"));
   EXPECT_EQ(engine_->ends().size(), 1u);
   context.TryCancel();

@@ -12,8 +12,8 @@
 #include <tuple>
 #include <vector>
 
-#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "tests/kernels/cpu/synthetic_model.h"
 
 namespace based {
@@ -150,6 +150,9 @@ TEST_P(CudaFastPathTest, AnyCutEqualsTheReference) {
     EXPECT_LE(RelativeError(Sequence(*cuda, 1, 0, 500, cut), expected), GetParam().tolerance());
   }
   EXPECT_LE(RelativeError(Sequence(*generic, 1, 0, 500, {500}), expected), GetParam().tolerance());
+  const auto plain = Make({.fold_interval = 1});
+  EXPECT_LE(RelativeError(Sequence(*plain, 1, 0, 500, {170, 1, 1, 1}), expected),
+            GetParam().tolerance());
 }
 
 TEST_P(CudaFastPathTest, StepsBackOneTokenAtEveryFoldPhase) {
@@ -275,14 +278,117 @@ TEST_P(CudaFastPathTest, BatchInvariantRowsDoNotDependOnTheBatch) {
   EXPECT_EQ(batched, alone);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, CudaFastPathTest,
-    ::testing::Values(Case{112, DType::kF32}, Case{112, DType::kBF16}, Case{64, DType::kF32},
-                      Case{64, DType::kBF16}),
-    [](const auto& test) {
-      return std::to_string(test.param.head_dim) +
-             (test.param.dtype == DType::kF32 ? "_fp32" : "_bf16");
-    });
+INSTANTIATE_TEST_SUITE_P(Shapes, CudaFastPathTest,
+                         ::testing::Values(Case{112, DType::kF32}, Case{112, DType::kBF16},
+                                           Case{64, DType::kF32}, Case{64, DType::kBF16}),
+                         [](const auto& test) {
+                           return std::to_string(test.param.head_dim) +
+                                  (test.param.dtype == DType::kF32 ? "_fp32" : "_bf16");
+                         });
+
+// One head of linear attention after a million tokens. Tokens are drawn from few, so that the fp64
+// answer is a sum over their counts.
+class CudaLongLifeTest : public ::testing::TestWithParam<DType> {
+ protected:
+  static constexpr int32_t kTokens = 64;
+  static constexpr int32_t kF = 16;
+  static constexpr int32_t kE = 112;
+  static constexpr int32_t kWidth = 2 * kF + kE;
+
+  // Values that bf16 holds exactly.
+  WeightView Weight(const std::string& name, int64_t rows, int64_t cols,
+                    const std::vector<float>& values) {
+    std::vector<std::byte>& bytes = storage_.emplace_back();
+    for (const float value : values) {
+      const auto* first = reinterpret_cast<const std::byte*>(&value);
+      const bool fp32 = GetParam() == DType::kF32;
+      bytes.insert(bytes.end(), fp32 ? first : first + 2, first + 4);
+    }
+    return {.name = name, .data = bytes.data(), .dtype = GetParam(), .rows = rows, .cols = cols};
+  }
+
+  Program MakeProgram() {
+    std::mt19937 random(17);
+    std::normal_distribution<float> normal;
+    rows_.resize(kTokens * kWidth);
+    for (float& value : rows_) value = std::nearbyint(normal(random) * 32) / 32;
+    std::vector<float> identity(kE * kE);
+    for (int32_t i = 0; i < kE; ++i) identity[static_cast<size_t>(i * kE + i)] = 1;
+    Program program;
+    program.buffers = {{.width = kWidth}, {.width = kE}};
+    program.weights = {Weight("rows", kTokens, kWidth, rows_),
+                       Weight("identity", kE, kE, identity)};
+    program.ops = {EmbedOp{.table = 0, .out = 0},
+                   TaylorMixOp{.in = 0, .heads = 1, .feature_dim = kF, .head_dim = kE, .out = 1},
+                   LogitsOp{.in = 1, .table = 1, .vocab_size = kTokens}};
+    program.spare_tokens = 1;
+    return program;
+  }
+
+  // Output for a query of token `last` after these counts of tokens, `last` among them.
+  std::vector<double> Expected(const std::vector<int64_t>& counts, int32_t last) const {
+    const auto at = [&](int32_t token, int32_t i) {
+      return static_cast<double>(rows_[static_cast<size_t>(token * kWidth + i)]);
+    };
+    std::vector<double> out(kE, 0.0);
+    double denominator = 0;
+    for (int32_t token = 0; token < kTokens; ++token) {
+      double dot = 0;
+      for (int32_t i = 0; i < kF; ++i) dot += at(last, i) * at(token, kF + i);
+      const double s = dot / 4;
+      const double weight =
+          static_cast<double>(counts[static_cast<size_t>(token)]) * (1 + s + s * s / 2);
+      denominator += weight;
+      for (int32_t e = 0; e < kE; ++e)
+        out[static_cast<size_t>(e)] += weight * at(token, 2 * kF + e);
+    }
+    for (double& value : out) value /= denominator;
+    return out;
+  }
+
+  std::vector<std::vector<std::byte>> storage_;
+  std::vector<float> rows_;
+};
+
+TEST_P(CudaLongLifeTest, MillionTokensLoseNothing) {
+  const auto backend = NewCudaBackend({});
+  if (absl::IsUnavailable(backend.status())) GTEST_SKIP() << backend.status();
+  ASSERT_TRUE(backend.ok()) << backend.status();
+  storage_.reserve(2);
+  const auto executable =
+      (*backend)->Compile(MakeProgram(), {.max_rows = 4096, .max_spans = 1, .max_samples = 1});
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  ASSERT_TRUE((*executable)->CreateSlots(1).ok());
+  std::mt19937 random(23);
+  std::vector<int64_t> counts(kTokens, 0);
+  int64_t position = 0;
+  double worst = 0;
+  while (position < 1'000'000) {
+    // Long chunks, and a run of decodes now and then.
+    const int64_t length = position % 97 < 60 ? 4096 : 1;
+    StepTable table;
+    for (int64_t i = 0; i < length; ++i) {
+      table.tokens.push_back(static_cast<int32_t>(random() % kTokens));
+      ++counts[static_cast<size_t>(table.tokens.back())];
+    }
+    table.spans = {
+        {.slot = 0, .row = 0, .length = static_cast<int32_t>(length), .position = position}};
+    table.samples = {
+        {.row = static_cast<int32_t>(length) - 1, .params = {}, .sample = false, .logits = true}};
+    StepOutput output;
+    ASSERT_TRUE((*executable)->Launch(table).ok());
+    ASSERT_TRUE((*executable)->Collect(output).ok());
+    worst = std::max(worst, RelativeError(output.logits, Expected(counts, table.tokens.back())));
+    position += length;
+  }
+  RecordProperty("rel_err", std::to_string(worst * 1e9) + "e-9");
+  EXPECT_LE(worst, GetParam() == DType::kF32 ? 1e-4 : 1e-2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, CudaLongLifeTest, ::testing::Values(DType::kF32, DType::kBF16),
+                         [](const auto& test) {
+                           return test.param == DType::kF32 ? "fp32" : "bf16";
+                         });
 
 // Widths whose decode takes the GEMV kernels, against GEMMs.
 class CudaGemvTest : public ::testing::TestWithParam<int32_t> {};

@@ -77,16 +77,17 @@ TEST_P(CudaGoldenTest, LogitsEqualTheGoldenOnes) {
   EXPECT_LE(rel_err, precision == CudaPrecision::kF32 ? 1e-4 : 2e-2);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Fixtures, CudaGoldenTest,
-    ::testing::Combine(::testing::Values("tiny-a", "tiny-b"),
-                       ::testing::Values(CudaPrecision::kF32, CudaPrecision::kBF16),
-                       ::testing::Values(1, 7, 37, 256)),
-    [](const auto& test) {
-      const bool fp32 = std::get<1>(test.param) == CudaPrecision::kF32;
-      return std::string(std::get<0>(test.param)).substr(5) + (fp32 ? "_fp32" : "_bf16") +
-             "_spans" + std::to_string(std::get<2>(test.param));
-    });
+INSTANTIATE_TEST_SUITE_P(Fixtures, CudaGoldenTest,
+                         ::testing::Combine(::testing::Values("tiny-a", "tiny-b"),
+                                            ::testing::Values(CudaPrecision::kF32,
+                                                              CudaPrecision::kBF16),
+                                            ::testing::Values(1, 7, 37, 256)),
+                         [](const auto& test) {
+                           const bool fp32 = std::get<1>(test.param) == CudaPrecision::kF32;
+                           return std::string(std::get<0>(test.param)).substr(5) +
+                                  (fp32 ? "_fp32" : "_bf16") + "_spans" +
+                                  std::to_string(std::get<2>(test.param));
+                         });
 
 }  // namespace
 }  // namespace based
