@@ -1,11 +1,44 @@
 #include "engine/delivery.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace based {
 
-Delivery::Delivery(int32_t threads, const Tokenizer* tokenizer, Observer* observer,
-                   std::function<void(RequestId)> stop)
+namespace {
+
+// An echoed prompt goes out in parts of at most this many tokens or bytes.
+constexpr size_t kEchoTokens = 16'384;
+constexpr size_t kEchoBytes = 65'536;
+
+// Bytes of at most `most` from `begin` on, whole characters.
+size_t WholeCharacters(std::string_view text, size_t begin, size_t most) {
+  if (text.size() - begin <= most) return text.size() - begin;
+  size_t count = most;
+  while (count > 0 && (static_cast<uint8_t>(text[begin + count]) & 0xc0) == 0x80) --count;
+  return count;
+}
+
+void Append(Delta& to, Delta from) {
+  if (to.tokens == 0) {
+    to = std::move(from);
+    return;
+  }
+  to.text += from.text;
+  to.tokens += from.tokens;
+  to.token_ids.insert(to.token_ids.end(), from.token_ids.begin(), from.token_ids.end());
+  std::move(from.logprobs.begin(), from.logprobs.end(), std::back_inserter(to.logprobs));
+}
+
+bool Carries(const Delta& delta) {
+  return !delta.text.empty() || !delta.token_ids.empty() || !delta.logprobs.empty() ||
+         !delta.prompt_logprobs.empty();
+}
+
+}  // namespace
+
+Delivery::Delivery(int32_t threads, const Tokenizer* tokenizer, Observer* observer, Stop stop)
     : tokenizer_(tokenizer), observer_(observer), stop_(std::move(stop)) {
   BASED_CHECK(threads >= 1);
   for (int32_t i = 0; i < threads; ++i) shards_.push_back(std::make_unique<Shard>());
@@ -58,20 +91,33 @@ void Delivery::Flush() {
 }
 
 void Delivery::Run(Shard& shard) {
-  for (;;) {
-    Batch batch;
-    {
-      MutexLock lock(shard.mutex);
-      shard.busy = false;
-      shard.changed.NotifyAll();
-      while (shard.batches.empty() && !shard.closing) shard.changed.Wait(shard.mutex);
-      if (shard.batches.empty()) return;
-      batch = std::move(shard.batches.front());
-      shard.batches.pop_front();
-      shard.busy = true;
-    }
+  Batch batch;
+  while (TakeBatch(shard, batch)) {
     Deliver(shard, batch);
+    DeliverDue(shard);
+    batch = Batch();
   }
+}
+
+// Waits for a batch, at most until a held Delta is due; false when the shard closes.
+bool Delivery::TakeBatch(Shard& shard, Batch& batch) {
+  MutexLock lock(shard.mutex);
+  shard.busy = false;
+  shard.changed.NotifyAll();
+  while (shard.batches.empty() && !shard.closing) {
+    if (shard.due.empty()) {
+      shard.changed.Wait(shard.mutex);
+    } else if (shard.due.begin()->when <= Clock::now()) {
+      break;
+    } else {
+      shard.changed.WaitUntil(shard.mutex, shard.due.begin()->when);
+    }
+  }
+  if (shard.batches.empty()) return !shard.closing;
+  batch = std::move(shard.batches.front());
+  shard.batches.pop_front();
+  shard.busy = true;
+  return true;
 }
 
 void Delivery::Deliver(Shard& shard, Batch& batch) {
@@ -79,85 +125,202 @@ void Delivery::Deliver(Shard& shard, Batch& batch) {
   for (const SchedulerEvent& event : batch.events) {
     const auto found = shard.streams.find(event.id);
     if (found == shard.streams.end()) continue;
-    if (!HandleEvent(*found->second, event, batch.when)) shard.streams.erase(found);
+    if (!HandleEvent(shard, *found->second, event, batch.when)) shard.streams.erase(found);
   }
 }
 
-// Returns false when the stream has ended.
-bool Delivery::HandleEvent(DeliveryStream& stream, const SchedulerEvent& event,
+void Delivery::DeliverDue(Shard& shard) {
+  while (!shard.due.empty() && shard.due.begin()->when <= Clock::now()) {
+    const Due due = *shard.due.begin();
+    shard.due.erase(shard.due.begin());
+    const auto found = shard.streams.find(due.id);
+    if (found == shard.streams.end()) continue;
+    DeliveryChoice& choice = found->second->choices[static_cast<size_t>(due.index)];
+    // Sent since, and perhaps begun anew: that has a time of its own.
+    if (!Carries(choice.pending) || found->second->ranks() ||
+        choice.pending_since + found->second->output.delta_interval > due.when) {
+      continue;
+    }
+    if (!Send(*found->second, due.id, std::exchange(choice.pending, Delta()))) {
+      shard.streams.erase(found);
+    }
+  }
+}
+
+bool Delivery::HandleEvent(Shard& shard, DeliveryStream& stream, const SchedulerEvent& event,
                            Clock::time_point when) {
   switch (event.kind) {
     case SchedulerEvent::Kind::kStarted:
-      stream.admitted = when;
-      stream.sink->OnStarted(stream.started);
-      return true;
+      return Begin(stream, event.id, when);
+    case SchedulerEvent::Kind::kPrompt:
+      return Send(stream, event.id, {.prompt_logprobs = event.logprobs});
     case SchedulerEvent::Kind::kEnded:
       Fail(stream, event.status);
       return false;
     case SchedulerEvent::Kind::kToken:
     case SchedulerEvent::Kind::kFinished:
-      return HandleToken(stream, event, when);
+      return HandleToken(shard, stream, event, when);
   }
   return false;
 }
 
-bool Delivery::HandleToken(DeliveryStream& stream, const SchedulerEvent& event,
-                           Clock::time_point when) {
-  CountToken(stream, when);
-  const bool last = event.kind == SchedulerEvent::Kind::kFinished;
-  const bool visible = !last || event.reason == FinishReason::kMaxTokens;
-  Delta delta{.tokens = 1};
-  StopMatcher::Emit emit;
-  if (visible && stream.output.token_ids) delta.token_ids.push_back(event.token);
-  if (stream.wants_text) {
-    std::string text;
-    if (visible) text = stream.utf8.Push(tokenizer_->Bytes(event.token, /*skip_special=*/true));
-    if (last) text += stream.utf8.Finish();
-    emit = stream.matcher.Push(text);
-    if (last && !emit.matched) emit.text += stream.matcher.Finish();
-    if (stream.output.text) delta.text = std::move(emit.text);
-  }
-  if (!SendDelta(stream, event.id, std::move(delta))) return false;
-  if (emit.matched) {
-    Finish(stream, {.reason = FinishReason::kStopString, .stop_string = *emit.matched});
-    if (!last) stop_(event.id);
-    return false;
-  }
-  if (!last) return true;
-  const bool stopped = event.reason != FinishReason::kMaxTokens;
-  Finish(stream, {.reason = event.reason, .stop_token_id = stopped ? event.token : -1});
-  return false;
-}
-
-void Delivery::CountToken(DeliveryStream& stream, Clock::time_point when) {
-  const bool first = stream.generated_tokens == 0;
-  if (observer_ != nullptr) {
-    if (first) {
-      observer_->OnFirstToken(when - stream.submitted);
-    } else {
-      observer_->OnInterToken(when - stream.last_token);
+// Says that the request has started and echoes its prompt.
+bool Delivery::Begin(DeliveryStream& stream, RequestId id, Clock::time_point when) {
+  stream.admitted = when;
+  stream.sink->OnStarted(stream.started);
+  for (int32_t index = 0; index < stream.returned && stream.output.echo; ++index) {
+    const std::vector<int32_t>& ids = stream.echo_token_ids;
+    size_t token = 0;
+    size_t byte = 0;
+    while (token < ids.size() || byte < stream.echo_text.size()) {
+      Delta part{.index = index};
+      const size_t tokens = std::min(kEchoTokens, ids.size() - token);
+      const size_t bytes = WholeCharacters(stream.echo_text, byte, kEchoBytes);
+      part.token_ids.assign(ids.begin() + static_cast<ptrdiff_t>(token),
+                            ids.begin() + static_cast<ptrdiff_t>(token + tokens));
+      part.text = stream.echo_text.substr(byte, bytes);
+      token += tokens;
+      byte += bytes;
+      if (!Send(stream, id, std::move(part))) return false;
     }
   }
-  if (first) stream.first_token = when;
-  stream.last_token = when;
-  ++stream.generated_tokens;
+  return true;
 }
 
-bool Delivery::SendDelta(DeliveryStream& stream, RequestId id, Delta delta) {
-  if (delta.text.empty() && delta.token_ids.empty()) return true;
+bool Delivery::HandleToken(Shard& shard, DeliveryStream& stream, const SchedulerEvent& event,
+                           Clock::time_point when) {
+  DeliveryChoice& choice = stream.choices[static_cast<size_t>(event.index)];
+  if (choice.ended) return true;  // the scheduler does not know of its end yet
+  CountToken(stream, choice, event, when);
+  const bool last = event.kind == SchedulerEvent::Kind::kFinished;
+  const bool stopped = last && event.reason != FinishReason::kMaxTokens;
+  if (event.token == kNone) return FinishChoice(stream, event.id, event.index, {});
+  const bool visible = !stopped || stream.include_stop;
+  Delta delta{.tokens = 1, .index = event.index};
+  if (visible && stream.output.token_ids) delta.token_ids.push_back(event.token);
+  if (visible && stream.output.logprobs) delta.logprobs = event.logprobs;
+  StopMatcher::Emit emit;
+  if (stream.wants_text) {
+    emit = TextOf(stream, choice, event, visible);
+    if (stream.output.text) delta.text = std::move(emit.text);
+  }
+  if (!Add(shard, stream, event.id, std::move(delta), when)) return false;
+  if (emit.matched) {
+    if (!last) stop_(event.id, event.index);
+    return FinishChoice(stream, event.id, event.index,
+                        {.reason = FinishReason::kStopString, .stop_string = *emit.matched});
+  }
+  if (!last) return true;
+  return FinishChoice(stream, event.id, event.index,
+                      {.reason = event.reason, .stop_token_id = stopped ? event.token : -1});
+}
+
+StopMatcher::Emit Delivery::TextOf(const DeliveryStream& stream, DeliveryChoice& choice,
+                                   const SchedulerEvent& event, bool visible) const {
+  const bool last = event.kind == SchedulerEvent::Kind::kFinished;
+  std::string text;
+  if (visible) text = choice.utf8.Push(tokenizer_->Bytes(event.token, /*skip_special=*/true));
+  if (last) text += choice.utf8.Finish();
+  // Stops are looked for in the text of the tokens after min_tokens alone.
+  if (choice.generated_tokens <= stream.min_tokens) return {.text = std::move(text), .matched = {}};
+  StopMatcher::Emit emit = choice.matcher.Push(text);
+  if (last && !emit.matched) emit.text += choice.matcher.Finish();
+  if (emit.matched && stream.include_stop) emit.text += *emit.matched;
+  return emit;
+}
+
+void Delivery::CountToken(const DeliveryStream& stream, DeliveryChoice& choice,
+                          const SchedulerEvent& event, Clock::time_point when) {
+  const bool first = choice.last_token == Clock::time_point();
+  if (observer_ != nullptr && event.token != kNone) {
+    if (!first) {
+      observer_->OnInterToken(when - choice.last_token);
+    } else if (event.index == 0) {
+      observer_->OnFirstToken(when - stream.submitted);
+    }
+  }
+  if (first) choice.first_token = when;
+  choice.last_token = when;
+  if (event.token == kNone) return;
+  ++choice.generated_tokens;
+  if (!event.logprobs.empty()) choice.cumulative_logprob += event.logprobs.front().logprob;
+}
+
+// Hands the Delta over, or holds it back as the stream's shape asks.
+bool Delivery::Add(Shard& shard, DeliveryStream& stream, RequestId id, Delta delta,
+                   Clock::time_point when) {
+  DeliveryChoice& choice = stream.choices[static_cast<size_t>(delta.index)];
+  const int32_t index = delta.index;
+  const bool begins = choice.pending.tokens == 0;
+  if (begins) choice.pending_since = when;
+  Append(choice.pending, std::move(delta));
+  const OutputOptions& output = stream.output;
+  const bool by_time = output.delta_interval.count() > 0;
+  const Clock::time_point due = choice.pending_since + output.delta_interval;
+  if (by_time && begins) shard.due.insert({due, id, index});
+  if (stream.ranks() || !Carries(choice.pending)) return true;
+  const bool by_count = output.tokens_per_message > 0 || !by_time;
+  const bool full = by_count && choice.pending.tokens >= output.tokens_per_message;
+  if (full || (by_time && when >= due)) {
+    return Send(stream, id, std::exchange(choice.pending, Delta()));
+  }
+  return true;
+}
+
+bool Delivery::Send(DeliveryStream& stream, RequestId id, Delta delta) {
+  if (!Carries(delta)) return true;
   if (stream.sink->OnDelta(std::move(delta))) return true;
   Fail(stream, absl::ResourceExhaustedError(
                    "the stream's queue is full: the client reads more slowly than tokens come"));
-  stop_(id);
+  stop_(id, kAll);
   return false;
 }
 
-void Delivery::Finish(DeliveryStream& stream, Finished finished) {
+bool Delivery::FinishChoice(DeliveryStream& stream, RequestId id, int32_t index,
+                            Finished finished) {
+  DeliveryChoice& choice = stream.choices[static_cast<size_t>(index)];
+  finished.index = index;
   finished.prompt_tokens = stream.started.prompt_tokens;
-  finished.generated_tokens = stream.generated_tokens;
+  finished.generated_tokens = choice.generated_tokens;
+  finished.cumulative_logprob = choice.cumulative_logprob;
   finished.timings = {.queue = stream.admitted - stream.submitted,
-                      .prefill = stream.first_token - stream.admitted,
-                      .decode = stream.last_token - stream.first_token};
+                      .prefill = choice.first_token - stream.admitted,
+                      .decode = choice.last_token - choice.first_token};
+  choice.ended = true;
+  choice.finished = std::move(finished);
+  --stream.open;
+  if (stream.ranks()) return stream.open > 0 || FinishRanked(stream, id);
+  if (!Send(stream, id, std::exchange(choice.pending, Delta()))) return false;
+  if (stream.open == 0) {
+    End(stream, choice.finished);
+    return false;
+  }
+  stream.sink->OnChoiceFinished(choice.finished);
+  return true;
+}
+
+// Hands over the most likely completions, best first. Always returns false: the stream has ended.
+bool Delivery::FinishRanked(DeliveryStream& stream, RequestId id) {
+  std::vector<DeliveryChoice*> order;
+  for (DeliveryChoice& choice : stream.choices) order.push_back(&choice);
+  std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+    return a->cumulative_logprob > b->cumulative_logprob;
+  });
+  for (int32_t rank = 0; rank < stream.returned; ++rank) {
+    DeliveryChoice& choice = *order[static_cast<size_t>(rank)];
+    choice.pending.index = rank;
+    choice.finished.index = rank;
+    if (!Send(stream, id, std::move(choice.pending))) return false;
+    if (rank + 1 < stream.returned) {
+      stream.sink->OnChoiceFinished(choice.finished);
+    } else {
+      End(stream, choice.finished);
+    }
+  }
+  return false;
+}
+
+void Delivery::End(DeliveryStream& stream, const Finished& finished) {
   if (observer_ != nullptr) observer_->OnFinished(finished);
   stream.sink->OnFinished(finished);
 }

@@ -7,6 +7,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,34 +22,61 @@
 
 namespace based {
 
-// What delivery keeps of one request.
-struct DeliveryStream {
-  DeliveryStream(std::shared_ptr<TokenSink> token_sink, const StopConditions& stop,
-                 const OutputOptions& output_options)
-      : sink(std::move(token_sink)),
-        matcher(stop.strings),
-        output(output_options),
-        wants_text(output_options.text || !stop.strings.empty()) {}
+// What delivery keeps of one completion.
+struct DeliveryChoice {
+  explicit DeliveryChoice(const StopConditions& stop) : matcher(stop.strings) {}
 
-  std::shared_ptr<TokenSink> sink;
   StopMatcher matcher;
   Utf8Stream utf8;
-  OutputOptions output;
-  bool wants_text;  // detokenize: for the client or for stop strings
-  Started started;
-  Clock::time_point submitted;
-  Clock::time_point admitted;
   Clock::time_point first_token;
   Clock::time_point last_token;
   int64_t generated_tokens = 0;
+  double cumulative_logprob = 0;
+  bool ended = false;
+  Delta pending;                    // not handed over yet
+  Clock::time_point pending_since;  // meaningful where pending holds tokens
+  Finished finished;                // meaningful once ended
+};
+
+// What delivery keeps of one request.
+struct DeliveryStream {
+  DeliveryStream(std::shared_ptr<TokenSink> token_sink, const Request& request)
+      : sink(std::move(token_sink)),
+        output(request.output),
+        min_tokens(request.stop.min_tokens),
+        include_stop(request.stop.include_stop),
+        wants_text(request.output.text || !request.stop.strings.empty()),
+        returned(request.n),
+        open(request.best_of) {
+    for (int32_t i = 0; i < request.best_of; ++i) choices.emplace_back(request.stop);
+  }
+
+  // Which completions are returned is known when all have ended.
+  bool ranks() const { return static_cast<size_t>(returned) < choices.size(); }
+
+  std::shared_ptr<TokenSink> sink;
+  OutputOptions output;
+  int64_t min_tokens;
+  bool include_stop;
+  bool wants_text;  // detokenize: for the client or for stop strings
+  std::vector<DeliveryChoice> choices;
+  int32_t returned;       // completions
+  int32_t open;           // completions that have not ended
+  std::string echo_text;  // the prompt, if asked for
+  std::vector<int32_t> echo_token_ids;
+  Started started;
+  Clock::time_point submitted;
+  Clock::time_point admitted;
 };
 
 class Delivery {
  public:
-  // `stop` is called from a delivery thread when a stop string matched or a sink is full: the
-  // sequence need not run on. `tokenizer` and `observer` may be null and must outlive this object.
-  Delivery(int32_t threads, const Tokenizer* tokenizer, Observer* observer,
-           std::function<void(RequestId)> stop);
+  // `stop` is called from a delivery thread when a stop string ended a completion, or with kAll
+  // when nobody hears the request any more: it need not run on. `tokenizer` and `observer` may be
+  // null and must outlive this object.
+  static constexpr int32_t kAll = -1;
+  using Stop = std::function<void(RequestId, int32_t index)>;
+  Delivery(int32_t threads, const Tokenizer* tokenizer, Observer* observer, Stop stop);
   // Delivers what is queued, then ends the threads. Streams still open hear nothing more.
   ~Delivery();
 
@@ -69,30 +97,53 @@ class Delivery {
     std::vector<SchedulerEvent> events;
   };
 
+  struct Due {
+    Clock::time_point when;
+    RequestId id = 0;
+    int32_t index = 0;
+    auto operator<=>(const Due&) const = default;
+  };
+
   struct Shard {
     Mutex mutex;
     CondVar changed;
     std::deque<Batch> batches ABSL_GUARDED_BY(mutex);
     bool busy ABSL_GUARDED_BY(mutex) = false;
     bool closing ABSL_GUARDED_BY(mutex) = false;
-    absl::flat_hash_map<RequestId, std::unique_ptr<DeliveryStream>> streams;  // its thread only
+    // Its thread only.
+    absl::flat_hash_map<RequestId, std::unique_ptr<DeliveryStream>> streams;
+    std::set<Due> due;  // completions with a pending Delta that goes out at this time
     std::thread thread;
   };
 
   Shard& ShardOf(RequestId id) { return *shards_[id % shards_.size()]; }
   void Enqueue(Shard& shard, Batch batch);
   void Run(Shard& shard);
+  bool TakeBatch(Shard& shard, Batch& batch);
   void Deliver(Shard& shard, Batch& batch);
-  bool HandleEvent(DeliveryStream& stream, const SchedulerEvent& event, Clock::time_point when);
-  bool HandleToken(DeliveryStream& stream, const SchedulerEvent& event, Clock::time_point when);
-  void CountToken(DeliveryStream& stream, Clock::time_point when);
-  bool SendDelta(DeliveryStream& stream, RequestId id, Delta delta);
-  void Finish(DeliveryStream& stream, Finished finished);
+  void DeliverDue(Shard& shard);
+  // These return false when the stream has ended.
+  bool HandleEvent(Shard& shard, DeliveryStream& stream, const SchedulerEvent& event,
+                   Clock::time_point when);
+  bool HandleToken(Shard& shard, DeliveryStream& stream, const SchedulerEvent& event,
+                   Clock::time_point when);
+  bool Begin(DeliveryStream& stream, RequestId id, Clock::time_point when);
+  bool Add(Shard& shard, DeliveryStream& stream, RequestId id, Delta delta, Clock::time_point when);
+  bool Send(DeliveryStream& stream, RequestId id, Delta delta);
+  bool FinishChoice(DeliveryStream& stream, RequestId id, int32_t index, Finished finished);
+  bool FinishRanked(DeliveryStream& stream, RequestId id);
+
+  // Text of a token that may be seen, and whether a stop string ended it.
+  StopMatcher::Emit TextOf(const DeliveryStream& stream, DeliveryChoice& choice,
+                           const SchedulerEvent& event, bool visible) const;
+  void CountToken(const DeliveryStream& stream, DeliveryChoice& choice, const SchedulerEvent& event,
+                  Clock::time_point when);
+  void End(DeliveryStream& stream, const Finished& finished);
   void Fail(DeliveryStream& stream, const absl::Status& status);
 
   const Tokenizer* const tokenizer_;
   Observer* const observer_;
-  const std::function<void(RequestId)> stop_;
+  const Stop stop_;
   std::vector<std::unique_ptr<Shard>> shards_;
 };
 

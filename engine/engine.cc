@@ -36,6 +36,28 @@ int32_t DeliveryThreads(const EngineOptions& options) {
   return std::clamp(static_cast<int32_t>(std::thread::hardware_concurrency()) / 4, 1, 4);
 }
 
+absl::Status CheckScoreFrom(int64_t score_from, int64_t prompt_tokens) {
+  if (score_from >= 1 && score_from < prompt_tokens) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("score_from is ", score_from,
+                                                 "; expected a token of the prompt's ",
+                                                 prompt_tokens, ", not its first"));
+}
+
+void SetEcho(const Request& request, const std::vector<int32_t>& prompt, const Tokenizer* tokenizer,
+             DeliveryStream& stream) {
+  if (request.output.token_ids) stream.echo_token_ids = prompt;
+  if (!request.output.text) return;
+  if (request.prompt_is_text) {
+    stream.echo_text = request.prompt_text;
+    return;
+  }
+  Utf8Stream utf8;
+  for (const int32_t id : request.prompt_token_ids) {
+    stream.echo_text += utf8.Push(tokenizer->Bytes(id, /*skip_special=*/true));
+  }
+  stream.echo_text += utf8.Finish();
+}
+
 class EngineImpl final : public Engine {
  public:
   EngineImpl(std::unique_ptr<Model> model, const EngineOptions& options, int32_t slots,
@@ -47,7 +69,7 @@ class EngineImpl final : public Engine {
         token_budget_(scheduler_options.token_budget),
         scheduler_(scheduler_options),
         delivery_(DeliveryThreads(options), model_->tokenizer.get(), observer,
-                  [this](RequestId id) { Cancel(id, absl::CancelledError("stopped")); }) {
+                  [this](RequestId id, int32_t index) { Stop(id, index); }) {
     PublishCounts();
     thread_ = std::thread([this] { Run(); });
   }
@@ -84,10 +106,15 @@ class EngineImpl final : public Engine {
   struct Inbox {
     std::vector<Submission> submissions;
     std::vector<Cancellation> cancellations;
+    std::vector<std::pair<RequestId, int32_t>> stops;  // a request's completion, or Delivery::kAll
+
+    bool empty() const { return submissions.empty() && cancellations.empty() && stops.empty(); }
   };
 
   absl::StatusOr<Submission> Prepare(Request request, std::shared_ptr<TokenSink> sink) const;
   absl::Status CheckAcceptingLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // From delivery: what remains is not heard by anybody.
+  void Stop(RequestId id, int32_t index);
   void Run();
   bool TakeInbox(Inbox& inbox);
   void Apply(Inbox inbox);
@@ -115,7 +142,7 @@ class EngineImpl final : public Engine {
   Inbox inbox_ ABSL_GUARDED_BY(mutex_);
   // Submissions in the inbox and the scheduler's queue.
   int32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
-  int32_t active_ ABSL_GUARDED_BY(mutex_) = 0;   // slots
+  int32_t active_ ABSL_GUARDED_BY(mutex_) = 0;  // slots
   bool idle_ ABSL_GUARDED_BY(mutex_) = true;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
@@ -159,23 +186,39 @@ absl::StatusOr<RequestId> EngineImpl::Submit(Request request, std::shared_ptr<To
 
 absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
                                                            std::shared_ptr<TokenSink> sink) const {
-  BASED_RETURN_IF_ERROR(ValidateRequest(request, *model_, options_));
+  BASED_RETURN_IF_ERROR(ValidateRequest(request, *model_, options_, slots_total_));
+  BASED_RETURN_IF_ERROR(CheckBackend(request, model_->executable->info()));
   Submission submission;
-  submission.stream =
-      std::make_unique<DeliveryStream>(std::move(sink), request.stop, request.output);
-  submission.stream->submitted = Clock::now();
-  BASED_ASSIGN_OR_RETURN(submission.spec.prompt, PromptTokens(request, *model_, options_));
+  submission.stream = std::make_unique<DeliveryStream>(std::move(sink), request);
+  DeliveryStream& stream = *submission.stream;
+  stream.submitted = Clock::now();
+  SequenceSpec& spec = submission.spec;
+  BASED_ASSIGN_OR_RETURN(spec.prompt, PromptTokens(request, *model_, options_));
+  const auto prompt_tokens = static_cast<int64_t>(spec.prompt.size());
+  if (request.score_from.has_value()) {
+    BASED_RETURN_IF_ERROR(CheckScoreFrom(*request.score_from, prompt_tokens));
+  }
+  if (request.output.echo) {
+    SetEcho(request, spec.prompt, model_->tokenizer.get(), stream);
+  }
+  BASED_ASSIGN_OR_RETURN(spec.rules, MakeRules(request, *model_));
   const SamplingParams& sampling = request.sampling;
   const uint64_t seed = sampling.seed.has_value() ? *sampling.seed : RandomSeed();
-  submission.stream->started = {
-      .seed = seed, .prompt_tokens = static_cast<int64_t>(submission.spec.prompt.size())};
-  SequenceSpec& spec = submission.spec;
+  stream.started = {.seed = seed, .prompt_tokens = prompt_tokens};
   spec.sampling = {.temperature = sampling.temperature,
                    .top_k = sampling.top_k,
                    .top_p = sampling.top_p,
                    .min_p = sampling.min_p,
                    .seed = seed};
   spec.max_tokens = request.stop.max_tokens;
+  spec.completions = request.best_of;
+  spec.logprobs = request.output.logprobs || request.best_of > request.n;
+  spec.top_logprobs = std::min(request.output.top_logprobs, model_->config.vocab_size);
+  if (request.output.prompt_logprobs) spec.score_from = 1;
+  if (request.score_from.has_value()) {
+    spec.score_from = *request.score_from;
+    spec.max_tokens = 0;
+  }
   spec.eos_token_id = request.stop.ignore_eos ? kNone : model_->config.eos_token_id;
   spec.stop_token_ids = std::move(request.stop.token_ids);
   spec.deadline = request.deadline;
@@ -195,6 +238,12 @@ absl::Status EngineImpl::CheckAcceptingLocked() const {
 void EngineImpl::Cancel(RequestId id, absl::Status status) {
   MutexLock lock(mutex_);
   inbox_.cancellations.push_back({.id = id, .status = std::move(status)});
+  changed_.NotifyAll();
+}
+
+void EngineImpl::Stop(RequestId id, int32_t index) {
+  MutexLock lock(mutex_);
+  inbox_.stops.emplace_back(id, index);
   changed_.NotifyAll();
 }
 
@@ -250,7 +299,7 @@ void EngineImpl::Run() {
 // Waits for work; false when the engine stops and nothing is left to do.
 bool EngineImpl::TakeInbox(Inbox& inbox) {
   MutexLock lock(mutex_);
-  while (inbox_.submissions.empty() && inbox_.cancellations.empty() && scheduler_.idle()) {
+  while (inbox_.empty() && scheduler_.idle()) {
     if (stopping_) return false;
     changed_.Wait(mutex_);
   }
@@ -262,6 +311,13 @@ void EngineImpl::Apply(Inbox inbox) {
   for (Submission& submission : inbox.submissions) {
     delivery_.Open(submission.spec.id, std::move(submission.stream));
     scheduler_.Submit(std::move(submission.spec));
+  }
+  for (const auto& [id, index] : inbox.stops) {
+    if (index == Delivery::kAll) {
+      scheduler_.Cancel(id, absl::CancelledError("nobody hears it"), events_);
+    } else {
+      scheduler_.Stop(id, index);
+    }
   }
   for (const Cancellation& cancellation : inbox.cancellations) {
     if (cancellation.id == 0) {
@@ -290,6 +346,9 @@ absl::Status EngineImpl::LaunchNext(bool& launched) {
   launched = !plan_.empty();
   if (!plan_.clear_slots.empty()) {
     BASED_RETURN_IF_ERROR(model_->executable->ClearSlots(plan_.clear_slots));
+  }
+  if (!plan_.copies.empty()) {
+    BASED_RETURN_IF_ERROR(model_->executable->CopySlots(plan_.copies));
   }
   Publish(begin);
   if (!launched) return absl::OkStatus();
@@ -359,7 +418,7 @@ void EngineImpl::PublishCounts() {
 // Idle only after the last event is with delivery: Drain waits for this, then for delivery.
 void EngineImpl::PublishIdle() {
   MutexLock lock(mutex_);
-  idle_ = scheduler_.idle() && inbox_.submissions.empty() && inbox_.cancellations.empty();
+  idle_ = scheduler_.idle() && inbox_.empty();
   if (idle_) changed_.NotifyAll();
 }
 
@@ -380,11 +439,11 @@ absl::StatusOr<int32_t> CountSlots(const ExecutableInfo& info, const EngineOptio
         " per slot); --memory_budget is ", options.memory_budget));
   }
   if (slots < 1) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "not enough memory for one slot: weights take ", info.weight_bytes, " bytes, workspace ",
-        info.workspace_bytes, " and one slot ", info.slot_bytes, ", together ",
-        fixed + info.slot_bytes, "; the budget is ", fixed + room,
-        ". Raise --memory_budget or lower --token_budget"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("not enough memory for one slot: weights take ", info.weight_bytes,
+                     " bytes, workspace ", info.workspace_bytes, " and one slot ", info.slot_bytes,
+                     ", together ", fixed + info.slot_bytes, "; the budget is ", fixed + room,
+                     ". Raise --memory_budget or lower --token_budget"));
   }
   return static_cast<int32_t>(std::min<int64_t>(slots, std::numeric_limits<int32_t>::max()));
 }
@@ -408,7 +467,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> mo
   SchedulerOptions scheduler_options{
       .slots = slots,
       .token_budget = compiled.max_rows,
-      .max_spans = std::min(compiled.max_spans, compiled.max_samples)};
+      .max_spans = std::min(compiled.max_spans, compiled.max_samples),
+      .max_samples = compiled.max_samples};
   if (options.token_budget > 0) {
     scheduler_options.token_budget = std::min(options.token_budget, compiled.max_rows);
   }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "kernels/sampling.h"
 
 namespace based {
 
@@ -25,23 +26,38 @@ using RequestId = uint64_t;
 
 // Field names are those of the proto; defaults are what an unset proto field means.
 struct SamplingParams {
-  float temperature = 1.0f;      // [0, 100]; 0 is greedy
-  int32_t top_k = 0;             // 0: off
-  float top_p = 1.0f;            // (0, 1]
-  float min_p = 0.0f;            // [0, 1]
-  std::optional<uint64_t> seed;  // chosen by the engine and reported when absent
+  float temperature = 1.0f;         // [0, 100]; 0 is greedy
+  int32_t top_k = 0;                // 0: off
+  float top_p = 1.0f;               // (0, 1]
+  float min_p = 0.0f;               // [0, 1]
+  float typical_p = 1.0f;           // (0, 1]
+  float repetition_penalty = 1.0f;  // (0, 10]; counts prompt and output
+  float presence_penalty = 0.0f;    // [-10, 10]; counts the output
+  float frequency_penalty = 0.0f;   // [-10, 10]; counts the output
+  std::vector<TokenBias> logit_bias;
+  std::vector<std::string> bad_words;      // text; needs a tokenizer
+  std::vector<int32_t> allowed_token_ids;  // empty: all
+  std::optional<uint64_t> seed;            // chosen by the engine and reported when absent
 };
 
 struct StopConditions {
   int64_t max_tokens = 256;          // at least 1
-  std::vector<std::string> strings;  // UTF-8; not part of the output when matched
-  std::vector<int32_t> token_ids;    // not part of the output when drawn
+  std::vector<std::string> strings;  // UTF-8
+  std::vector<int32_t> token_ids;
   bool ignore_eos = false;
+  int64_t min_tokens = 0;     // draws before end-of-text or a stop may end it
+  bool include_stop = false;  // the stop is part of the output
 };
 
 struct OutputOptions {
-  bool text = true;        // needs a tokenizer
+  bool text = true;  // needs a tokenizer
   bool token_ids = false;
+  bool logprobs = false;                        // of generated tokens
+  int32_t top_logprobs = 0;                     // alternatives of every token that has a logprob
+  bool echo = false;                            // the prompt before each completion
+  bool prompt_logprobs = false;                 // of the prompt's tokens
+  int32_t tokens_per_message = 0;               // merge this many tokens into a Delta; 0: no rule
+  std::chrono::milliseconds delta_interval{0};  // merge what comes in this time; 0: no rule
 };
 
 // The prompt as text or as ids; exactly one is used. Empty (after tokenizing) starts from bos.
@@ -53,11 +69,16 @@ struct Request {
   SamplingParams sampling;
   StopConditions stop;
   OutputOptions output;
+  int32_t n = 1;        // completions returned
+  int32_t best_of = 1;  // completions drawn, at least n
+  // Set: nothing is generated. Tokens of the prompt from this index on, at least 1, are scored: the
+  // sink hears of them in Delta::prompt_logprobs, then Finished.
+  std::optional<int64_t> score_from;
   Clock::time_point deadline = Clock::time_point::max();
 };
 
 enum class FinishReason : uint8_t {
-  kEndOfText,   // the model drew eos_token_id
+  kEndOfText,  // the model drew eos_token_id
   kStopString,
   kStopToken,
   kMaxTokens,
@@ -68,12 +89,22 @@ struct Started {
   int64_t prompt_tokens = 0;
 };
 
+struct TokenLogprob {
+  int32_t token_id = -1;
+  double logprob = 0;
+  std::vector<TokenScore> alternatives;  // most likely first
+  bool most_likely = false;              // only told where score_from is set
+};
+
 // Text and ids that came of one or more decode steps. Text is valid UTF-8, never half a character;
 // text that may turn out to be part of a stop string is held back until it cannot.
 struct Delta {
   std::string text;
   std::vector<int32_t> token_ids;
-  int32_t tokens = 0;  // generated tokens that this delta accounts for
+  int32_t tokens = 0;                         // generated tokens that this delta accounts for
+  int32_t index = 0;                          // of the completion
+  std::vector<TokenLogprob> logprobs;         // one per generated token
+  std::vector<TokenLogprob> prompt_logprobs;  // of prompt tokens in order, across deltas
 };
 
 struct Timings {
@@ -84,15 +115,19 @@ struct Timings {
 
 struct Finished {
   FinishReason reason = FinishReason::kMaxTokens;
-  std::string stop_string;    // the one that matched, with kStopString
-  int32_t stop_token_id = -1; // the one drawn, with kStopToken or kEndOfText
+  std::string stop_string;     // the one that matched, with kStopString
+  int32_t stop_token_id = -1;  // the one drawn, with kStopToken or kEndOfText
   int64_t prompt_tokens = 0;
   int64_t generated_tokens = 0;  // drawn and counted, the ending token included
   Timings timings;
+  int32_t index = 0;              // of the completion
+  double cumulative_logprob = 0;  // of the generated tokens, where logprobs were asked for
 };
 
-// Where a sequence's output goes. All calls come from one delivery thread, in the order
-// OnStarted, OnDelta..., then exactly one of OnFinished or OnError, and must not block.
+// Where a request's output goes. All calls come from one delivery thread, in the order
+// OnStarted, OnDelta..., then exactly one of OnFinished or OnError, and must not block. A request
+// for n completions hears OnChoiceFinished of n - 1 of them, in the order of their ends, and
+// OnFinished of the last; Delta::index tells them apart.
 class TokenSink {
  public:
   virtual ~TokenSink() = default;
@@ -100,6 +135,7 @@ class TokenSink {
   // Returns false when the sink's bounded queue is full: the sequence is then ended and OnError
   // follows with RESOURCE_EXHAUSTED (a slow reader hurts only itself).
   virtual bool OnDelta(Delta delta) = 0;
+  virtual void OnChoiceFinished(const Finished&) {}
   virtual void OnFinished(const Finished& finished) = 0;
   // CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE (draining) or INTERNAL.
   virtual void OnError(const absl::Status& status) = 0;

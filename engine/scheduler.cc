@@ -8,20 +8,36 @@
 namespace based {
 
 struct Scheduler::Sequence {
-  enum class Phase : uint8_t { kQueued, kPrefilling, kDecoding, kEnded };
+  // kFed: nothing to feed; completions wait for slots, or scores of the last prompt rows are
+  // awaited.
+  enum class Phase : uint8_t { kQueued, kPrefilling, kFed, kDecoding, kEnded };
 
   SequenceSpec spec;
+  int32_t index = 0;       // of the completion
+  int32_t forks_left = 0;  // completions to start from this one's slot
+  int64_t prompt_offset =
+      0;  // tokens of the sequence before spec.prompt: a fork keeps only the last
+  std::unique_ptr<DrawRules> rules;  // null: none
   Phase phase = Phase::kQueued;
   int32_t slot = kNone;
-  int64_t position = 0;     // tokens launched into the slot's state
-  int64_t draws = 0;        // draws launched
-  int64_t committed = 0;    // draws whose ids are known
+  int64_t position = 0;   // tokens launched into the slot's state
+  int64_t draws = 0;      // draws launched
+  int64_t committed = 0;  // draws whose ids are known
+  int64_t scored = 0;     // prompt tokens whose logprobs are known
   int32_t last_token = kNone;
   uint64_t draw_step = 0;   // number of the step that holds the latest draw
   int32_t draw_sample = 0;  // and its index among that step's samples
   int32_t steps_in_flight = 0;
 
-  int64_t prompt_left() const { return static_cast<int64_t>(spec.prompt.size()) - position; }
+  int64_t prompt_tokens() const { return prompt_offset + static_cast<int64_t>(spec.prompt.size()); }
+  // The last token of a prompt is only fed to draw from.
+  int64_t prompt_left() const {
+    const bool holds_last = forks_left > 0 || spec.max_tokens == 0;
+    return prompt_tokens() - (holds_last ? 1 : 0) - position;
+  }
+  // First row, as a position, that has a sample: it scores the token after it or draws one.
+  int64_t first_sample() const { return std::min(spec.score_from, prompt_tokens()) - 1; }
+  bool draw_is_known() const { return committed == draws; }
 };
 
 Scheduler::Scheduler(const SchedulerOptions& options)
@@ -31,35 +47,55 @@ Scheduler::Scheduler(const SchedulerOptions& options)
   BASED_CHECK(options.slots >= 1);
   BASED_CHECK(options.token_budget >= 2);
   BASED_CHECK(options.max_spans >= 2);
+  BASED_CHECK(options.max_samples >= options.max_spans);
 }
 
 Scheduler::~Scheduler() = default;
 
 void Scheduler::Submit(SequenceSpec spec) {
-  BASED_CHECK(!spec.prompt.empty());
-  BASED_CHECK(spec.max_tokens >= 1);
+  BASED_CHECK(spec.prompt.size() >= (spec.max_tokens == 0 ? 2u : 1u));
+  BASED_CHECK(spec.completions >= 1 && spec.completions <= slots_.total());
+  BASED_CHECK(spec.score_from >= 1);
   auto sequence = std::make_unique<Sequence>();
+  sequence->forks_left = spec.completions - 1;
+  sequence->index = sequence->forks_left;
   sequence->spec = std::move(spec);
   queue_.push_back(sequence.get());
   const RequestId id = sequence->spec.id;
   if (sequence->spec.deadline != Clock::time_point::max()) {
     deadlines_.emplace(sequence->spec.deadline, id);
   }
-  BASED_CHECK(sequences_.emplace(id, std::move(sequence)).second);
+  Completions& completions = sequences_[id];
+  BASED_CHECK(completions.empty());
+  completions.push_back(std::move(sequence));
 }
 
 void Scheduler::Cancel(RequestId id, const absl::Status& status,
                        std::vector<SchedulerEvent>& events) {
   const auto found = sequences_.find(id);
-  if (found == sequences_.end() || found->second->phase == Sequence::Phase::kEnded) return;
+  if (found == sequences_.end()) return;
+  // Ending one may erase it, and with the last of them the request.
+  absl::InlinedVector<Sequence*, 1> live;
+  for (const auto& sequence : found->second) {
+    if (sequence->phase != Sequence::Phase::kEnded) live.push_back(sequence.get());
+  }
+  if (live.empty()) return;
   events.push_back({.id = id, .kind = SchedulerEvent::Kind::kEnded, .status = status});
-  End(*found->second);
+  for (Sequence* sequence : live) End(*sequence);
+}
+
+void Scheduler::Stop(RequestId id, int32_t index) {
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end()) return;
+  for (const auto& sequence : found->second) {
+    if (sequence->index == index) return End(*sequence);
+  }
 }
 
 void Scheduler::CancelAll(const absl::Status& status, std::vector<SchedulerEvent>& events) {
   std::vector<RequestId> ids;
   ids.reserve(sequences_.size());
-  for (const auto& [id, sequence] : sequences_) ids.push_back(id);
+  for (const auto& [id, completions] : sequences_) ids.push_back(id);
   std::sort(ids.begin(), ids.end());
   for (const RequestId id : ids) Cancel(id, status, events);
 }
@@ -68,6 +104,7 @@ void Scheduler::Plan(Clock::time_point now, StepPlan& plan, std::vector<Schedule
   BASED_CHECK(in_flight_.size() <= 1);
   plan = StepPlan();
   ExpireDeadlines(now, events);
+  StartForks(plan);
   Admit(plan, events);
   InFlight step;
   PlanDecodes(plan, step);
@@ -77,16 +114,69 @@ void Scheduler::Plan(Clock::time_point now, StepPlan& plan, std::vector<Schedule
   ++steps_planned_;
 }
 
+// A slot must be left that is no waiting source.
+bool Scheduler::MayAdmit(const Sequence& sequence) const {
+  return slots_.free() > 0 && (sequence.forks_left == 0 || pending_sources_ + 1 < slots_.total());
+}
+
 void Scheduler::Admit(StepPlan& plan, std::vector<SchedulerEvent>& events) {
-  while (!queue_.empty() && slots_.free() > 0) {
+  while (!queue_.empty() && MayAdmit(*queue_.front())) {
     Sequence& sequence = *queue_.front();
     queue_.pop_front();
     sequence.phase = Sequence::Phase::kPrefilling;
     sequence.slot = slots_.Take();
+    const SequenceSpec& spec = sequence.spec;
+    if (spec.rules != nullptr) {
+      sequence.rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
+    }
     plan.clear_slots.push_back(sequence.slot);
     prefilling_.push_back(&sequence);
-    events.push_back({.id = sequence.spec.id, .kind = SchedulerEvent::Kind::kStarted});
+    events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kStarted});
+    if (sequence.forks_left == 0) continue;
+    ++pending_sources_;
+    if (sequence.prompt_left() == 0) LeavePrefill(sequence);
+    StartForks(plan);
   }
+}
+
+void Scheduler::StartForks(StepPlan& plan) {
+  while (!sources_.empty() && slots_.free() > 0) {
+    Sequence& source = *sources_.front();
+    StartFork(source, plan);
+    if (source.forks_left > 0) continue;
+    // The last completion goes on in the slot that the others were copied from.
+    --pending_sources_;
+    sources_.pop_front();
+    source.phase = Sequence::Phase::kPrefilling;
+    source.spec.sampling.seed += static_cast<uint64_t>(source.index);
+    prefilling_.push_back(&source);
+  }
+}
+
+void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
+  auto fork = std::make_unique<Sequence>();
+  const SequenceSpec& spec = source.spec;
+  fork->index = spec.completions - 1 - source.forks_left;
+  --source.forks_left;
+  fork->spec = {.id = spec.id,
+                .prompt = {spec.prompt.back()},
+                .sampling = spec.sampling,
+                .rules = spec.rules,
+                .max_tokens = spec.max_tokens,
+                .logprobs = spec.logprobs,
+                .top_logprobs = spec.top_logprobs,
+                .eos_token_id = spec.eos_token_id,
+                .stop_token_ids = spec.stop_token_ids,
+                .deadline = spec.deadline};
+  fork->spec.sampling.seed += static_cast<uint64_t>(fork->index);
+  fork->prompt_offset = static_cast<int64_t>(spec.prompt.size()) - 1;
+  fork->position = fork->prompt_offset;
+  if (spec.rules != nullptr) fork->rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
+  fork->phase = Sequence::Phase::kPrefilling;
+  fork->slot = slots_.Take();
+  plan.copies.push_back({.from = source.slot, .to = fork->slot});
+  prefilling_.push_back(fork.get());
+  sequences_[spec.id].push_back(std::move(fork));
 }
 
 void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
@@ -94,14 +184,20 @@ void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
   const int32_t rows = std::min(options_.token_budget, options_.max_spans);
   const int32_t most = share ? std::max(1, rows - std::max(1, rows / 4)) : rows;
   const size_t count = decoding_.size();
+  std::vector<Sequence*> waiting;  // for an id that their rules need; they keep their turn
   for (size_t i = 0; i < count && plan.decode_tokens < most; ++i) {
     Sequence& sequence = *decoding_.front();
     decoding_.pop_front();
+    if (sequence.rules != nullptr && sequence.rules->needs_history() && !sequence.draw_is_known()) {
+      waiting.push_back(&sequence);
+      continue;
+    }
     decoding_.push_back(&sequence);
     if (sequence.draws >= sequence.spec.max_tokens) continue;  // its last draw is in flight
     AddSpan(sequence, 1, plan, step);
     ++plan.decode_tokens;
   }
+  decoding_.insert(decoding_.begin(), waiting.begin(), waiting.end());
 }
 
 void Scheduler::PlanPrefills(StepPlan& plan, InFlight& step) {
@@ -116,8 +212,11 @@ void Scheduler::PlanPrefills(StepPlan& plan, InFlight& step) {
       prefilling_.begin(), prefilling_.begin() + static_cast<std::ptrdiff_t>(lengths.size()));
   for (size_t i = 0; i < chosen.size(); ++i) {
     if (static_cast<int32_t>(plan.table.spans.size()) >= options_.max_spans) return;
-    AddSpan(*chosen[i], static_cast<int32_t>(lengths[i]), plan, step);
-    plan.prefill_tokens += static_cast<int32_t>(lengths[i]);
+    const int64_t unsampled = std::max<int64_t>(0, chosen[i]->first_sample() - chosen[i]->position);
+    const auto length = static_cast<int32_t>(std::min(lengths[i], unsampled + SamplesLeft(plan)));
+    if (length == 0) return;
+    AddSpan(*chosen[i], length, plan, step);
+    plan.prefill_tokens += length;
   }
 }
 
@@ -139,6 +238,10 @@ std::vector<int64_t> Scheduler::SharePrefill(const std::deque<Sequence*>& waitin
   return lengths;
 }
 
+int32_t Scheduler::SamplesLeft(const StepPlan& plan) const {
+  return options_.max_samples - static_cast<int32_t>(plan.table.samples.size());
+}
+
 void Scheduler::AddSpan(Sequence& sequence, int32_t length, StepPlan& plan, InFlight& step) {
   StepTable& table = plan.table;
   const auto row = static_cast<int32_t>(table.tokens.size());
@@ -147,32 +250,71 @@ void Scheduler::AddSpan(Sequence& sequence, int32_t length, StepPlan& plan, InFl
   step.members.push_back(&sequence);
   ++sequence.steps_in_flight;
   if (sequence.phase == Sequence::Phase::kDecoding) {
-    const bool known = sequence.committed == sequence.draws;
+    const bool known = sequence.draw_is_known();
     // An uncommitted draw is always in the step planned just before this one: a sequence sits out a
     // step only when the pipeline has drained past its draw.
     BASED_CHECK(known || sequence.draw_step == steps_planned_);
     table.tokens.push_back(known ? sequence.last_token : kTokenFromPrevious);
     table.sources.push_back(known ? kNone : sequence.draw_sample);
   } else {
-    const auto begin = sequence.spec.prompt.begin() + sequence.position;
+    const auto begin = sequence.spec.prompt.begin() + (sequence.position - sequence.prompt_offset);
     table.tokens.insert(table.tokens.end(), begin, begin + length);
     table.sources.insert(table.sources.end(), static_cast<size_t>(length), kNone);
   }
+  if (sequence.phase == Sequence::Phase::kPrefilling) {
+    AddScores(sequence, row, length, plan, step);
+  }
   sequence.position += length;
-  if (sequence.prompt_left() <= 0) AddSample(sequence, row + length - 1, plan, step);
+  if (sequence.prompt_left() > 0) return;
+  const bool fed = sequence.phase == Sequence::Phase::kPrefilling;
+  if (sequence.forks_left == 0 && sequence.spec.max_tokens > 0) {
+    AddDraw(sequence, row + length - 1, plan, step);
+  }
+  if (fed) LeavePrefill(sequence);
 }
 
-void Scheduler::AddSample(Sequence& sequence, int32_t row, StepPlan& plan, InFlight& step) {
+// Row i of the span scores the token after it, where that one is of the prompt.
+void Scheduler::AddScores(Sequence& sequence, int32_t row, int32_t length, StepPlan& plan,
+                          InFlight& step) {
+  const SequenceSpec& spec = sequence.spec;
+  for (int32_t i = 0; i < length; ++i) {
+    const int64_t target = sequence.position + i + 1;
+    if (target < spec.score_from || target >= sequence.prompt_tokens()) continue;
+    const int32_t token = spec.prompt[static_cast<size_t>(target - sequence.prompt_offset)];
+    // The most likely id is drawn to compare with, where nothing else is.
+    plan.table.samples.push_back({.row = row + i,
+                                  .params = {.temperature = 0},
+                                  .sample = spec.max_tokens == 0,
+                                  .logprob = true,
+                                  .target = token,
+                                  .top_logprobs = spec.top_logprobs});
+    step.samples.push_back({&sequence, token});
+  }
+}
+
+void Scheduler::AddDraw(Sequence& sequence, int32_t row, StepPlan& plan, InFlight& step) {
   sequence.draw_step = steps_planned_ + 1;
   sequence.draw_sample = static_cast<int32_t>(plan.table.samples.size());
-  ++sequence.draws;
-  SampleRow sample{.row = row, .params = sequence.spec.sampling};
+  const SequenceSpec& spec = sequence.spec;
+  SampleRow sample{.row = row, .params = spec.sampling, .logprob = spec.logprobs};
+  if (spec.logprobs) sample.top_logprobs = spec.top_logprobs;
   sample.params.position = sequence.position;
+  if (sequence.rules != nullptr) sample.rules = &sequence.rules->ForDraw(sequence.draws);
+  ++sequence.draws;
   plan.table.samples.push_back(sample);
-  step.drawing.push_back(&sequence);
-  if (sequence.phase == Sequence::Phase::kPrefilling) {
+  step.samples.push_back({&sequence, kNone});
+}
+
+// The prompt is fed as far as it is to be.
+void Scheduler::LeavePrefill(Sequence& sequence) {
+  std::erase(prefilling_, &sequence);
+  if (sequence.forks_left > 0) {
+    sequence.phase = Sequence::Phase::kFed;
+    sources_.push_back(&sequence);
+  } else if (sequence.spec.max_tokens == 0) {
+    sequence.phase = Sequence::Phase::kFed;
+  } else {
     sequence.phase = Sequence::Phase::kDecoding;
-    std::erase(prefilling_, &sequence);
     decoding_.push_back(&sequence);
   }
 }
@@ -181,21 +323,65 @@ void Scheduler::Commit(const StepOutput& output, std::vector<SchedulerEvent>& ev
   BASED_CHECK(!in_flight_.empty());
   const InFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
-  BASED_CHECK(output.ids.size() == step.drawing.size());
-  BASED_CHECK(output.finite.size() == step.drawing.size());
-  for (size_t i = 0; i < step.drawing.size(); ++i) {
-    Sequence& sequence = *step.drawing[i];
-    if (sequence.phase == Sequence::Phase::kEnded) continue;
-    if (output.finite[i] == 0) {
-      Cancel(sequence.spec.id, absl::InternalError("the model's logits are not finite"), events);
-      continue;
+  BASED_CHECK(output.ids.size() == step.samples.size());
+  BASED_CHECK(output.finite.size() == step.samples.size());
+  size_t top = 0;
+  for (size_t i = 0; i < step.samples.size(); ++i) {
+    const Sampled& sampled = step.samples[i];
+    if (sampled.sequence->phase != Sequence::Phase::kEnded) {
+      CommitSample(output, i, top, sampled, events);
     }
-    CommitToken(sequence, output.ids[i], events);
+    const SequenceSpec& spec = sampled.sequence->spec;
+    if (sampled.target != kNone || spec.logprobs) top += static_cast<size_t>(spec.top_logprobs);
   }
   for (Sequence* sequence : step.members) {
     --sequence->steps_in_flight;
     if (sequence->phase == Sequence::Phase::kEnded) Retire(*sequence);
   }
+}
+
+// `top` is where the sample's alternatives begin.
+void Scheduler::CommitSample(const StepOutput& output, size_t sample, size_t top,
+                             const Sampled& sampled, std::vector<SchedulerEvent>& events) {
+  Sequence& sequence = *sampled.sequence;
+  const SequenceSpec& spec = sequence.spec;
+  if (output.finite[sample] == 0) {
+    return Cancel(spec.id, absl::InternalError("the model's logits are not finite"), events);
+  }
+  const int32_t id = output.ids[sample];
+  if (sampled.target == kNone && id == kNone) {
+    return Cancel(
+        spec.id,
+        absl::FailedPreconditionError(
+            "no token is left to draw: sampling.allowed_token_ids, sampling.bad_words and "
+            "stop.min_tokens together exclude all"),
+        events);
+  }
+  TokenLogprob scored{.token_id = sampled.target == kNone ? id : sampled.target};
+  if (sampled.target != kNone || spec.logprobs) {
+    scored.logprob = output.logprobs[sample];
+    scored.most_likely = id == sampled.target;
+    const auto begin = output.top.begin() + static_cast<std::ptrdiff_t>(top);
+    if (spec.top_logprobs > 0) scored.alternatives.assign(begin, begin + spec.top_logprobs);
+  }
+  if (sampled.target != kNone) return CommitScore(sequence, std::move(scored), events);
+  SchedulerEvent event{.id = spec.id, .token = id, .index = sequence.index};
+  if (spec.logprobs) event.logprobs.push_back(std::move(scored));
+  CommitToken(sequence, std::move(event), events);
+}
+
+void Scheduler::CommitScore(Sequence& sequence, TokenLogprob scored,
+                            std::vector<SchedulerEvent>& events) {
+  const SequenceSpec& spec = sequence.spec;
+  if (events.empty() || events.back().id != spec.id ||
+      events.back().kind != SchedulerEvent::Kind::kPrompt) {
+    events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kPrompt});
+  }
+  events.back().logprobs.push_back(std::move(scored));
+  ++sequence.scored;
+  if (spec.max_tokens > 0 || sequence.scored < sequence.prompt_tokens() - spec.score_from) return;
+  events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kFinished});
+  End(sequence);
 }
 
 void Scheduler::Abandon() {
@@ -210,12 +396,14 @@ void Scheduler::Abandon() {
   }
 }
 
-void Scheduler::CommitToken(Sequence& sequence, int32_t token,
+void Scheduler::CommitToken(Sequence& sequence, SchedulerEvent event,
                             std::vector<SchedulerEvent>& events) {
+  const int32_t token = event.token;
   ++sequence.committed;
   sequence.last_token = token;
+  if (sequence.rules != nullptr) sequence.rules->OnToken(token);
   const SequenceSpec& spec = sequence.spec;
-  SchedulerEvent event{.id = spec.id, .kind = SchedulerEvent::Kind::kFinished, .token = token};
+  event.kind = SchedulerEvent::Kind::kFinished;
   if (token == spec.eos_token_id) {
     event.reason = FinishReason::kEndOfText;
   } else if (std::find(spec.stop_token_ids.begin(), spec.stop_token_ids.end(), token) !=
@@ -226,8 +414,9 @@ void Scheduler::CommitToken(Sequence& sequence, int32_t token,
   } else {
     event.kind = SchedulerEvent::Kind::kToken;
   }
-  events.push_back(event);
-  if (event.kind == SchedulerEvent::Kind::kFinished) End(sequence);
+  const bool finished = event.kind == SchedulerEvent::Kind::kFinished;
+  events.push_back(std::move(event));
+  if (finished) End(sequence);
 }
 
 void Scheduler::End(Sequence& sequence) {
@@ -238,14 +427,17 @@ void Scheduler::End(Sequence& sequence) {
     case Sequence::Phase::kPrefilling:
       std::erase(prefilling_, &sequence);
       break;
+    case Sequence::Phase::kFed:
+      std::erase(sources_, &sequence);
+      break;
     case Sequence::Phase::kDecoding:
       std::erase(decoding_, &sequence);
       break;
     case Sequence::Phase::kEnded:
       return;
   }
+  if (sequence.slot != kNone && sequence.forks_left > 0) --pending_sources_;
   sequence.phase = Sequence::Phase::kEnded;
-  deadlines_.erase({sequence.spec.deadline, sequence.spec.id});
   // Commit still walks the sequences of a step in flight; it retires them itself.
   if (sequence.steps_in_flight == 0) Retire(sequence);
 }
@@ -253,12 +445,21 @@ void Scheduler::End(Sequence& sequence) {
 void Scheduler::Retire(Sequence& sequence) {
   if (sequence.steps_in_flight > 0) return;
   if (sequence.slot != kNone) slots_.Give(sequence.slot);
-  sequences_.erase(sequence.spec.id);
+  const auto found = sequences_.find(sequence.spec.id);
+  Completions& completions = found->second;
+  const auto deadline = std::make_pair(sequence.spec.deadline, sequence.spec.id);
+  completions.erase(std::find_if(completions.begin(), completions.end(),
+                                 [&](const auto& own) { return own.get() == &sequence; }));
+  if (!completions.empty()) return;
+  deadlines_.erase(deadline);
+  sequences_.erase(found);
 }
 
 void Scheduler::ExpireDeadlines(Clock::time_point now, std::vector<SchedulerEvent>& events) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     const RequestId id = deadlines_.begin()->second;
+    // Those that have ended wait for steps in flight only.
+    deadlines_.erase(deadlines_.begin());
     Cancel(id, absl::DeadlineExceededError("the request's deadline passed"), events);
   }
 }

@@ -1,5 +1,6 @@
 #include "engine/validate.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,16 @@ namespace based {
 namespace {
 
 constexpr float kMaxTemperature = 100.0f;
+constexpr float kMaxRepetitionPenalty = 10.0f;
+constexpr float kMaxPenalty = 10.0f;
+constexpr float kMaxBias = 100.0f;
+constexpr size_t kMaxBiases = 1024;
+constexpr size_t kMaxBadWords = 256;
+constexpr size_t kMaxBadWordBytes = 256;
+constexpr int32_t kMaxTopLogprobs = 20;
+constexpr int32_t kMaxCompletions = 64;
+constexpr int32_t kMaxTokensPerMessage = 65'536;
+constexpr int64_t kMaxDeltaIntervalMs = 60'000;
 
 absl::Status OutOfRange(absl::string_view field, auto value, absl::string_view expected) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; expected ", expected));
@@ -29,6 +40,22 @@ absl::Status CheckSampling(const SamplingParams& sampling) {
   if (!(sampling.min_p >= 0.0f && sampling.min_p <= 1.0f)) {
     return OutOfRange("sampling.min_p", sampling.min_p, "a number in [0, 1]");
   }
+  if (!(sampling.typical_p > 0.0f && sampling.typical_p <= 1.0f)) {
+    return OutOfRange("sampling.typical_p", sampling.typical_p, "a number in (0, 1]");
+  }
+  if (!(sampling.repetition_penalty > 0.0f &&
+        sampling.repetition_penalty <= kMaxRepetitionPenalty)) {
+    return OutOfRange("sampling.repetition_penalty", sampling.repetition_penalty,
+                      "a number in (0, 10]");
+  }
+  if (!(std::abs(sampling.presence_penalty) <= kMaxPenalty)) {
+    return OutOfRange("sampling.presence_penalty", sampling.presence_penalty,
+                      "a number in [-10, 10]");
+  }
+  if (!(std::abs(sampling.frequency_penalty) <= kMaxPenalty)) {
+    return OutOfRange("sampling.frequency_penalty", sampling.frequency_penalty,
+                      "a number in [-10, 10]");
+  }
   return absl::OkStatus();
 }
 
@@ -43,11 +70,54 @@ absl::Status CheckTokenIds(absl::string_view field, const std::vector<int32_t>& 
   return absl::OkStatus();
 }
 
+absl::Status CheckLists(const SamplingParams& sampling, int32_t vocab_size) {
+  if (sampling.logit_bias.size() > kMaxBiases) {
+    return OutOfRange("sampling.logit_bias",
+                      absl::StrCat(sampling.logit_bias.size(), " entries long"),
+                      absl::StrCat("at most ", kMaxBiases));
+  }
+  for (const TokenBias& bias : sampling.logit_bias) {
+    if (bias.id < 0 || bias.id >= vocab_size) {
+      return OutOfRange("a key of sampling.logit_bias", bias.id,
+                        absl::StrCat("a token id in [0, ", vocab_size, ")"));
+    }
+    if (!(std::abs(bias.bias) <= kMaxBias)) {
+      return OutOfRange(absl::StrCat("sampling.logit_bias[", bias.id, "]"), bias.bias,
+                        "a number in [-100, 100]");
+    }
+  }
+  if (sampling.bad_words.size() > kMaxBadWords) {
+    return OutOfRange("sampling.bad_words", absl::StrCat(sampling.bad_words.size(), " words long"),
+                      absl::StrCat("at most ", kMaxBadWords));
+  }
+  for (size_t i = 0; i < sampling.bad_words.size(); ++i) {
+    const std::string field = absl::StrCat("sampling.bad_words[", i, "]");
+    const std::string& word = sampling.bad_words[i];
+    if (word.empty() || word.size() > kMaxBadWordBytes) {
+      return OutOfRange(field, absl::StrCat(word.size(), " bytes long"),
+                        absl::StrCat("1 to ", kMaxBadWordBytes, " bytes"));
+    }
+    if (const size_t at = FindInvalidUtf8(word); at != std::string::npos) {
+      return OutOfRange(field, absl::StrCat("not UTF-8 at byte ", at), "UTF-8 text");
+    }
+  }
+  if (static_cast<int64_t>(sampling.allowed_token_ids.size()) > vocab_size) {
+    return OutOfRange("sampling.allowed_token_ids",
+                      absl::StrCat(sampling.allowed_token_ids.size(), " ids long"),
+                      absl::StrCat("at most ", vocab_size));
+  }
+  return CheckTokenIds("sampling.allowed_token_ids", sampling.allowed_token_ids, vocab_size);
+}
+
 absl::Status CheckStop(const StopConditions& stop, int32_t vocab_size,
                        const EngineOptions& limits) {
   if (stop.max_tokens < 1 || stop.max_tokens > limits.max_output_tokens) {
     return OutOfRange("stop.max_tokens", stop.max_tokens,
                       absl::StrCat("a number in [1, ", limits.max_output_tokens, "]"));
+  }
+  if (stop.min_tokens < 0 || stop.min_tokens > stop.max_tokens) {
+    return OutOfRange("stop.min_tokens", stop.min_tokens,
+                      absl::StrCat("a number in [0, ", stop.max_tokens, "] (stop.max_tokens)"));
   }
   if (static_cast<int64_t>(stop.strings.size()) > limits.max_stop_strings) {
     return OutOfRange("stop.strings", absl::StrCat(stop.strings.size(), " strings long"),
@@ -71,24 +141,148 @@ absl::Status CheckStop(const StopConditions& stop, int32_t vocab_size,
   return CheckTokenIds("stop.token_ids", stop.token_ids, vocab_size);
 }
 
+// Ids that end a completion.
+std::vector<int32_t> Endings(const StopConditions& stop, const Model& model) {
+  std::vector<int32_t> ids = stop.token_ids;
+  if (!stop.ignore_eos && model.config.eos_token_id >= 0) ids.push_back(model.config.eos_token_id);
+  return ids;
+}
+
 absl::Status NeedsTokenizer(absl::string_view field) {
   return absl::FailedPreconditionError(
-      absl::StrCat(field, " needs a tokenizer and the model has none; use token ids, or start the "
-                          "daemon with --tokenizer"));
+      absl::StrCat(field,
+                   " needs a tokenizer and the model has none; use token ids, or start the "
+                   "daemon with --tokenizer"));
+}
+
+absl::Status CheckOutput(const OutputOptions& output) {
+  if (output.top_logprobs < 0 || output.top_logprobs > kMaxTopLogprobs) {
+    return OutOfRange("output.top_logprobs", output.top_logprobs,
+                      absl::StrCat("a number in [0, ", kMaxTopLogprobs, "]"));
+  }
+  if (output.top_logprobs > 0 && !output.logprobs && !output.prompt_logprobs) {
+    return OutOfRange("output.top_logprobs", output.top_logprobs,
+                      "0 unless output.logprobs or output.prompt_logprobs is set");
+  }
+  if (output.tokens_per_message < 0 || output.tokens_per_message > kMaxTokensPerMessage) {
+    return OutOfRange("output.tokens_per_message", output.tokens_per_message,
+                      absl::StrCat("a number in [1, ", kMaxTokensPerMessage, "]"));
+  }
+  const int64_t interval = output.delta_interval.count();
+  if (interval < 0 || interval > kMaxDeltaIntervalMs) {
+    return OutOfRange("output.delta_interval_ms", interval,
+                      absl::StrCat("a number in [0, ", kMaxDeltaIntervalMs, "]"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCompletions(const Request& request, const EngineOptions& limits, int32_t slots) {
+  if (request.n < 1 || request.n > kMaxCompletions) {
+    return OutOfRange("n", request.n, absl::StrCat("a number in [1, ", kMaxCompletions, "]"));
+  }
+  if (request.best_of < request.n || request.best_of > kMaxCompletions) {
+    return OutOfRange("best_of", request.best_of,
+                      absl::StrCat("a number in [", request.n, " (n), ", kMaxCompletions, "]"));
+  }
+  const absl::string_view field = request.n > slots ? "n" : "best_of";
+  if (request.best_of > slots) {
+    return OutOfRange(field, request.n > slots ? request.n : request.best_of,
+                      absl::StrCat("at most the ", slots, " slots of this daemon"));
+  }
+  // Completions that are ranked are kept until all have ended.
+  if (request.best_of > request.n &&
+      request.best_of * request.stop.max_tokens > limits.max_output_tokens) {
+    return OutOfRange(
+        "best_of", request.best_of,
+        absl::StrCat("best_of * stop.max_tokens of at most ", limits.max_output_tokens));
+  }
+  return absl::OkStatus();
+}
+
+// Contradictions that leave nothing to draw; others can only be seen when they come about.
+absl::Status CheckAllowed(const Request& request, const Model& model) {
+  const std::vector<int32_t>& allowed = request.sampling.allowed_token_ids;
+  if (allowed.empty() || request.stop.min_tokens == 0) return absl::OkStatus();
+  const std::vector<int32_t> endings = Endings(request.stop, model);
+  const bool any = std::any_of(allowed.begin(), allowed.end(), [&](int32_t id) {
+    return std::find(endings.begin(), endings.end(), id) == endings.end();
+  });
+  if (any) return absl::OkStatus();
+  return OutOfRange("stop.min_tokens", request.stop.min_tokens,
+                    "0, since sampling.allowed_token_ids holds only ids that end the completion");
+}
+
+bool HasRules(const Request& request) {
+  const SamplingParams& sampling = request.sampling;
+  return sampling.typical_p != 1 || sampling.repetition_penalty != 1 ||
+         sampling.presence_penalty != 0 || sampling.frequency_penalty != 0 ||
+         !sampling.logit_bias.empty() || !sampling.bad_words.empty() ||
+         !sampling.allowed_token_ids.empty() || request.stop.min_tokens > 0;
 }
 
 }  // namespace
 
+absl::Status CheckBackend(const Request& request, const ExecutableInfo& info) {
+  absl::string_view field;
+  const SamplingParams& sampling = request.sampling;
+  if (HasRules(request) && !info.sampling_rules) {
+    field = sampling.typical_p != 1               ? "sampling.typical_p"
+            : sampling.repetition_penalty != 1    ? "sampling.repetition_penalty"
+            : sampling.presence_penalty != 0      ? "sampling.presence_penalty"
+            : sampling.frequency_penalty != 0     ? "sampling.frequency_penalty"
+            : !sampling.logit_bias.empty()        ? "sampling.logit_bias"
+            : !sampling.bad_words.empty()         ? "sampling.bad_words"
+            : !sampling.allowed_token_ids.empty() ? "sampling.allowed_token_ids"
+                                                  : "stop.min_tokens";
+  } else if (request.output.top_logprobs > 0 && !info.top_logprobs) {
+    field = "output.top_logprobs";
+  }
+  if (field.empty()) return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat(field, " is set; the ", info.backend,
+                                               " backend does not serve it yet, leave it unset"));
+}
+
 absl::Status ValidateRequest(const Request& request, const Model& model,
-                             const EngineOptions& limits) {
+                             const EngineOptions& limits, int32_t slots) {
   BASED_RETURN_IF_ERROR(CheckSampling(request.sampling));
+  BASED_RETURN_IF_ERROR(CheckLists(request.sampling, model.config.vocab_size));
   BASED_RETURN_IF_ERROR(CheckStop(request.stop, model.config.vocab_size, limits));
+  BASED_RETURN_IF_ERROR(CheckOutput(request.output));
+  BASED_RETURN_IF_ERROR(CheckCompletions(request, limits, slots));
+  BASED_RETURN_IF_ERROR(CheckAllowed(request, model));
   if (model.tokenizer == nullptr) {
     if (request.prompt_is_text && !request.prompt_text.empty()) return NeedsTokenizer("text");
     if (request.output.text) return NeedsTokenizer("output.text");
     if (!request.stop.strings.empty()) return NeedsTokenizer("stop.strings");
+    if (!request.sampling.bad_words.empty()) return NeedsTokenizer("sampling.bad_words");
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const RuleSpec>> MakeRules(const Request& request,
+                                                          const Model& model) {
+  if (!HasRules(request)) return std::shared_ptr<const RuleSpec>();
+  auto spec = std::make_shared<RuleSpec>();
+  const SamplingParams& sampling = request.sampling;
+  spec->rules.repetition_penalty = sampling.repetition_penalty;
+  spec->rules.presence_penalty = sampling.presence_penalty;
+  spec->rules.frequency_penalty = sampling.frequency_penalty;
+  spec->rules.typical_p = sampling.typical_p;
+  spec->rules.biases = sampling.logit_bias;
+  std::vector<int32_t>& allowed = spec->rules.allowed;
+  allowed = sampling.allowed_token_ids;
+  std::sort(allowed.begin(), allowed.end());
+  allowed.erase(std::unique(allowed.begin(), allowed.end()), allowed.end());
+  for (const std::string& word : sampling.bad_words) {
+    for (const absl::string_view before : {"", " "}) {
+      BASED_ASSIGN_OR_RETURN(std::vector<int32_t> ids,
+                             model.tokenizer->Encode(absl::StrCat(before, word)));
+      if (!ids.empty()) spec->bad_words.push_back(std::move(ids));
+    }
+  }
+  spec->min_tokens = request.stop.min_tokens;
+  spec->endings = Endings(request.stop, model);
+  return spec;
 }
 
 absl::StatusOr<std::vector<int32_t>> PromptTokens(const Request& request, const Model& model,

@@ -3,19 +3,29 @@
 #define BASED_ENGINE_VALIDATE_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/draw_rules.h"
 #include "engine/engine.h"
 #include "engine/request.h"
 
 namespace based {
 
 // INVALID_ARGUMENT naming the proto field, its value and what was expected; FAILED_PRECONDITION
-// when text is given or asked for and the model has no tokenizer.
+// when text is given or asked for and the model has no tokenizer. `slots` is the size of the pool.
 absl::Status ValidateRequest(const Request& request, const Model& model,
-                             const EngineOptions& limits);
+                             const EngineOptions& limits, int32_t slots);
+
+// UNIMPLEMENTED naming the first field that the backend would ignore.
+absl::Status CheckBackend(const Request& request, const ExecutableInfo& info);
+
+// What the request's draws are to follow beyond SampleParams; null when that is nothing. Words
+// become ids, alone and with a space before. REQUIRES: ValidateRequest is OK.
+absl::StatusOr<std::shared_ptr<const RuleSpec>> MakeRules(const Request& request,
+                                                          const Model& model);
 
 // The prompt's ids: tokenized, or checked to lie in [0, vocab_size); bos for an empty prompt.
 absl::StatusOr<std::vector<int32_t>> PromptTokens(const Request& request, const Model& model,

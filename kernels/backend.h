@@ -37,12 +37,15 @@ struct Span {
 
 // One wish for logits: of which row, and what to do with them.
 struct SampleRow {
-  int32_t row = 0;        // row of the step whose logits are used
-  SampleParams params;    // how to draw; params.position is the RNG counter
-  bool sample = true;     // draw an id
-  bool logprob = false;   // report log p of `target`, or of the drawn id when target is kNone
-  bool logits = false;    // report all V raw logits (before masking); for verify and tests
+  int32_t row = 0;       // row of the step whose logits are used
+  SampleParams params;   // how to draw; params.position is the RNG counter
+  bool sample = true;    // draw an id
+  bool logprob = false;  // report log p of `target`, or of the drawn id when target is kNone
+  bool logits = false;   // report all V raw logits (before masking); for verify and tests
   int32_t target = kNone;
+  int32_t top_logprobs = 0;  // report this many of the most likely ids
+  // Null: none. Read by Launch only. Not null only where info().sampling_rules.
+  const SampleRules* rules = nullptr;
 };
 
 inline constexpr int32_t kTokenFromPrevious = -1;
@@ -60,12 +63,15 @@ struct StepTable {
 
 // What came of one step, aligned with StepTable::samples.
 struct StepOutput {
-  std::vector<int32_t> ids;       // drawn id, or kNone where sample was false
+  std::vector<int32_t> ids;  // drawn id, or kNone where sample was false or rules leave none
   // Natural log, over ids < vocab_size, before any sampling rule; 0 if not asked.
   std::vector<double> logprobs;
   // 0: NaN or Inf among the logits of ids < vocab_size; the id is then kNone.
   std::vector<uint8_t> finite;
-  std::vector<double> logits;     // [number of samples with .logits, V]
+  std::vector<double> logits;  // [number of samples with .logits, V]
+  // Per sample min(top_logprobs, vocab_size) entries, in the order of the samples; most likely
+  // first, logprobs as above. Entries of a sample that is not finite have id -1.
+  std::vector<TokenScore> top;
 };
 
 struct SlotCopy {
@@ -80,8 +86,8 @@ struct CompileOptions {
 };
 
 struct ExecutableInfo {
-  std::string backend;          // "reference", "cpu" or "cuda"
-  std::string device;           // for people: "4 threads, AVX2" or "NVIDIA H100 80GB HBM3"
+  std::string backend;  // "reference", "cpu" or "cuda"
+  std::string device;   // for people: "4 threads, AVX2" or "NVIDIA H100 80GB HBM3"
   // Identifies the bytes of ExportSlot; equal strings can exchange images.
   std::string state_layout;
   int64_t weight_bytes = 0;     // memory held for weights
@@ -92,6 +98,8 @@ struct ExecutableInfo {
   int32_t pipeline_depth = 1;   // steps that may be launched and not yet collected
   int32_t vocab_size = 0;
   int32_t padded_vocab_size = 0;  // V
+  bool sampling_rules = false;    // SampleRow::rules is followed
+  bool top_logprobs = false;      // SampleRow::top_logprobs is followed
 };
 
 class Executable {

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <utility>
 #include <vector>
 
 #include "kernels/base/check.h"
@@ -13,7 +15,7 @@ namespace based {
 namespace {
 
 // An id that may still be drawn. `weight` is exp((logit - max logit) / temperature): its
-// probability up to a common factor, and 1 for the largest logit, which no rule ever removes.
+// probability up to a common factor, and 1 for the largest logit.
 template <typename T>
 struct Candidate {
   T logit;
@@ -43,6 +45,32 @@ int32_t ArgMax(absl::Span<const T> logits) {
     if (logits[i] > logits[best]) best = i;
   }
   return static_cast<int32_t>(best);
+}
+
+// Logit after penalties and bias, in the type of the logits; -infinity marks an id that is masked.
+template <typename T>
+std::vector<T> ApplyRules(absl::Span<const T> logits, const SampleRules& rules) {
+  std::vector<T> out(logits.begin(), logits.end());
+  for (const TokenCount& count : rules.counts) {
+    T& logit = out[static_cast<size_t>(count.id)];
+    const T repetition = static_cast<T>(rules.repetition_penalty);
+    logit = logit > 0 ? logit / repetition : logit * repetition;
+    logit -= static_cast<T>(rules.frequency_penalty) * static_cast<T>(count.output_count);
+    if (count.output_count > 0) logit -= static_cast<T>(rules.presence_penalty);
+  }
+  for (const TokenBias& bias : rules.biases) {
+    out[static_cast<size_t>(bias.id)] += static_cast<T>(bias.bias);
+  }
+  constexpr T kMasked = -std::numeric_limits<T>::infinity();
+  if (!rules.allowed.empty()) {
+    std::vector<T> kept(out.size(), kMasked);
+    for (const int32_t id : rules.allowed) {
+      kept[static_cast<size_t>(id)] = out[static_cast<size_t>(id)];
+    }
+    out = std::move(kept);
+  }
+  for (const int32_t id : rules.banned) out[static_cast<size_t>(id)] = kMasked;
+  return out;
 }
 
 template <typename T>
@@ -76,6 +104,34 @@ void KeepTopP(double top_p, std::vector<Candidate<T>>& candidates) {
   }
 }
 
+// Keeps the ids whose surprise -ln p is nearest to its mean, the entropy.
+template <typename T>
+void KeepTypical(double typical_p, std::vector<Candidate<T>>& candidates) {
+  const double total = TotalWeight(candidates);
+  const auto surprise = [total](const Candidate<T>& c) { return -std::log(c.weight / total); };
+  double entropy = 0;
+  for (const Candidate<T>& c : candidates) {
+    if (c.weight > 0) entropy += c.weight / total * surprise(c);
+  }
+  struct Ranked {
+    double distance;
+    Candidate<T> candidate;
+  };
+  std::vector<Ranked> ranked;
+  ranked.reserve(candidates.size());
+  for (const Candidate<T>& c : candidates) ranked.push_back({std::abs(surprise(c) - entropy), c});
+  std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
+    return a.distance != b.distance ? a.distance < b.distance : a.candidate.id < b.candidate.id;
+  });
+  candidates.clear();
+  double sum = 0;
+  for (const Ranked& r : ranked) {
+    candidates.push_back(r.candidate);
+    sum += r.candidate.weight;
+    if (sum >= typical_p * total) break;
+  }
+}
+
 // The first weight, in order, at which the running sum exceeds `u` of the total.
 template <typename Weights, typename WeightOf>
 size_t DrawIndex(const Weights& weights, double u, WeightOf weight_of) {
@@ -103,38 +159,58 @@ float PhiloxUniform(uint64_t seed, int64_t position) {
   return static_cast<float>(words[0] >> 8) * 0x1p-24f;
 }
 
-template <typename T>
-int32_t SampleFromLogits(absl::Span<const T> logits, const SampleParams& params) {
-  BASED_CHECK(!logits.empty());
-  const int32_t best = ArgMax(logits);
-  if (best < 0 || params.temperature == 0) return best;
+namespace {
 
+// Draws from logits of which some may be masked; `best` is the largest.
+template <typename T>
+int32_t Draw(absl::Span<const T> logits, int32_t best, const SampleParams& params,
+             double typical_p) {
   const double max = static_cast<double>(logits[static_cast<size_t>(best)]);
   const double temperature = static_cast<double>(params.temperature);
   const double u = static_cast<double>(PhiloxUniform(params.seed, params.position));
   const auto weight_of_logit = [=](T logit) {
     return std::exp((static_cast<double>(logit) - max) / temperature);
   };
-  if (params.top_k == 0 && params.top_p >= 1 && params.min_p == 0) {
+  if (params.top_k == 0 && params.top_p >= 1 && params.min_p == 0 && typical_p >= 1) {
     std::vector<double> weights(logits.size());
     std::transform(logits.begin(), logits.end(), weights.begin(), weight_of_logit);
     return static_cast<int32_t>(DrawIndex(weights, u, [](double weight) { return weight; }));
   }
 
-  std::vector<Candidate<T>> candidates(logits.size());
+  std::vector<Candidate<T>> candidates;
+  candidates.reserve(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
-    candidates[i] = {logits[i], static_cast<int32_t>(i), 0};
+    if (std::isfinite(logits[i])) candidates.push_back({logits[i], static_cast<int32_t>(i), 0});
   }
   if (params.top_k > 0) KeepTopK(params.top_k, candidates);
   for (Candidate<T>& candidate : candidates) candidate.weight = weight_of_logit(candidate.logit);
+  if (typical_p < 1) KeepTypical(typical_p, candidates);
   if (params.top_p < 1) KeepTopP(static_cast<double>(params.top_p), candidates);
-  // The largest weight is 1, so min_p * max p is min_p itself.
-  const double min_weight = static_cast<double>(params.min_p);
+  double largest = 0;
+  for (const Candidate<T>& c : candidates) largest = std::max(largest, c.weight);
+  const double min_weight = static_cast<double>(params.min_p) * largest;
   std::erase_if(candidates, [=](const Candidate<T>& c) { return c.weight < min_weight; });
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate<T>& a, const Candidate<T>& b) { return a.id < b.id; });
   const size_t drawn = DrawIndex(candidates, u, [](const Candidate<T>& c) { return c.weight; });
   return candidates[drawn].id;
+}
+
+}  // namespace
+
+template <typename T>
+int32_t SampleFromLogits(absl::Span<const T> logits, const SampleParams& params,
+                         const SampleRules* rules) {
+  BASED_CHECK(!logits.empty());
+  int32_t best = ArgMax(logits);
+  if (best < 0) return best;
+  if (rules == nullptr) return params.temperature == 0 ? best : Draw(logits, best, params, 1.0);
+
+  const std::vector<T> ruled = ApplyRules(logits, *rules);
+  best = static_cast<int32_t>(std::max_element(ruled.begin(), ruled.end()) - ruled.begin());
+  if (!std::isfinite(ruled[static_cast<size_t>(best)])) return -1;
+  if (params.temperature == 0) return best;
+  return Draw(absl::MakeConstSpan(ruled), best, params, static_cast<double>(rules->typical_p));
 }
 
 template <typename T>
@@ -146,9 +222,31 @@ double LogProbability(absl::Span<const T> logits, int32_t id) {
   return static_cast<double>(logits[static_cast<size_t>(id)]) - max - std::log(sum);
 }
 
-template int32_t SampleFromLogits(absl::Span<const float>, const SampleParams&);
-template int32_t SampleFromLogits(absl::Span<const double>, const SampleParams&);
+template <typename T>
+void TopScores(absl::Span<const T> logits, int32_t count, std::vector<TokenScore>& scores) {
+  BASED_CHECK(!logits.empty());
+  const size_t kept = std::min(static_cast<size_t>(count), logits.size());
+  std::vector<Candidate<T>> candidates(logits.size());
+  double sum = 0;
+  const double max = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
+  for (size_t i = 0; i < logits.size(); ++i) {
+    candidates[i] = {logits[i], static_cast<int32_t>(i), 0};
+    sum += std::exp(static_cast<double>(logits[i]) - max);
+  }
+  const auto end = candidates.begin() + static_cast<ptrdiff_t>(kept);
+  std::partial_sort(candidates.begin(), end, candidates.end(), Precedes<T>);
+  candidates.resize(kept);
+  for (const Candidate<T>& c : candidates) {
+    scores.push_back({c.id, static_cast<double>(c.logit) - max - std::log(sum)});
+  }
+}
+
+template int32_t SampleFromLogits(absl::Span<const float>, const SampleParams&, const SampleRules*);
+template int32_t SampleFromLogits(absl::Span<const double>, const SampleParams&,
+                                  const SampleRules*);
 template double LogProbability(absl::Span<const float>, int32_t);
 template double LogProbability(absl::Span<const double>, int32_t);
+template void TopScores(absl::Span<const float>, int32_t, std::vector<TokenScore>&);
+template void TopScores(absl::Span<const double>, int32_t, std::vector<TokenScore>&);
 
 }  // namespace based

@@ -72,6 +72,9 @@ absl::Status CheckSamples(const StepTable& table, const StepLimits& limits) {
     if (sample.logprob && !sample.sample && sample.target == kNone) {
       return Wrong(absl::StrCat("samples[", i, "] asks for a logprob of no id"));
     }
+    if (sample.top_logprobs < 0) {
+      return Wrong(absl::StrCat("samples[", i, "].top_logprobs is ", sample.top_logprobs));
+    }
   }
   return absl::OkStatus();
 }

@@ -1,6 +1,7 @@
 #include "server/completion_service.h"
 
 #include "server/generate_reactor.h"
+#include "server/score_reactor.h"
 
 namespace based {
 
@@ -9,6 +10,14 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* CompletionService::Generate(
   // Deletes itself in OnDone.
   auto* reactor = new GenerateReactor(engine_, metrics_, watch_, context, max_queued_messages_);
   reactor->Start(*request);
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* CompletionService::Score(grpc::CallbackServerContext* context,
+                                                   const v1::ScoreRequest* request,
+                                                   v1::ScoreResponse* response) {
+  auto* reactor = new ScoreReactor(engine_, metrics_, context);
+  reactor->Start(*request, response);
   return reactor;
 }
 

@@ -14,8 +14,6 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-constexpr int32_t kMaxN = 64;
-
 // Full names, less "based.v1.", of the fields that are served. Those with a comment are served for
 // some values only, which CheckValues tells apart.
 const absl::flat_hash_set<absl::string_view>& ServedFields() {
@@ -26,22 +24,36 @@ const absl::flat_hash_set<absl::string_view>& ServedFields() {
       "GenerateRequest.sampling",
       "GenerateRequest.stop",
       "GenerateRequest.output",
-      "GenerateRequest.n",         // 1
-      "GenerateRequest.best_of",   // 1
+      "GenerateRequest.n",
+      "GenerateRequest.best_of",
       "GenerateRequest.priority",  // PRIORITY_INTERACTIVE
       "TokenIds.ids",
       "SamplingParams.temperature",
       "SamplingParams.top_k",
       "SamplingParams.top_p",
       "SamplingParams.min_p",
+      "SamplingParams.typical_p",
+      "SamplingParams.repetition_penalty",
+      "SamplingParams.presence_penalty",
+      "SamplingParams.frequency_penalty",
+      "SamplingParams.logit_bias",
+      "SamplingParams.bad_words",
+      "SamplingParams.allowed_token_ids",
       "SamplingParams.seed",
       "StopConditions.max_tokens",
       "StopConditions.strings",
       "StopConditions.token_ids",
       "StopConditions.ignore_eos",
+      "StopConditions.min_tokens",
+      "StopConditions.include_stop",
       "OutputOptions.text",
       "OutputOptions.token_ids",
-      "OutputOptions.tokens_per_message",  // 1
+      "OutputOptions.logprobs",
+      "OutputOptions.top_logprobs",
+      "OutputOptions.echo",
+      "OutputOptions.prompt_logprobs",
+      "OutputOptions.tokens_per_message",
+      "OutputOptions.delta_interval_ms",
   };
   return *fields;
 }
@@ -53,8 +65,7 @@ absl::Status CheckServed(const Message& message, const std::string& path) {
   reflection->ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
     const std::string name = absl::StrCat(path, field->name());
-    const std::string key =
-        absl::StrCat(field->containing_type()->name(), ".", field->name());
+    const std::string key = absl::StrCat(field->containing_type()->name(), ".", field->name());
     if (!ServedFields().contains(key)) {
       return absl::UnimplementedError(
           absl::StrCat(name, " is set; this daemon does not serve it yet, leave it unset"));
@@ -78,14 +89,6 @@ absl::Status NotServed(absl::string_view field, int64_t value, absl::string_view
 
 // Fields of which some values are served.
 absl::Status CheckValues(const v1::GenerateRequest& message) {
-  const int32_t n = message.has_n() ? message.n() : 1;
-  if (n < 1 || n > kMaxN) return OutOfRange("n", n, absl::StrCat("1 to ", kMaxN));
-  const int32_t best_of = message.has_best_of() ? message.best_of() : n;
-  if (best_of < n || best_of > kMaxN) {
-    return OutOfRange("best_of", best_of, absl::StrCat(n, " (n) to ", kMaxN));
-  }
-  if (n > 1) return NotServed("n", n, "1");
-  if (best_of > 1) return NotServed("best_of", best_of, "1");
   if (!v1::Priority_IsValid(message.priority())) {
     return OutOfRange("priority", message.priority(), "a value of the enum Priority");
   }
@@ -95,7 +98,6 @@ absl::Status CheckValues(const v1::GenerateRequest& message) {
   if (message.output().has_tokens_per_message()) {
     const int32_t tokens = message.output().tokens_per_message();
     if (tokens < 1) return OutOfRange("output.tokens_per_message", tokens, "1 or more");
-    if (tokens > 1) return NotServed("output.tokens_per_message", tokens, "1");
   }
   return absl::OkStatus();
 }
@@ -106,6 +108,14 @@ SamplingParams SamplingFromProto(const v1::SamplingParams& message) {
   if (message.has_top_k()) sampling.top_k = message.top_k();
   if (message.has_top_p()) sampling.top_p = message.top_p();
   if (message.has_min_p()) sampling.min_p = message.min_p();
+  if (message.has_typical_p()) sampling.typical_p = message.typical_p();
+  if (message.has_repetition_penalty()) sampling.repetition_penalty = message.repetition_penalty();
+  sampling.presence_penalty = message.presence_penalty();
+  sampling.frequency_penalty = message.frequency_penalty();
+  for (const auto& [id, bias] : message.logit_bias()) sampling.logit_bias.push_back({id, bias});
+  sampling.bad_words.assign(message.bad_words().begin(), message.bad_words().end());
+  sampling.allowed_token_ids.assign(message.allowed_token_ids().begin(),
+                                    message.allowed_token_ids().end());
   if (message.has_seed()) sampling.seed = message.seed();
   return sampling;
 }
@@ -116,7 +126,20 @@ StopConditions StopFromProto(const v1::StopConditions& message) {
   stop.strings.assign(message.strings().begin(), message.strings().end());
   stop.token_ids.assign(message.token_ids().begin(), message.token_ids().end());
   stop.ignore_eos = message.ignore_eos();
+  stop.min_tokens = message.min_tokens();
+  stop.include_stop = message.include_stop();
   return stop;
+}
+
+OutputOptions OutputFromProto(const v1::OutputOptions& message, bool has_tokenizer) {
+  return {.text = message.has_text() ? message.text() : has_tokenizer,
+          .token_ids = message.has_token_ids() ? message.token_ids() : !has_tokenizer,
+          .logprobs = message.logprobs(),
+          .top_logprobs = message.top_logprobs(),
+          .echo = message.echo(),
+          .prompt_logprobs = message.prompt_logprobs(),
+          .tokens_per_message = message.tokens_per_message(),
+          .delta_interval = std::chrono::milliseconds(message.delta_interval_ms())};
 }
 
 int64_t Microseconds(std::chrono::nanoseconds duration) {
@@ -162,10 +185,20 @@ absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, boo
   }
   request.sampling = SamplingFromProto(message.sampling());
   request.stop = StopFromProto(message.stop());
-  const v1::OutputOptions& output = message.output();
-  request.output.text = output.has_text() ? output.text() : has_tokenizer;
-  request.output.token_ids = output.has_token_ids() ? output.token_ids() : !has_tokenizer;
+  request.output = OutputFromProto(message.output(), has_tokenizer);
+  request.n = message.has_n() ? message.n() : 1;
+  request.best_of = message.has_best_of() ? message.best_of() : request.n;
   return request;
+}
+
+void TokenLogprobToProto(const TokenLogprob& logprob, v1::TokenLogprob& message) {
+  message.set_token_id(logprob.token_id);
+  message.set_logprob(static_cast<float>(logprob.logprob));
+  for (const TokenScore& score : logprob.alternatives) {
+    v1::TokenLogprob::Alternative& alternative = *message.add_alternatives();
+    alternative.set_token_id(score.id);
+    alternative.set_logprob(static_cast<float>(score.logprob));
+  }
 }
 
 v1::GenerateResponse StartedToProto(const Started& started, const std::string& request_id) {
@@ -193,6 +226,8 @@ v1::FinishReason FinishReasonToProto(FinishReason reason) {
 v1::GenerateResponse FinishedToProto(const Finished& finished) {
   v1::GenerateResponse message;
   v1::Done& done = *message.mutable_done();
+  done.set_index(finished.index);
+  done.set_cumulative_logprob(finished.cumulative_logprob);
   done.set_finish_reason(FinishReasonToProto(finished.reason));
   if (finished.reason == FinishReason::kStopString) {
     done.set_stop_string(finished.stop_string);
@@ -209,8 +244,15 @@ v1::GenerateResponse FinishedToProto(const Finished& finished) {
 
 void AppendDelta(const Delta& delta, bool token_ids, v1::GenerateResponse& message) {
   v1::Delta& out = *message.mutable_delta();
+  out.set_index(delta.index);
   out.mutable_text()->append(delta.text);
   if (token_ids) out.mutable_token_ids()->Add(delta.token_ids.begin(), delta.token_ids.end());
+  for (const TokenLogprob& logprob : delta.logprobs) {
+    TokenLogprobToProto(logprob, *out.add_logprobs());
+  }
+  for (const TokenLogprob& logprob : delta.prompt_logprobs) {
+    TokenLogprobToProto(logprob, *out.add_prompt_logprobs());
+  }
 }
 
 v1::GetModelResponse ModelToProto(const Model& model) {

@@ -3,6 +3,7 @@
 #define BASED_SERVER_CONVERT_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -22,6 +23,17 @@ absl::Status CheckModelName(absl::string_view requested, absl::string_view serve
 //   UNIMPLEMENTED     a field that is not served is set; the message names it
 // Fields are refused unless served: one that is added to the proto cannot be ignored by mistake.
 absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer);
+
+// The requests that score the message's pairs, in their order. deadline stays as it is in
+// Request{}.
+//   INVALID_ARGUMENT     names the pair and what is wrong with it
+//   FAILED_PRECONDITION  text is given and the model has no tokenizer
+absl::StatusOr<std::vector<Request>> ScoresFromProto(const v1::ScoreRequest& message,
+                                                     const Model& model);
+
+// What the engine said of one pair.
+void ScoreToProto(const std::vector<TokenLogprob>& tokens, bool token_logprobs, v1::Score& message);
+void TokenLogprobToProto(const TokenLogprob& logprob, v1::TokenLogprob& message);
 
 v1::GenerateResponse StartedToProto(const Started& started, const std::string& request_id);
 v1::GenerateResponse FinishedToProto(const Finished& finished);

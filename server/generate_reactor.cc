@@ -2,9 +2,8 @@
 
 #include <chrono>
 #include <algorithm>
-#include <random>
 
-#include "absl/strings/str_format.h"
+#include "server/call_context.h"
 #include "server/convert.h"
 #include "server/log.h"
 #include "server/status.h"
@@ -12,36 +11,9 @@
 namespace based {
 namespace {
 
-constexpr char kRequestIdKey[] = "x-request-id";
-constexpr size_t kMaxRequestIdBytes = 128;
 // A client gives up at its own deadline; ours, which travels as a rounded-up duration, is a little
 // later. A cancel this close to it is the deadline.
 constexpr std::chrono::milliseconds kDeadlineSlack(100);
-
-std::string NewRequestId() {
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  return absl::StrFormat("%016x%016x", generator(), generator());
-}
-
-// The client's id when it is fit for logs, else a new one.
-std::string RequestIdOf(const grpc::CallbackServerContext& context) {
-  const auto found = context.client_metadata().find(kRequestIdKey);
-  if (found == context.client_metadata().end()) return NewRequestId();
-  const absl::string_view id(found->second.data(), found->second.size());
-  const bool printable =
-      std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 127; });
-  return printable && !id.empty() && id.size() <= kMaxRequestIdBytes ? std::string(id)
-                                                                      : NewRequestId();
-}
-
-// gRPC keeps deadlines on the wall clock; the engine counts on the steady one.
-Clock::time_point DeadlineOf(const grpc::CallbackServerContext& context) {
-  const auto deadline = context.deadline();
-  if (deadline == std::chrono::system_clock::time_point::max()) return Clock::time_point::max();
-  const auto left = deadline - std::chrono::system_clock::now();
-  if (left > std::chrono::hours(24 * 365)) return Clock::time_point::max();
-  return Clock::now() + left;
-}
 
 int64_t Microseconds(std::chrono::nanoseconds duration) {
   return std::chrono::duration_cast<std::chrono::microseconds>(duration).count();

@@ -1,5 +1,7 @@
 #include "server/generate_stream.h"
 
+#include <algorithm>
+
 #include "kernels/base/check.h"
 #include "server/convert.h"
 #include "server/log.h"
@@ -24,9 +26,11 @@ bool GenerateStream::OnDelta(Delta delta) {
     MutexLock lock(mutex_);
     BASED_CHECK(!ended_);
     summary_.delivered_tokens += delta.tokens;
-    const bool carries = !delta.text.empty() || (token_ids_ && !delta.token_ids.empty());
+    const bool carries = !delta.text.empty() || (token_ids_ && !delta.token_ids.empty()) ||
+                         !delta.logprobs.empty() || !delta.prompt_logprobs.empty();
     if (broken_ || !carries) return true;
     const bool merge = !queue_.empty() && queue_.back().has_delta() &&
+                       queue_.back().delta().index() == delta.index &&
                        last_tokens_ < kMergeTokens &&
                        queue_.back().delta().text().size() < kMergeBytes;
     if (!merge) {
@@ -35,11 +39,23 @@ bool GenerateStream::OnDelta(Delta delta) {
       last_tokens_ = 0;
     }
     AppendDelta(delta, token_ids_, queue_.back());
-    last_tokens_ += delta.tokens;
+    // An echoed or scored prompt fills messages too.
+    last_tokens_ += std::max({delta.tokens, static_cast<int32_t>(delta.token_ids.size()),
+                              static_cast<int32_t>(delta.prompt_logprobs.size())});
     action = NextAction();
   }
   Do(action);
   return true;
+}
+
+void GenerateStream::OnChoiceFinished(const Finished& finished) {
+  Action action;
+  {
+    MutexLock lock(mutex_);
+    if (!broken_) queue_.push_back(FinishedToProto(finished));
+    action = NextAction();
+  }
+  Do(action);
 }
 
 void GenerateStream::OnFinished(const Finished& finished) {

@@ -48,6 +48,7 @@ class GenerateStream final : public TokenSink {
   // TokenSink: from one delivery thread.
   void OnStarted(const Started& started) override;
   bool OnDelta(Delta delta) override;
+  void OnChoiceFinished(const Finished& finished) override;
   void OnFinished(const Finished& finished) override;
   void OnError(const absl::Status& status) override;
 

@@ -1,6 +1,8 @@
 #include "server/metrics_listener.h"
 
+#include <atomic>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "civetweb.h"
@@ -33,15 +35,24 @@ int RefuseMethod(mg_connection* connection) {
   return Answer(connection, 405, "Method Not Allowed", kPlainText, "only GET and HEAD\n");
 }
 
-// civetweb logs a failed start instead of returning it. The first line says why; later ones, and
-// what it logs of single connections once it runs, are dropped.
-int KeepFirstLine(const mg_connection* connection, const char* line) {
-  auto* reason = static_cast<std::string*>(mg_get_user_data(mg_get_context(connection)));
-  if (reason != nullptr && reason->empty()) *reason = line;
-  return 1;
-}
 
 }  // namespace
+
+// civetweb logs why it cannot start instead of returning it. The first line is kept; what it logs
+// of single connections once it runs is dropped.
+struct MetricsListener::StartLog {
+  std::atomic<bool> starting{true};
+  std::string reason;
+
+  static int Keep(const mg_connection* connection, const char* line) {
+    auto* log = static_cast<StartLog*>(mg_get_user_data(mg_get_context(connection)));
+    if (log != nullptr && log->starting && log->reason.empty()) log->reason = line;
+    return 1;
+  }
+};
+
+MetricsListener::MetricsListener(Handlers handlers)
+    : handlers_(std::move(handlers)), start_log_(std::make_unique<StartLog>()) {}
 
 absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const std::string& address,
                                                                         Handlers handlers) {
@@ -52,13 +63,14 @@ absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const st
                            "request_timeout_ms", "5000",          "enable_keep_alive", "no",
                            nullptr};
   mg_callbacks callbacks{};
-  callbacks.log_message = KeepFirstLine;
-  listener->context_ = mg_start(&callbacks, &listener->start_error_, options);
+  callbacks.log_message = StartLog::Keep;
+  listener->context_ = mg_start(&callbacks, listener->start_log_.get(), options);
+  listener->start_log_->starting = false;
   if (listener->context_ == nullptr) {
     return absl::UnavailableError(absl::StrCat(
         "cannot listen on ", address,
         " (--metrics_listen): the address is in use, or not an address of this machine (",
-        listener->start_error_, ")"));
+        listener->start_log_->reason, ")"));
   }
   mg_server_port port{};
   if (mg_get_server_ports(listener->context_, 1, &port) == 1) listener->port_ = port.port;

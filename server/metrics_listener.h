@@ -31,14 +31,16 @@ class MetricsListener {
   int port() const { return port_; }
 
  private:
-  explicit MetricsListener(Handlers handlers) : handlers_(std::move(handlers)) {}
+  explicit MetricsListener(Handlers handlers);
 
   static int HandleMetrics(mg_connection* connection, void* self);
   static int HandleHealth(mg_connection* connection, void* self);
   static int HandleIndex(mg_connection* connection, void* self);
 
+  struct StartLog;
+
   const Handlers handlers_;
-  std::string start_error_;  // civetweb's own words; written by its threads until it listens
+  std::unique_ptr<StartLog> start_log_;
   mg_context* context_ = nullptr;
   int port_ = 0;
 };

@@ -45,6 +45,8 @@ CpuExecutable::CpuExecutable(CompiledProgram compiled, const Program& program,
   info_.slot_bytes = compiled_.slot_floats * kFloatBytes;
   info_.image_bytes = info_.slot_bytes;
   info_.available_bytes = AvailableMemory();
+  info_.sampling_rules = true;
+  info_.top_logprobs = true;
   info_.vocab_size = FinalLogits(program).vocab_size;
   info_.padded_vocab_size = static_cast<int32_t>(compiled_.padded_vocab_size);
 }

@@ -67,6 +67,7 @@ class CpuExecutable : public Executable {
   std::vector<int64_t> positions_;      // [T] absolute
   std::vector<int32_t> previous_ids_;   // drawn by the step launched last
   std::vector<int64_t> logits_offset_;  // [samples] into output_.logits, -1 where not asked for
+  std::vector<int64_t> top_offset_;     // [samples] into output_.top
   StepOutput output_;                   // of the step launched and not yet collected
   bool launched_ = false;
   ThreadPool pool_;

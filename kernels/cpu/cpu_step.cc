@@ -197,12 +197,17 @@ void CpuExecutable::SizeOutput(const StepTable& table) {
   output_.finite.assign(samples, 0);
   logits_offset_.assign(samples, -1);
   int64_t offset = 0;
+  int64_t top = 0;
+  top_offset_.resize(samples);
   for (size_t i = 0; i < samples; ++i) {
+    top_offset_[i] = top;
+    top += std::min(table.samples[i].top_logprobs, info_.vocab_size);
     if (!table.samples[i].logits) continue;
     logits_offset_[i] = offset;
     offset += info_.padded_vocab_size;
   }
   output_.logits.resize(static_cast<size_t>(offset));
+  output_.top.assign(static_cast<size_t>(top), TokenScore());
 }
 
 void CpuExecutable::Sample(const SampleRow& sample, size_t index, const LogitsStep& step,
@@ -210,12 +215,20 @@ void CpuExecutable::Sample(const SampleRow& sample, size_t index, const LogitsSt
   const auto valid = absl::MakeConstSpan(logits, static_cast<size_t>(step.vocab_size));
   const bool finite = AllFinite(logits, step.vocab_size);
   if (finite && sample.sample) {
-    output_.ids[index] = sample.params.temperature == 0 ? ArgMax(logits, step.vocab_size)
-                                                        : SampleFromLogits(valid, sample.params);
+    const bool greedy = sample.params.temperature == 0 && sample.rules == nullptr;
+    output_.ids[index] = greedy ? ArgMax(logits, step.vocab_size)
+                                : SampleFromLogits(valid, sample.params, sample.rules);
   }
   const int32_t target = sample.target == kNone ? output_.ids[index] : sample.target;
   output_.finite[index] = finite ? 1 : 0;
-  if (finite && sample.logprob) output_.logprobs[index] = LogProbability(valid, target);
+  if (finite && sample.logprob && target != kNone) {
+    output_.logprobs[index] = LogProbability(valid, target);
+  }
+  if (finite && sample.top_logprobs > 0) {
+    std::vector<TokenScore> top;
+    TopScores(valid, sample.top_logprobs, top);
+    std::copy(top.begin(), top.end(), output_.top.begin() + top_offset_[index]);
+  }
   if (logits_offset_[index] >= 0) {
     std::copy_n(logits, step.logits.width, output_.logits.begin() + logits_offset_[index]);
   }

@@ -65,6 +65,8 @@ ReferenceExecutable::ReferenceExecutable(const Program& program, const CompileOp
   const LogitsOp& logits = FinalLogits(program);
   info_.backend = "reference";
   info_.device = "1 thread, fp64";
+  info_.sampling_rules = true;
+  info_.top_logprobs = true;
   info_.vocab_size = logits.vocab_size;
   info_.padded_vocab_size = static_cast<int32_t>(weight(logits.table).rows);
   DescribeState();
@@ -207,11 +209,19 @@ void ReferenceExecutable::Sample(const SampleRow& sample, const std::vector<doub
   const auto valid = absl::MakeConstSpan(logits).first(static_cast<size_t>(info_.vocab_size));
   const bool finite =
       std::all_of(valid.begin(), valid.end(), [](double l) { return std::isfinite(l); });
-  const int32_t id = sample.sample && finite ? SampleFromLogits(valid, sample.params) : kNone;
+  const int32_t id =
+      sample.sample && finite ? SampleFromLogits(valid, sample.params, sample.rules) : kNone;
   const int32_t target = sample.target == kNone ? id : sample.target;
   output.ids.push_back(id);
   output.finite.push_back(finite ? 1 : 0);
-  output.logprobs.push_back(sample.logprob && finite ? LogProbability(valid, target) : 0);
+  const bool scored = sample.logprob && finite && target != kNone;
+  output.logprobs.push_back(scored ? LogProbability(valid, target) : 0);
+  const auto top = static_cast<size_t>(std::min(sample.top_logprobs, info_.vocab_size));
+  if (finite && top > 0) {
+    TopScores(valid, sample.top_logprobs, output.top);
+  } else {
+    output.top.insert(output.top.end(), top, TokenScore());
+  }
   if (sample.logits) output.logits.insert(output.logits.end(), logits.begin(), logits.end());
 }
 

@@ -29,6 +29,49 @@ TEST(GenerateFlags, BecomeTheRequest) {
   EXPECT_TRUE(request->stop().ignore_eos());
 }
 
+TEST(GenerateFlags, EverySamplingAndOutputFlagReachesItsField) {
+  const auto line = Parse({"--prompt=hi",
+                           "--typical_p=0.5",
+                           "--repetition_penalty=1.5",
+                           "--presence_penalty=0.5",
+                           "--frequency_penalty=-0.5",
+                           "--logit_bias=3:1.5,4:-2",
+                           "--bad_words=a,b",
+                           "--bad_words=c",
+                           "--allowed_token_ids=1,2",
+                           "--min_tokens=3",
+                           "--include_stop",
+                           "--n=2",
+                           "--best_of=4",
+                           "--logprobs",
+                           "--top_logprobs=5",
+                           "--echo",
+                           "--prompt_logprobs",
+                           "--tokens_per_message=6",
+                           "--delta_interval_ms=7"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  const auto request = RequestFromFlags(*line);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->sampling().typical_p(), 0.5f);
+  EXPECT_EQ(request->sampling().repetition_penalty(), 1.5f);
+  EXPECT_EQ(request->sampling().presence_penalty(), 0.5f);
+  EXPECT_EQ(request->sampling().frequency_penalty(), -0.5f);
+  EXPECT_EQ(request->sampling().logit_bias().at(3), 1.5f);
+  EXPECT_EQ(request->sampling().logit_bias().at(4), -2.0f);
+  EXPECT_THAT(request->sampling().bad_words(), testing::ElementsAre("a,b", "c"));
+  EXPECT_THAT(request->sampling().allowed_token_ids(), testing::ElementsAre(1, 2));
+  EXPECT_EQ(request->stop().min_tokens(), 3);
+  EXPECT_TRUE(request->stop().include_stop());
+  EXPECT_EQ(request->n(), 2);
+  EXPECT_EQ(request->best_of(), 4);
+  EXPECT_TRUE(request->output().logprobs());
+  EXPECT_EQ(request->output().top_logprobs(), 5);
+  EXPECT_TRUE(request->output().echo());
+  EXPECT_TRUE(request->output().prompt_logprobs());
+  EXPECT_EQ(request->output().tokens_per_message(), 6);
+  EXPECT_EQ(request->output().delta_interval_ms(), 7);
+}
+
 TEST(GenerateFlags, TwoPromptsAreAUsageError) {
   const auto line = Parse({"--prompt=a", "--prompt_file=b", "--stop_token_ids="});
   ASSERT_TRUE(line.ok());

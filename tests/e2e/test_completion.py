@@ -194,10 +194,6 @@ def test_text_without_a_tokenizer(tiny, proto):
 @pytest.mark.parametrize(
     "field,change",
     [
-        ("n", set_field(n=2)),
-        ("sampling.typical_p", set_field(sampling__typical_p=0.5)),
-        ("sampling.bad_words", set_field(sampling__bad_words=[b"x"])),
-        ("output.logprobs", set_field(output__logprobs=True)),
         ("constraint", set_field(constraint__json=True)),
         ("tenant", set_field(tenant="acme")),
         ("state", set_field(state__session="s")),

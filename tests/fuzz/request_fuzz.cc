@@ -22,6 +22,7 @@ namespace based {
 namespace {
 
 constexpr int32_t kVocabulary = 300;
+constexpr int32_t kSlots = 32;
 
 // One id per byte.
 class ByteTokenizer final : public Tokenizer {
@@ -60,13 +61,17 @@ void CheckRefusal(const absl::Status& status) {
 // What Engine::Submit does with a request before it is queued.
 void CheckRequest(const Request& request, const Model& model) {
   const EngineOptions limits;
-  if (const absl::Status status = ValidateRequest(request, model, limits); !status.ok()) {
+  if (const absl::Status status = ValidateRequest(request, model, limits, kSlots); !status.ok()) {
     return CheckRefusal(status);
   }
   BASED_CHECK(request.sampling.temperature >= 0 && request.sampling.temperature <= 100);
   BASED_CHECK(request.sampling.top_p > 0 && request.sampling.top_p <= 1);
   BASED_CHECK(request.sampling.min_p >= 0 && request.sampling.min_p <= 1);
   BASED_CHECK(request.stop.max_tokens >= 1 && request.stop.max_tokens <= limits.max_output_tokens);
+  BASED_CHECK(request.best_of >= request.n && request.n >= 1 && request.best_of <= kSlots);
+  BASED_CHECK(request.output.top_logprobs >= 0 && request.output.top_logprobs <= 20);
+  BASED_CHECK(request.stop.min_tokens >= 0 && request.stop.min_tokens <= request.stop.max_tokens);
+  BASED_CHECK(MakeRules(request, model).ok());
   const absl::StatusOr<std::vector<int32_t>> ids = PromptTokens(request, model, limits);
   if (!ids.ok()) return CheckRefusal(ids.status());
   BASED_CHECK(!ids->empty());

@@ -75,6 +75,53 @@ TEST_P(LogitsTest, MultipliesTheNormedRowPaddingIncluded) {
   ExpectClose(runner.Sequence(tokens, 20), Expected(tokens), Tolerance(GetParam(), 2 * kWidth));
 }
 
+// Rules and alternatives are those of sampling.h on the logits that came back; a sample without
+// them stands between.
+TEST_P(LogitsTest, FollowsRulesAndReportsTheMostLikely) {
+  BASED_MAKE_RUNNER(runner, GetParam(), model_.program());
+  const ExecutableInfo& info = runner.executable().info();
+  if (!info.sampling_rules || !info.top_logprobs) {
+    GTEST_SKIP() << GetParam() << " says that it follows no rules";
+  }
+  const SampleRules rules{.repetition_penalty = 1.5f,
+                          .frequency_penalty = 0.5f,
+                          .typical_p = 0.9f,
+                          .counts = {{3, 2}, {4, 0}, {90, 1}},
+                          .biases = {{7, 3.0f}},
+                          .banned = {0, 1, 2}};
+  StepTable table = MakeStep({{.slot = 0, .tokens = random_.Ids(30, kInputRows)}});
+  for (size_t i = 0; i < table.samples.size(); ++i) {
+    SampleRow& sample = table.samples[i];
+    sample.sample = true;
+    sample.params = {.temperature = i % 4 == 0 ? 0.0f : 1.0f, .seed = i};
+    sample.rules = i % 3 == 0 ? nullptr : &rules;
+    sample.top_logprobs = static_cast<int32_t>(i % 5);
+  }
+  runner.Clear(0);
+  const StepOutput output = runner.Run(table);
+  size_t top = 0;
+  for (size_t i = 0; i < table.samples.size(); ++i) {
+    const std::vector<double> logits = TrueLogits(output, i);
+    const SampleRow& sample = table.samples[i];
+    // Penalties are computed in the type of the backend's logits.
+    const std::vector<float> narrow(logits.begin(), logits.end());
+    const bool exact = GetParam() == "reference";
+    EXPECT_EQ(output.ids[i],
+              exact ? SampleFromLogits<double>(logits, sample.params, sample.rules)
+                    : SampleFromLogits<float>(narrow, sample.params, sample.rules))
+        << "sample " << i;
+    std::vector<TokenScore> expected;
+    TopScores<double>(logits, sample.top_logprobs, expected);
+    for (const TokenScore& score : expected) {
+      ASSERT_LT(top, output.top.size());
+      EXPECT_EQ(output.top[top].id, score.id);
+      EXPECT_NEAR(output.top[top].logprob, score.logprob, 1e-5);
+      ++top;
+    }
+  }
+  EXPECT_EQ(top, output.top.size());
+}
+
 // Ids agree with sampling.h applied to the very logits that came back; so does log p.
 TEST_P(LogitsTest, SamplesFromTheLogitsItHandsBack) {
   BASED_MAKE_RUNNER(runner, GetParam(), model_.program());

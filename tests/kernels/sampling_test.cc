@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "kernels/philox.h"
@@ -36,7 +37,8 @@ TEST(PhiloxTest, UniformIsTheTopBitsOfWordZero) {
 
 // Probabilities after every rule, in the order of sampling.h, each rule a plain loop over all ids.
 template <typename T>
-std::vector<double> NaiveDistribution(const std::vector<T>& logits, const SampleParams& params) {
+std::vector<double> NaiveDistribution(const std::vector<T>& logits, const SampleParams& params,
+                                      double typical_p = 1) {
   const size_t n = logits.size();
   const double max = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
   std::vector<double> p(n);
@@ -64,6 +66,26 @@ std::vector<double> NaiveDistribution(const std::vector<T>& logits, const Sample
     for (size_t r = static_cast<size_t>(params.top_k); r < n; ++r) p[order[r]] = 0;
   }
   normalise();
+  if (typical_p < 1) {
+    double entropy = 0;
+    for (const double value : p) entropy -= value > 0 ? value * std::log(value) : 0;
+    // Passes over all ids: each keeps the most typical of those that are left.
+    std::vector<double> kept(n);
+    for (double sum = 0; sum < typical_p - 1e-12;) {
+      size_t best = n;
+      double least = std::numeric_limits<double>::infinity();
+      for (size_t i = 0; i < n; ++i) {
+        if (p[i] == 0) continue;
+        const double distance = std::abs(-std::log(p[i]) - entropy);
+        if (distance < least) best = i, least = distance;
+      }
+      if (best == n) break;
+      sum += p[best];
+      kept[best] = std::exchange(p[best], 0);
+    }
+    p = kept;
+    normalise();
+  }
   if (params.top_p < 1) {
     double sum = 0;
     for (const size_t i : order) {
@@ -100,6 +122,54 @@ std::vector<T> TiedLogits(std::mt19937_64& engine, size_t count) {
   return logits;
 }
 
+// The penalties, biases and masks of sampling.h by the book, in the order documented.
+template <typename T>
+std::vector<T> NaiveRules(std::vector<T> logits, const SampleRules& rules) {
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const auto id = static_cast<int32_t>(i);
+    for (const TokenCount& seen : rules.counts) {
+      if (seen.id != id) continue;
+      const T penalty = static_cast<T>(rules.repetition_penalty);
+      logits[i] = logits[i] > 0 ? logits[i] / penalty : logits[i] * penalty;
+      logits[i] -= static_cast<T>(rules.frequency_penalty) * static_cast<T>(seen.output_count);
+      if (seen.output_count > 0) logits[i] -= static_cast<T>(rules.presence_penalty);
+    }
+    for (const TokenBias& bias : rules.biases) {
+      if (bias.id == id) logits[i] += static_cast<T>(bias.bias);
+    }
+    const auto among = [id](const std::vector<int32_t>& ids) {
+      return std::find(ids.begin(), ids.end(), id) != ids.end();
+    };
+    const bool allowed = rules.allowed.empty() || among(rules.allowed);
+    if (!allowed || among(rules.banned)) logits[i] = -std::numeric_limits<T>::infinity();
+  }
+  return logits;
+}
+
+SampleRules RandomRules(std::mt19937_64& engine, size_t vocab) {
+  SampleRules rules;
+  const auto chance = [&engine] { return engine() % 2 == 0; };
+  const auto number = [&engine](double low, double high) {
+    return static_cast<float>(std::uniform_real_distribution<double>(low, high)(engine));
+  };
+  if (chance()) rules.repetition_penalty = number(0.2, 3);
+  if (chance()) rules.presence_penalty = number(-3, 3);
+  if (chance()) rules.frequency_penalty = number(-2, 2);
+  if (chance()) rules.typical_p = number(0.05, 1);
+  for (size_t i = 0; i < vocab; ++i) {
+    const auto id = static_cast<int32_t>(i);
+    if (engine() % 4 == 0) rules.counts.push_back({id, static_cast<int32_t>(engine() % 4)});
+    if (engine() % 6 == 0) rules.biases.push_back({id, number(-5, 5)});
+    if (engine() % 5 == 0) rules.banned.push_back(id);
+  }
+  if (chance()) {
+    for (size_t i = 0; i < vocab; i += 1 + engine() % 3) {
+      rules.allowed.push_back(static_cast<int32_t>(i));
+    }
+  }
+  return rules;
+}
+
 template <typename T>
 class SamplingTest : public ::testing::Test {};
 using Types = ::testing::Types<float, double>;
@@ -126,6 +196,65 @@ TYPED_TEST(SamplingTest, EqualsNaiveRulesOnLogitsWithTies) {
         << "trial " << trial << ": temperature " << params.temperature << ", top_k " << params.top_k
         << ", top_p " << params.top_p << ", min_p " << params.min_p;
   }
+}
+
+TYPED_TEST(SamplingTest, EveryRuleEqualsTheNaiveOne) {
+  std::mt19937_64 engine(74);
+  int drawn = 0;
+  for (int trial = 0; trial < 1500; ++trial) {
+    std::vector<TypeParam> logits(1 + engine() % 120);
+    // Without ties: those of |-ln p - H| would be decided by rounding.
+    for (TypeParam& l : logits) {
+      l = static_cast<TypeParam>(std::normal_distribution<double>(0, 3)(engine));
+    }
+    const SampleRules rules = RandomRules(engine, logits.size());
+    const SampleParams params{.temperature = trial % 7 == 0 ? 0.0f : 1.3f,
+                              .top_k = trial % 3 == 0 ? 20 : 0,
+                              .top_p = trial % 2 == 0 ? 0.8f : 1.0f,
+                              .min_p = trial % 5 == 0 ? 0.05f : 0.0f,
+                              .seed = engine(),
+                              .position = trial};
+    const std::vector<TypeParam> ruled = NaiveRules(logits, rules);
+    const auto best = std::max_element(ruled.begin(), ruled.end());
+    int32_t expected = -1;
+    if (std::isfinite(*best)) {
+      const double u = static_cast<double>(PhiloxUniform(params.seed, params.position));
+      const auto typical = static_cast<double>(rules.typical_p);
+      expected = params.temperature == 0 ? static_cast<int32_t>(best - ruled.begin())
+                                         : NaiveDraw(NaiveDistribution(ruled, params, typical), u);
+      ++drawn;
+    }
+    ASSERT_EQ(SampleFromLogits<TypeParam>(logits, params, &rules), expected) << "trial " << trial;
+  }
+  EXPECT_GT(drawn, 1400);
+}
+
+TYPED_TEST(SamplingTest, MasksThatLeaveNothingDrawNothing) {
+  const std::vector<TypeParam> logits = {1, 2, 3};
+  const SampleRules rules{.allowed = {1}, .banned = {1}};
+  EXPECT_EQ(SampleFromLogits<TypeParam>(logits, {}, &rules), -1);
+  EXPECT_EQ(SampleFromLogits<TypeParam>(logits, {.temperature = 0}, &rules), -1);
+}
+
+TYPED_TEST(SamplingTest, TopScoresAreTheMostLikelyWithTheirLogProbabilities) {
+  std::mt19937_64 engine(75);
+  const std::vector<TypeParam> logits = TiedLogits<TypeParam>(engine, 50);
+  std::vector<TokenScore> scores = {{99, 1.0}};
+  TopScores<TypeParam>(logits, 20, scores);
+  ASSERT_EQ(scores.size(), 21u);
+  EXPECT_EQ(scores[0].id, 99);
+  for (size_t i = 1; i < scores.size(); ++i) {
+    int before = 0;
+    const TypeParam own = logits[static_cast<size_t>(scores[i].id)];
+    for (size_t j = 0; j < logits.size(); ++j) {
+      before += logits[j] > own || (logits[j] == own && static_cast<int32_t>(j) < scores[i].id);
+    }
+    EXPECT_EQ(before, static_cast<int>(i) - 1);
+    EXPECT_EQ(scores[i].logprob, LogProbability<TypeParam>(logits, scores[i].id));
+  }
+  scores.clear();
+  TopScores<TypeParam>({1, 2}, 20, scores);
+  EXPECT_EQ(scores.size(), 2u);
 }
 
 TYPED_TEST(SamplingTest, GreedyTakesTheLowestOfTheLargest) {
@@ -215,6 +344,44 @@ TEST(SamplingDistributionTest, DrawsFollowTheProbabilities) {
     }
     EXPECT_LT(std::abs(chi_square - degrees), 5 * std::sqrt(2 * degrees))
         << "seed " << setting.seed << ", " << degrees << " degrees of freedom";
+  }
+}
+
+// A million draws under every rule at once and under each alone.
+TEST(SamplingDistributionTest, DrawsUnderRulesFollowTheProbabilities) {
+  std::mt19937_64 engine(76);
+  std::vector<double> logits(24);
+  for (double& l : logits) l = std::normal_distribution<double>(0, 1.5)(engine);
+  const std::vector<TokenCount> counts = {{1, 0}, {3, 1}, {4, 5}, {9, 2}};
+  const std::vector<SampleRules> settings = {
+      {.repetition_penalty = 1.7f, .counts = counts},
+      {.presence_penalty = 1.1f, .frequency_penalty = -0.3f, .counts = counts},
+      {.biases = {{2, 1.5f}, {7, -2.0f}}, .allowed = {1, 2, 3, 7, 9, 11, 20}, .banned = {3}},
+      {.typical_p = 0.7f},
+      {.repetition_penalty = 0.6f, .typical_p = 0.9f, .counts = counts, .banned = {0, 5}}};
+  constexpr int64_t kDraws = 1'000'000;
+  for (size_t setting = 0; setting < settings.size(); ++setting) {
+    const SampleRules& rules = settings[setting];
+    SampleParams params{.temperature = 1.2f, .seed = 100 + setting};
+    const std::vector<double> p = NaiveDistribution(NaiveRules(logits, rules), params,
+                                                    static_cast<double>(rules.typical_p));
+    std::vector<int64_t> drawn(p.size());
+    for (params.position = 0; params.position < kDraws; ++params.position) {
+      ++drawn[static_cast<size_t>(SampleFromLogits<double>(logits, params, &rules))];
+    }
+    double chi_square = 0;
+    double degrees = -1;
+    for (size_t i = 0; i < p.size(); ++i) {
+      if (p[i] == 0) {
+        EXPECT_EQ(drawn[i], 0) << "setting " << setting << ", id " << i;
+        continue;
+      }
+      const double expected = p[i] * static_cast<double>(kDraws);
+      const double excess = static_cast<double>(drawn[i]) - expected;
+      chi_square += excess * excess / expected;
+      ++degrees;
+    }
+    EXPECT_LT(std::abs(chi_square - degrees), 5 * std::sqrt(2 * degrees)) << "setting " << setting;
   }
 }
 

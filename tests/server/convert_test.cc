@@ -81,6 +81,20 @@ const std::set<std::string>& Served() {
       "sampling.top_k", "sampling.top_p", "sampling.min_p",     "sampling.seed",
       "stop.max_tokens", "stop.strings", "stop.token_ids",      "stop.ignore_eos",
       "output.text",    "output.token_ids", "output.tokens_per_message",
+      "sampling.typical_p",
+      "sampling.repetition_penalty",
+      "sampling.presence_penalty",
+      "sampling.frequency_penalty",
+      "sampling.logit_bias",
+      "sampling.bad_words",
+      "sampling.allowed_token_ids",
+      "stop.min_tokens",
+      "stop.include_stop",
+      "output.logprobs",
+      "output.top_logprobs",
+      "output.echo",
+      "output.prompt_logprobs",
+      "output.delta_interval_ms",
       "n",              "best_of",       "priority"};
   return served;
 }
@@ -120,8 +134,44 @@ TEST(RequestFromProto, CopiesEveryServedField) {
   message.mutable_stop()->set_ignore_eos(true);
   message.mutable_output()->set_text(false);
   message.mutable_output()->set_token_ids(true);
+  message.mutable_sampling()->set_typical_p(0.75f);
+  message.mutable_sampling()->set_repetition_penalty(1.5f);
+  message.mutable_sampling()->set_presence_penalty(0.25f);
+  message.mutable_sampling()->set_frequency_penalty(-0.25f);
+  (*message.mutable_sampling()->mutable_logit_bias())[6] = 2.0f;
+  message.mutable_sampling()->add_bad_words("bad");
+  message.mutable_sampling()->add_allowed_token_ids(8);
+  message.mutable_stop()->set_min_tokens(2);
+  message.mutable_stop()->set_include_stop(true);
+  message.mutable_output()->set_logprobs(true);
+  message.mutable_output()->set_top_logprobs(3);
+  message.mutable_output()->set_echo(true);
+  message.mutable_output()->set_prompt_logprobs(true);
+  message.mutable_output()->set_tokens_per_message(5);
+  message.mutable_output()->set_delta_interval_ms(20);
+  message.set_n(2);
+  message.set_best_of(3);
   const absl::StatusOr<Request> request = RequestFromProto(message, true);
   ASSERT_TRUE(request.ok());
+  EXPECT_EQ(request->sampling.typical_p, 0.75f);
+  EXPECT_EQ(request->sampling.repetition_penalty, 1.5f);
+  EXPECT_EQ(request->sampling.presence_penalty, 0.25f);
+  EXPECT_EQ(request->sampling.frequency_penalty, -0.25f);
+  ASSERT_EQ(request->sampling.logit_bias.size(), 1u);
+  EXPECT_EQ(request->sampling.logit_bias[0].id, 6);
+  EXPECT_EQ(request->sampling.logit_bias[0].bias, 2.0f);
+  EXPECT_THAT(request->sampling.bad_words, testing::ElementsAre("bad"));
+  EXPECT_THAT(request->sampling.allowed_token_ids, testing::ElementsAre(8));
+  EXPECT_EQ(request->stop.min_tokens, 2);
+  EXPECT_TRUE(request->stop.include_stop);
+  EXPECT_TRUE(request->output.logprobs);
+  EXPECT_EQ(request->output.top_logprobs, 3);
+  EXPECT_TRUE(request->output.echo);
+  EXPECT_TRUE(request->output.prompt_logprobs);
+  EXPECT_EQ(request->output.tokens_per_message, 5);
+  EXPECT_EQ(request->output.delta_interval, std::chrono::milliseconds(20));
+  EXPECT_EQ(request->n, 2);
+  EXPECT_EQ(request->best_of, 3);
   EXPECT_FALSE(request->prompt_is_text);
   EXPECT_THAT(request->prompt_token_ids, testing::ElementsAre(5));
   EXPECT_EQ(request->sampling.temperature, 0.25f);
@@ -168,11 +218,7 @@ TEST(RequestFromProto, WithoutATokenizerIdsAreTheDefaultOutput) {
 
 TEST(RequestFromProto, ValuesOutOfRangeAreToldFromValuesNotServed) {
   v1::GenerateRequest message = WithPrompt();
-  message.set_n(0);
-  EXPECT_EQ(RequestFromProto(message, true).status().code(), absl::StatusCode::kInvalidArgument);
-  message.set_n(2);
-  EXPECT_EQ(RequestFromProto(message, true).status().code(), absl::StatusCode::kUnimplemented);
-  message.set_n(65);
+  message.mutable_output()->set_tokens_per_message(0);
   EXPECT_EQ(RequestFromProto(message, true).status().code(), absl::StatusCode::kInvalidArgument);
   message = WithPrompt();
   message.set_priority(v1::PRIORITY_BATCH);

@@ -1,5 +1,6 @@
 #include "tests/sim/sim_executable.h"
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 
@@ -23,10 +24,27 @@ uint64_t SimState(uint64_t state, int32_t token) {
   return Mix(state * 3 + static_cast<uint64_t>(token) + 1);
 }
 
-int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& params) {
-  const uint64_t hash = Mix(state ^ Mix(params.seed + static_cast<uint64_t>(params.position)));
+int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& params,
+                const SampleRules* rules) {
+  uint64_t hash = Mix(state ^ Mix(params.seed + static_cast<uint64_t>(params.position)));
   if (model.nonfinite_every > 0 && hash % model.nonfinite_every == 0) return kNone;
-  return static_cast<int32_t>((hash >> 20) % static_cast<uint64_t>(model.vocab_size));
+  uint64_t counted = 0;
+  if (rules != nullptr) {
+    for (const TokenCount& count : rules->counts) {
+      counted +=
+          Mix(static_cast<uint64_t>(count.id) << 32 | static_cast<uint32_t>(count.output_count));
+    }
+  }
+  for (hash += counted;; hash = Mix(hash)) {
+    const auto id = static_cast<int32_t>((hash >> 20) % static_cast<uint64_t>(model.vocab_size));
+    const bool banned = rules != nullptr && std::find(rules->banned.begin(), rules->banned.end(),
+                                                      id) != rules->banned.end();
+    if (!banned) return id;
+  }
+}
+
+double SimLogprob(uint64_t state, int32_t token) {
+  return -1e-3 * static_cast<double>(SimState(state, token) % 10'000);
 }
 
 SimExecutable::SimExecutable(const SimModel& model) : model_(model) {
@@ -39,6 +57,8 @@ SimExecutable::SimExecutable(const SimModel& model) : model_(model) {
   info_.pipeline_depth = model.pipeline_depth;
   info_.vocab_size = model.vocab_size;
   info_.padded_vocab_size = model.vocab_size;
+  info_.sampling_rules = true;
+  info_.top_logprobs = true;
 }
 
 void SimExecutable::Require(bool condition, const std::string& what) {
@@ -85,10 +105,15 @@ absl::Status SimExecutable::Launch(const StepTable& table) {
   StepOutput output;
   for (const SampleRow& sample : table.samples) {
     const uint64_t state = row_state[static_cast<size_t>(sample.row)];
-    output.ids.push_back(SimDraw(model_, state, sample.params));
-    output.finite.push_back(output.ids.back() == kNone ? 0 : 1);
+    const int32_t id = SimDraw(model_, state, sample.params, sample.rules);
+    output.finite.push_back(id == kNone ? 0 : 1);
+    output.ids.push_back(sample.sample ? id : kNone);
+    const int32_t target = sample.target == kNone ? id : sample.target;
+    output.logprobs.push_back(sample.logprob ? SimLogprob(state, target) : 0);
+    for (int32_t i = 0; i < sample.top_logprobs; ++i) {
+      output.top.push_back({i, SimLogprob(state, i)});
+    }
   }
-  output.logprobs.assign(output.ids.size(), 0.0);
   previous_ids_ = output.ids;
   uncollected_.push_back(std::move(output));
   return absl::OkStatus();

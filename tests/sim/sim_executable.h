@@ -21,8 +21,12 @@ struct SimModel {
 };
 
 uint64_t SimState(uint64_t state, int32_t token);
-// The id drawn after `state`, or kNone when the logits are not finite.
-int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& params);
+// The id drawn after `state`, or kNone when the logits are not finite. Counts and banned ids of
+// `rules` (may be null) change it; the other rules do not.
+int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& params,
+                const SampleRules* rules = nullptr);
+// Log-probability of `token` after `state`.
+double SimLogprob(uint64_t state, int32_t token);
 inline constexpr uint64_t kSimEmptyState = 0x9e3779b97f4a7c15ull;
 
 // Records the first broken rule in error() instead of aborting, so that a simulation can name its

@@ -23,10 +23,20 @@ struct Scenario {
   int32_t burst = 1;
   int64_t max_prompt = 1;
   int64_t max_tokens = 1;
-  double cancel_share = 0;    // of requests, each at a random later step
+  double cancel_share = 0;  // of requests, each at a random later step
   double deadline_share = 0;
-  double slow_share = 0;      // readers that give up after a few tokens
-  double eos_share = 0;       // requests that honour eos
+  double slow_share = 0;   // readers that give up after a few tokens
+  double eos_share = 0;    // requests that honour eos
+  double fork_share = 0;   // requests for several completions
+  double score_share = 0;  // requests that score their prompt, some of them nothing else
+  double rules_share = 0;  // requests whose draws depend on what they drew
+};
+
+struct Choice {
+  int64_t stop_after = -1;  // tokens until a stop string is found
+  bool ended = false;
+  int64_t unserved_steps = 0;  // while decoding
+  std::vector<int32_t> tokens;
 };
 
 struct Client {
@@ -35,8 +45,9 @@ struct Client {
   int64_t gives_up_after = -1;  // tokens
   bool started = false;
   bool ended = false;
-  int64_t unserved_steps = 0;   // while decoding
-  std::vector<int32_t> tokens;
+  std::vector<TokenLogprob> scores;
+  std::vector<Choice> choices;  // one per completion
+  int64_t tokens = 0;           // of all completions
 };
 
 // Where choices come from: given bytes, two per choice, and then a generator.
@@ -88,8 +99,10 @@ class Simulation {
   void CollectAndCommit();
   void Apply();
   void ApplyStarted(Client& client);
-  void ApplyFinished(Client& client, const SchedulerEvent& event);
-  std::string CompareWithAlone(const Client& client, FinishReason reason) const;
+  void ApplyToken(Client& client, const SchedulerEvent& event);
+  void EndChoice(Client& client, Choice& choice);
+  std::string CompareWithAlone(const Client& client, int32_t index, FinishReason reason) const;
+  std::string CompareScores(const Client& client) const;
   void Require(bool condition, const std::string& what) {
     if (!condition && result_.error.empty()) {
       result_.error = absl::StrCat("step ", result_.steps, ": ", what);
@@ -119,6 +132,7 @@ Scenario Simulation::Draw() {
   s.scheduler.slots = static_cast<int32_t>(Uniform(1, 12));
   s.scheduler.token_budget = static_cast<int32_t>(Uniform(2, 48));
   s.scheduler.max_spans = static_cast<int32_t>(Uniform(2, 16));
+  s.scheduler.max_samples = s.scheduler.max_spans + static_cast<int32_t>(Uniform(0, 8));
   s.scheduler.mixed_prefill_tokens = Chance(0.5) ? static_cast<int32_t>(Uniform(1, 16)) : 0;
   s.model.pipeline_depth = static_cast<int32_t>(Uniform(1, 2));
   s.model.nonfinite_every = Chance(0.1) ? 50 : 0;
@@ -131,13 +145,18 @@ Scenario Simulation::Draw() {
   s.deadline_share = Chance(0.3) ? 0.3 : 0;
   s.slow_share = Chance(0.3) ? 0.2 : 0;
   s.eos_share = Chance(0.5) ? 1.0 : 0;
+  s.fork_share = Chance(0.5) ? 0.5 : 0;
+  s.score_share = Chance(0.3) ? 0.3 : 0;
+  s.rules_share = Chance(0.3) ? 0.5 : 0;
   return s;
 }
 
 SequenceSpec Simulation::MakeSpec(RequestId id) {
   SequenceSpec spec;
   spec.id = id;
-  const int64_t length = Uniform(1, scenario_.max_prompt);
+  const bool scores = Chance(scenario_.score_share);
+  const int64_t length =
+      Uniform(scores ? 2 : 1, scores ? scenario_.max_prompt + 1 : scenario_.max_prompt);
   for (int64_t i = 0; i < length; ++i) {
     spec.prompt.push_back(static_cast<int32_t>(Uniform(0, scenario_.model.vocab_size - 1)));
   }
@@ -145,6 +164,22 @@ SequenceSpec Simulation::MakeSpec(RequestId id) {
   spec.max_tokens = Uniform(1, scenario_.max_tokens);
   if (Chance(scenario_.eos_share)) spec.eos_token_id = 0;
   if (Chance(0.2)) spec.stop_token_ids = {1, 2};
+  if (Chance(scenario_.fork_share)) {
+    spec.completions = static_cast<int32_t>(Uniform(1, scenario_.scheduler.slots));
+  }
+  if (scores) {
+    spec.score_from = Uniform(1, length - 1);
+    spec.top_logprobs = static_cast<int32_t>(Uniform(0, 3));
+    if (Chance(0.5)) spec.max_tokens = 0;
+    if (spec.max_tokens == 0) spec.completions = 1;
+  }
+  if (Chance(scenario_.rules_share)) {
+    auto rules = std::make_shared<RuleSpec>();
+    rules->rules.repetition_penalty = 2;
+    rules->min_tokens = Uniform(0, spec.max_tokens);
+    rules->endings = {0};
+    spec.rules = std::move(rules);
+  }
   if (Chance(scenario_.deadline_share)) {
     spec.deadline = Now() + std::chrono::milliseconds(Uniform(0, 60));
   }
@@ -157,6 +192,10 @@ void Simulation::Arrive() {
     const auto id = static_cast<RequestId>(++result_.requests);
     Client client;
     client.spec = MakeSpec(id);
+    client.choices.resize(static_cast<size_t>(client.spec.completions));
+    for (Choice& choice : client.choices) {
+      if (Chance(scenario_.slow_share)) choice.stop_after = Uniform(1, 5);
+    }
     if (Chance(scenario_.cancel_share)) client.cancel_at_step = step_ + Uniform(0, 40);
     if (Chance(scenario_.slow_share)) client.gives_up_after = Uniform(1, 5);
     scheduler_.Submit(client.spec);
@@ -185,6 +224,7 @@ void Simulation::PlanAndLaunch() {
   Apply();
   CheckPlan(plan);
   (void)device_.ClearSlots(plan.clear_slots);
+  (void)device_.CopySlots(plan.copies);
   if (plan.empty()) return;
   CheckService(plan);
   ++result_.steps;
@@ -201,7 +241,8 @@ void Simulation::CheckPlan(const StepPlan& plan) {
   Require(rows == plan.decode_tokens + plan.prefill_tokens, "rows do not add up");
   Require(rows <= limits.token_budget, absl::StrCat(rows, " rows exceed the token budget"));
   Require(static_cast<int32_t>(plan.table.spans.size()) <= limits.max_spans, "too many spans");
-  Require(plan.table.samples.size() <= plan.table.spans.size(), "more samples than spans");
+  Require(static_cast<int32_t>(plan.table.samples.size()) <= limits.max_samples,
+          "too many samples");
   if (plan.decode_tokens > 0) {
     const int32_t mixed = limits.mixed_prefill_tokens > 0 ? limits.mixed_prefill_tokens
                                                           : std::max(32, plan.decode_tokens);
@@ -209,7 +250,11 @@ void Simulation::CheckPlan(const StepPlan& plan) {
   }
   const SlotPool& slots = scheduler_.slots();
   Require(slots.active() + slots.free() == slots.total(), "slots do not add up");
-  const bool work_conserving = scheduler_.queued() == 0 || slots.free() == 0;
+  // The last slot that is no source is kept for forks.
+  const bool kept = !expected_admissions_.empty() &&
+                    clients_.at(expected_admissions_.front()).spec.completions > 1 &&
+                    scheduler_.pending_sources() + 1 == slots.total();
+  const bool work_conserving = scheduler_.queued() == 0 || slots.free() == 0 || kept;
   Require(work_conserving, "a request waits while a slot is free");
 }
 
@@ -225,12 +270,14 @@ void Simulation::CheckService(const StepPlan& plan) {
   const int64_t patience = scheduler_.slots().total() / least + 2;
   size_t decoding = 0;
   for (auto& [id, client] : clients_) {
-    const bool decodes = client.started && !client.ended && !client.tokens.empty();
-    if (!decodes) continue;
-    ++decoding;
-    ++client.unserved_steps;
-    Require(client.unserved_steps <= patience + 2,
-            absl::StrCat("request ", id, " saw no token for ", client.unserved_steps, " steps"));
+    for (Choice& choice : client.choices) {
+      const bool decodes = client.started && !client.ended && !choice.ended;
+      if (!decodes || choice.tokens.empty()) continue;
+      ++decoding;
+      ++choice.unserved_steps;
+      Require(choice.unserved_steps <= patience + 2,
+              absl::StrCat("request ", id, " saw no token for ", choice.unserved_steps, " steps"));
+    }
   }
   Require(decoding == 0 || plan.decode_tokens > 0 || !in_flight_.empty(), "decodes starve");
 }
@@ -254,14 +301,14 @@ void Simulation::Apply() {
       case SchedulerEvent::Kind::kStarted:
         ApplyStarted(client);
         break;
+      case SchedulerEvent::Kind::kPrompt:
+        client.scores.insert(client.scores.end(), event.logprobs.begin(), event.logprobs.end());
+        break;
       case SchedulerEvent::Kind::kToken:
       case SchedulerEvent::Kind::kFinished:
         Require(client.started, "a token before the start");
         std::erase(prefill_order_, event.id);
-        client.tokens.push_back(event.token);
-        client.unserved_steps = 0;
-        ++result_.tokens;
-        if (event.kind == SchedulerEvent::Kind::kFinished) ApplyFinished(client, event);
+        ApplyToken(client, event);
         break;
       case SchedulerEvent::Kind::kEnded:
         client.ended = true;
@@ -270,7 +317,7 @@ void Simulation::Apply() {
         std::erase(prefill_order_, event.id);
         break;
     }
-    if (!client.ended && static_cast<int64_t>(client.tokens.size()) == client.gives_up_after) {
+    if (!client.ended && client.tokens == client.gives_up_after) {
       client.gives_up_after = -1;
       scheduler_.Cancel(event.id, absl::ResourceExhaustedError("slow reader"), events_);
     }
@@ -284,34 +331,87 @@ void Simulation::ApplyStarted(Client& client) {
   Require(!expected_admissions_.empty() && expected_admissions_.front() == client.spec.id,
           absl::StrCat("request ", client.spec.id, " was admitted out of turn"));
   if (!expected_admissions_.empty()) expected_admissions_.pop_front();
-  prefill_order_.push_back(client.spec.id);
+  // The prompt of several completions is fed to its end only as slots come free.
+  if (client.spec.completions == 1) prefill_order_.push_back(client.spec.id);
 }
 
-void Simulation::ApplyFinished(Client& client, const SchedulerEvent& event) {
-  client.ended = true;
-  ++result_.finished;
-  const std::string difference = CompareWithAlone(client, event.reason);
-  Require(difference.empty(), absl::StrCat("request ", event.id, ": ", difference));
+void Simulation::ApplyToken(Client& client, const SchedulerEvent& event) {
+  Choice& choice = client.choices[static_cast<size_t>(event.index)];
+  Require(!choice.ended, absl::StrCat("completion ", event.index, " goes on after its end"));
+  if (event.token != kNone) {
+    choice.tokens.push_back(event.token);
+    choice.unserved_steps = 0;
+    ++client.tokens;
+    ++result_.tokens;
+  }
+  if (event.kind == SchedulerEvent::Kind::kFinished) {
+    std::string difference = CompareScores(client);
+    if (client.spec.max_tokens > 0 && difference.empty()) {
+      difference = CompareWithAlone(client, event.index, event.reason);
+    }
+    Require(difference.empty(), absl::StrCat("request ", event.id, ": ", difference));
+    EndChoice(client, choice);
+  } else if (static_cast<int64_t>(choice.tokens.size()) == choice.stop_after) {
+    scheduler_.Stop(event.id, event.index);
+    EndChoice(client, choice);
+  }
 }
 
-// Runs the request by itself, token by token, and compares.
-std::string Simulation::CompareWithAlone(const Client& client, FinishReason reason) const {
+void Simulation::EndChoice(Client& client, Choice& choice) {
+  choice.ended = true;
+  client.ended = std::all_of(client.choices.begin(), client.choices.end(),
+                             [](const Choice& c) { return c.ended; });
+  if (client.ended) ++result_.finished;
+}
+
+// Every prompt token from score_from on, once and in order.
+std::string Simulation::CompareScores(const Client& client) const {
   const SequenceSpec& spec = client.spec;
+  const auto length = static_cast<int64_t>(spec.prompt.size());
+  const int64_t expected = std::max<int64_t>(0, length - spec.score_from);
+  if (static_cast<int64_t>(client.scores.size()) != expected) return "scores are missing";
+  uint64_t state = kSimEmptyState;
+  for (int64_t i = 0; i < length; ++i) {
+    const int32_t token = spec.prompt[static_cast<size_t>(i)];
+    if (i >= spec.score_from) {
+      const TokenLogprob& score = client.scores[static_cast<size_t>(i - spec.score_from)];
+      if (score.token_id != token || score.logprob != SimLogprob(state, token) ||
+          static_cast<int32_t>(score.alternatives.size()) != spec.top_logprobs) {
+        return absl::StrCat("the score of prompt token ", i, " is wrong");
+      }
+    }
+    state = SimState(state, token);
+  }
+  return "";
+}
+
+// Runs the completion by itself, token by token, and compares.
+std::string Simulation::CompareWithAlone(const Client& client, int32_t index,
+                                         FinishReason reason) const {
+  const SequenceSpec& spec = client.spec;
+  const std::vector<int32_t>& tokens = client.choices[static_cast<size_t>(index)].tokens;
   uint64_t state = kSimEmptyState;
   for (const int32_t token : spec.prompt) state = SimState(state, token);
   SampleParams params = spec.sampling;
-  for (size_t i = 0; i < client.tokens.size(); ++i) {
+  params.seed += static_cast<uint64_t>(index);
+  std::unique_ptr<DrawRules> rules;
+  if (spec.rules != nullptr) rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
+  for (size_t i = 0; i < tokens.size(); ++i) {
     params.position = static_cast<int64_t>(spec.prompt.size() + i);
-    const int32_t token = SimDraw(scenario_.model, state, params);
-    if (token != client.tokens[i]) return absl::StrCat("token ", i, " differs from running alone");
+    const SampleRules* draw_rules =
+        rules == nullptr ? nullptr : &rules->ForDraw(static_cast<int64_t>(i));
+    const int32_t token = SimDraw(scenario_.model, state, params, draw_rules);
+    if (token != tokens[i]) return absl::StrCat("token ", i, " differs from running alone");
+    if (rules != nullptr) rules->OnToken(token);
     state = SimState(state, token);
     const bool stop = std::find(spec.stop_token_ids.begin(), spec.stop_token_ids.end(), token) !=
                       spec.stop_token_ids.end();
-    const bool ends = token == spec.eos_token_id || stop ||
-                      static_cast<int64_t>(i) + 1 == spec.max_tokens;
-    const bool last = i + 1 == client.tokens.size();
-    if (ends != last)
+    const bool ends =
+        token == spec.eos_token_id || stop || static_cast<int64_t>(i) + 1 == spec.max_tokens;
+    const bool last = i + 1 == tokens.size();
+    if (ends != last) {
       return absl::StrCat("token ", i, last ? " ended it early" : " should have ended it");
+    }
     if (!last) continue;
     const FinishReason expected = token == spec.eos_token_id ? FinishReason::kEndOfText
                                   : stop                     ? FinishReason::kStopToken

@@ -1,0 +1,47 @@
+#include "engine/draw_rules.h"
+
+#include <algorithm>
+
+namespace based {
+
+DrawRules::DrawRules(const RuleSpec& spec, absl::Span<const int32_t> prompt)
+    : spec_(spec),
+      counts_(spec.rules.repetition_penalty != 1 || spec.rules.presence_penalty != 0 ||
+              spec.rules.frequency_penalty != 0),
+      rules_(spec.rules) {
+  for (const auto& word : spec.bad_words) longest_word_ = std::max(longest_word_, word.size());
+  // Presence and frequency have nothing to say about the prompt.
+  if (spec.rules.repetition_penalty == 1) return;
+  for (const int32_t token : prompt) Count(token, 0);
+}
+
+void DrawRules::Count(int32_t token, int32_t output_count) {
+  const auto [entry, is_new] = count_index_.emplace(token, rules_.counts.size());
+  if (is_new) rules_.counts.push_back({.id = token});
+  rules_.counts[entry->second].output_count += output_count;
+}
+
+void DrawRules::OnToken(int32_t token) {
+  if (counts_) Count(token, 1);
+  if (longest_word_ < 2) return;
+  if (tail_.size() == longest_word_ - 1) tail_.erase(tail_.begin());
+  tail_.push_back(token);
+}
+
+bool DrawRules::OutputEndsWith(absl::Span<const int32_t> ids) const {
+  return ids.size() <= tail_.size() &&
+         std::equal(ids.begin(), ids.end(), tail_.end() - static_cast<ptrdiff_t>(ids.size()));
+}
+
+const SampleRules& DrawRules::ForDraw(int64_t draw) {
+  rules_.banned.clear();
+  if (draw < spec_.min_tokens) rules_.banned = spec_.endings;
+  for (const auto& word : spec_.bad_words) {
+    if (OutputEndsWith(absl::MakeConstSpan(word).first(word.size() - 1))) {
+      rules_.banned.push_back(word.back());
+    }
+  }
+  return rules_;
+}
+
+}  // namespace based

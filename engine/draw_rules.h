@@ -1,0 +1,57 @@
+// The sampling rules of one sequence: what its penalties count and which ids its next draw may not
+// give.
+#ifndef BASED_ENGINE_DRAW_RULES_H_
+#define BASED_ENGINE_DRAW_RULES_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
+#include "kernels/sampling.h"
+
+namespace based {
+
+// What a request asks for; shared by its forks.
+struct RuleSpec {
+  SampleRules rules;  // counts and banned are empty
+  // Ids in a row that may not be produced: the last is banned where the output ends in those
+  // before.
+  std::vector<std::vector<int32_t>> bad_words;  // each at least one id
+  int64_t min_tokens = 0;                       // draws before one of `endings` may be drawn
+  std::vector<int32_t> endings;                 // end-of-text and stop ids
+};
+
+// Repetition counts prompt and output, presence and frequency the output alone; bad words match the
+// output alone.
+class DrawRules {
+ public:
+  // `spec` must outlive this object.
+  DrawRules(const RuleSpec& spec, absl::Span<const int32_t> prompt);
+
+  // The next draw's rules depend on the ids of all draws before it: it cannot be launched before
+  // they are known.
+  bool needs_history() const { return counts_ || longest_word_ > 1; }
+
+  // Takes the id of the next draw in order.
+  void OnToken(int32_t token);
+
+  // The rules of draw number `draw`, from 0; valid until the next call. REQUIRES: with
+  // needs_history, OnToken was called `draw` times.
+  const SampleRules& ForDraw(int64_t draw);
+
+ private:
+  void Count(int32_t token, int32_t output_count);
+  bool OutputEndsWith(absl::Span<const int32_t> ids) const;
+
+  const RuleSpec& spec_;
+  const bool counts_;
+  size_t longest_word_ = 0;  // ids of the longest bad word
+  SampleRules rules_;
+  absl::flat_hash_map<int32_t, size_t> count_index_;  // id to index into rules_.counts
+  std::vector<int32_t> tail_;                         // the last longest_word_ - 1 drawn ids
+};
+
+}  // namespace based
+
+#endif  // BASED_ENGINE_DRAW_RULES_H_

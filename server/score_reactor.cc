@@ -1,0 +1,52 @@
+#include "server/score_reactor.h"
+
+#include <utility>
+
+#include "server/call_context.h"
+#include "server/convert.h"
+#include "server/log.h"
+#include "server/status.h"
+
+namespace based {
+
+void ScoreReactor::Start(const v1::ScoreRequest& message, v1::ScoreResponse* response) {
+  const Model& model = engine_.model();
+  const absl::Status named = CheckModelName(message.model(), model.name);
+  absl::StatusOr<std::vector<Request>> requests =
+      named.ok() ? ScoresFromProto(message, model) : named;
+  if (!requests.ok()) {
+    metrics_.OnRejected(requests.status());
+    return Finish(FailCall(context_, requests.status(), FailedAt::kAdmission));
+  }
+  const std::string request_id = RequestIdOf(*context_);
+  for (Request& request : *requests) {
+    request.request_id = request_id;
+    request.deadline = DeadlineOf(*context_);
+  }
+  const auto pairs = static_cast<int64_t>(requests->size());
+  const Clock::time_point arrival = Clock::now();
+  call_ = std::make_shared<ScoreCall>(
+      engine_, *std::move(requests), message.token_logprobs(), response,
+      [this, request_id, pairs, arrival](const absl::Status& status) {
+        const std::string code = StatusCodeName(status.code());
+        const auto total =
+            std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - arrival);
+        Log(LogLevel::kInfo, "score",
+            {{"request_id", absl::string_view(request_id)},
+             {"code", absl::string_view(code)},
+             {"message", status.message()},
+             {"pairs", pairs},
+             {"total_us", static_cast<int64_t>(total.count())}});
+        Finish(status.ok() ? grpc::Status::OK : FailCall(context_, status, FailedAt::kStream));
+      });
+  call_->Start();
+}
+
+void ScoreReactor::OnCancel() {
+  if (call_ == nullptr) return;
+  const bool late = context_->deadline() <= std::chrono::system_clock::now();
+  call_->Cancel(late ? absl::DeadlineExceededError("the call's deadline has passed")
+                     : absl::CancelledError("the client has cancelled the call"));
+}
+
+}  // namespace based

@@ -1,0 +1,178 @@
+"""Options of completions, and scores, over the wire against real models."""
+
+import math
+import re
+
+import grpc
+import pytest
+from conftest import DEMO, run_based
+
+
+def stub_of(daemon, proto):
+    return proto.completion_grpc.CompletionServiceStub(daemon.channel())
+
+
+def ids_request(proto, ids=(1, 2, 3), max_tokens=8, **fields):
+    request = proto.completion.GenerateRequest(
+        token_ids=proto.completion.TokenIds(ids=ids), **fields
+    )
+    request.stop.max_tokens = max_tokens
+    request.stop.ignore_eos = True
+    request.sampling.seed = 5
+    return request
+
+
+def generate(daemon, proto, request):
+    return list(stub_of(daemon, proto).Generate(request, timeout=60))
+
+
+def choices(messages):
+    """Ids of each completion, and its Done."""
+    ids, done = {}, {}
+    for message in messages:
+        if message.HasField("delta"):
+            assert message.delta.index not in done
+            ids.setdefault(message.delta.index, []).extend(message.delta.token_ids)
+        if message.HasField("done"):
+            done[message.done.index] = message.done
+    return ids, done
+
+
+def test_n_completions_are_those_of_their_seeds(tiny, proto):
+    ids, done = choices(generate(tiny, proto, ids_request(proto, n=6)))
+    assert sorted(ids) == sorted(done) == list(range(6))
+    for index in range(6):
+        request = ids_request(proto)
+        request.sampling.seed += index
+        alone, _ = choices(generate(tiny, proto, request))
+        assert ids[index] == alone[0]
+        assert done[index].usage.generated_tokens == 8
+
+
+def test_best_of_returns_the_most_likely(tiny, proto):
+    request = ids_request(proto, n=8)
+    request.output.logprobs = True
+    _, every = choices(generate(tiny, proto, request))
+    likely = sorted((d.cumulative_logprob for d in every.values()), reverse=True)
+    _, best = choices(generate(tiny, proto, ids_request(proto, n=2, best_of=8)))
+    assert [best[i].cumulative_logprob for i in range(2)] == likely[:2]
+
+
+def test_logprobs_of_prompt_and_output_agree_with_score(tiny, proto):
+    request = ids_request(proto)
+    request.output.logprobs = True
+    request.output.prompt_logprobs = True
+    request.output.top_logprobs = 3
+    messages = generate(tiny, proto, request)
+    prompt = [t for m in messages for t in m.delta.prompt_logprobs]
+    output = [t for m in messages for t in m.delta.logprobs]
+    assert [t.token_id for t in prompt] == [2, 3]
+    assert len(output) == 8
+    for token in prompt + output:
+        assert len(token.alternatives) == 3
+        assert token.alternatives[0].logprob >= token.alternatives[2].logprob
+        assert token.logprob <= token.alternatives[0].logprob
+    pair = proto.completion.ScorePair()
+    pair.context_ids.ids.append(1)
+    pair.continuation_ids.ids.extend([2, 3] + [t.token_id for t in output])
+    reply = stub_of(tiny, proto).Score(
+        proto.completion.ScoreRequest(pairs=[pair], token_logprobs=True)
+    )
+    scores = [t.logprob for t in reply.scores[0].token_logprobs]
+    assert scores == [t.logprob for t in prompt + output]
+    assert math.isclose(reply.scores[0].logprob, sum(scores), rel_tol=1e-5)
+    assert reply.scores[0].tokens == 10
+
+
+def test_greedy_continuation_scores_as_greedy(tiny, proto):
+    request = ids_request(proto)
+    request.sampling.temperature = 0
+    ids, _ = choices(generate(tiny, proto, request))
+    pairs = []
+    for wrong in (False, True):
+        pair = proto.completion.ScorePair()
+        pair.context_ids.ids.extend([1, 2, 3])
+        pair.continuation_ids.ids.extend(ids[0])
+        if wrong:
+            pair.continuation_ids.ids[4] = (ids[0][4] + 1) % 61
+        pairs.append(pair)
+    reply = stub_of(tiny, proto).Score(proto.completion.ScoreRequest(pairs=pairs))
+    assert [s.is_greedy for s in reply.scores] == [True, False]
+
+
+def test_hundreds_of_pairs_in_one_call(tiny, proto):
+    pairs = []
+    for i in range(300):
+        pair = proto.completion.ScorePair()
+        pair.context_ids.ids.extend([1 + i % 50, 2])
+        pair.continuation_ids.ids.append(3)
+        pairs.append(pair)
+    reply = stub_of(tiny, proto).Score(proto.completion.ScoreRequest(pairs=pairs))
+    assert len(reply.scores) == 300
+    assert all(s.logprob == reply.scores[i % 50].logprob for i, s in enumerate(reply.scores))
+
+
+@pytest.mark.parametrize(
+    "spoil, expected",
+    [
+        (lambda r: r.MergeFrom(type(r)(n=65)), "n is 65"),
+        (lambda r: r.MergeFrom(type(r)(n=3, best_of=2)), "best_of is 2; expected"),
+        (lambda r: setattr(r.stop, "min_tokens", 9), "stop.min_tokens is 9"),
+        (lambda r: r.sampling.logit_bias.update({61: 1.0}), "sampling.logit_bias"),
+    ],
+)
+def test_contradictions_are_invalid_arguments(tiny, proto, spoil, expected):
+    request = ids_request(proto)
+    spoil(request)
+    with pytest.raises(grpc.RpcError) as error:
+        generate(tiny, proto, request)
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert expected in error.value.details()
+
+
+def test_rules_that_leave_no_token_end_the_call(demo, proto):
+    tokenizer = proto.tokenizer_grpc.TokenizerServiceStub(demo.channel())
+    ids = tokenizer.Tokenize(proto.tokenizer.TokenizeRequest(text=b"x")).ids
+    request = proto.completion.GenerateRequest(text=b"hello")
+    request.sampling.allowed_token_ids.extend(ids)
+    request.sampling.bad_words.append(b"x")
+    with pytest.raises(grpc.RpcError) as error:
+        generate(demo, proto, request)
+    assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert "no token is left to draw" in error.value.details()
+
+
+def test_perplexity_through_the_daemon_is_that_of_the_command(demo, proto, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("It was a dark night, and the old house stood silent. " * 40)
+    tokens = proto.tokenizer_grpc.TokenizerServiceStub(demo.channel()).Tokenize(
+        proto.tokenizer.TokenizeRequest(text=text.read_bytes())
+    )
+    model = proto.model_grpc.ModelServiceStub(demo.channel()).GetModel(
+        proto.model.GetModelRequest()
+    )
+    pairs = []
+    for start in range(0, len(tokens.ids), 128):
+        pair = proto.completion.ScorePair()
+        pair.context_ids.ids.append(model.eos_token_id)
+        pair.continuation_ids.ids.extend(tokens.ids[start : start + 128])
+        pairs.append(pair)
+    reply = stub_of(demo, proto).Score(proto.completion.ScoreRequest(pairs=pairs))
+    bits = -sum(s.logprob for s in reply.scores) / math.log(2)
+    done = run_based("perplexity", f"--model={DEMO}", f"--file={text}", "--window=128")
+    assert done.returncode == 0, done.stderr
+    expected = float(re.search(r"bits_per_byte=(\S+)", done.stdout).group(1))
+    assert math.isclose(bits / len(text.read_bytes()), expected, abs_tol=2e-6)
+
+
+def test_generate_command_takes_every_option(demo):
+    done = run_based(
+        "generate", f"--address={demo.address}", "--prompt=Once upon a time", "--max_tokens=8",
+        "--n=2", "--best_of=3", "--repetition_penalty=1.2", "--presence_penalty=0.1",
+        "--frequency_penalty=0.1", "--typical_p=0.9", "--logit_bias=5:-1", "--bad_words=the",
+        "--min_tokens=2", "--include_stop", "--echo", "--tokens_per_message=4", "--seed=3",
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("[0] Once upon a time")
+    assert any(line.startswith("[1] Once upon a time") for line in lines)

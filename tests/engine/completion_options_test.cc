@@ -1,0 +1,454 @@
+// Options of a request on the engine over a simulated model: logprobs, several completions, stops,
+// stream shape, scoring, and random sets of them all.
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/engine.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/base/mutex.h"
+#include "tests/sim/sim_executable.h"
+
+namespace based {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int32_t kVocab = 97;
+constexpr int32_t kEos = 11;
+constexpr int32_t kSlots = 4;
+
+// Id i is the letter 'a' + i % 26.
+class LetterTokenizer final : public Tokenizer {
+ public:
+  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text) const override {
+    std::vector<int32_t> ids;
+    for (const char c : text) ids.push_back(c == ' ' ? 40 : (c - 'a' + 26) % 26);
+    return ids;
+  }
+  std::string_view Bytes(int32_t id, bool) const override {
+    static constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz";
+    return kLetters.substr(static_cast<size_t>(id % 26), 1);
+  }
+  int32_t size() const override { return kVocab; }
+};
+
+// Says of itself that it follows no rules.
+class PlainExecutable final : public Executable {
+ public:
+  PlainExecutable() : info_(sim_.info()) { info_.sampling_rules = info_.top_logprobs = false; }
+  const ExecutableInfo& info() const override { return info_; }
+  absl::Status CreateSlots(int32_t count) override { return sim_.CreateSlots(count); }
+  absl::Status Launch(const StepTable& table) override { return sim_.Launch(table); }
+  absl::Status Collect(StepOutput& output) override { return sim_.Collect(output); }
+  absl::Status ClearSlots(absl::Span<const int32_t> slots) override {
+    return sim_.ClearSlots(slots);
+  }
+  absl::Status CopySlots(absl::Span<const SlotCopy> copies) override {
+    return sim_.CopySlots(copies);
+  }
+  absl::Status ExportSlot(int32_t, int64_t, absl::Span<std::byte>) override {
+    return absl::OkStatus();
+  }
+  absl::Status ImportSlot(int32_t, int64_t, absl::Span<const std::byte>) override {
+    return absl::OkStatus();
+  }
+
+ private:
+  SimExecutable sim_{SimModel()};
+  ExecutableInfo info_;
+};
+
+// Everything that a request says, per completion.
+class Recorder final : public TokenSink {
+ public:
+  struct Choice {
+    std::string text;
+    std::vector<int32_t> ids;
+    std::vector<TokenLogprob> logprobs;
+    std::vector<int32_t> delta_tokens;
+    std::vector<Finished> finished;
+  };
+
+  explicit Recorder(int32_t n) : choices(static_cast<size_t>(n)) {}
+  void OnStarted(const Started& s) override { started = s; }
+  bool OnDelta(Delta delta) override {
+    Choice& choice = choices.at(static_cast<size_t>(delta.index));
+    EXPECT_TRUE(choice.finished.empty());
+    choice.text += delta.text;
+    choice.ids.insert(choice.ids.end(), delta.token_ids.begin(), delta.token_ids.end());
+    choice.delta_tokens.push_back(delta.tokens);
+    for (TokenLogprob& l : delta.logprobs) choice.logprobs.push_back(std::move(l));
+    for (TokenLogprob& l : delta.prompt_logprobs) prompt_logprobs.push_back(std::move(l));
+    return true;
+  }
+  void OnChoiceFinished(const Finished& finished) override {
+    choices.at(static_cast<size_t>(finished.index)).finished.push_back(finished);
+  }
+  void OnFinished(const Finished& finished) override {
+    OnChoiceFinished(finished);
+    End(absl::OkStatus());
+  }
+  void OnError(const absl::Status& status) override { End(status); }
+
+  // Waits for the end, at most a minute.
+  absl::Status Wait() {
+    const auto limit = Clock::now() + std::chrono::minutes(1);
+    MutexLock lock(mutex_);
+    while (!ended_ && Clock::now() < limit) changed_.WaitUntil(mutex_, limit);
+    return ended_ ? status_ : absl::DeadlineExceededError("no end");
+  }
+
+  Started started;
+  std::vector<Choice> choices;
+  std::vector<TokenLogprob> prompt_logprobs;
+
+ private:
+  void End(const absl::Status& status) {
+    MutexLock lock(mutex_);
+    EXPECT_FALSE(ended_);
+    ended_ = true;
+    status_ = status;
+    changed_.NotifyAll();
+  }
+
+  Mutex mutex_;
+  CondVar changed_;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+};
+
+std::unique_ptr<Engine> MakeEngine(std::unique_ptr<Executable> executable) {
+  auto model = std::make_unique<Model>();
+  model->config.vocab_size = kVocab;
+  model->config.eos_token_id = kEos;
+  model->executable = std::move(executable);
+  model->tokenizer = std::make_unique<LetterTokenizer>();
+  auto engine = Engine::Create(std::move(model), {.slots = kSlots}, nullptr);
+  EXPECT_TRUE(engine.ok()) << engine.status();
+  return *std::move(engine);
+}
+
+Request IdsRequest(std::vector<int32_t> ids, int64_t max_tokens) {
+  Request request;
+  request.prompt_is_text = false;
+  request.prompt_token_ids = std::move(ids);
+  request.stop.max_tokens = max_tokens;
+  request.stop.ignore_eos = true;
+  request.sampling.seed = 7;
+  request.output = {.text = true, .token_ids = true};
+  return request;
+}
+
+class CompletionOptionsTest : public ::testing::TestWithParam<int32_t> {
+ protected:
+  std::shared_ptr<Recorder> Run(const Request& request) {
+    auto sink = std::make_shared<Recorder>(request.n);
+    const auto id = engine_->Submit(request, sink);
+    EXPECT_TRUE(id.ok()) << id.status();
+    if (id.ok()) {
+      EXPECT_TRUE(sink->Wait().ok());
+    }
+    return sink;
+  }
+
+  std::unique_ptr<Engine> engine_ =
+      MakeEngine(std::make_unique<SimExecutable>(SimModel{.pipeline_depth = GetParam()}));
+};
+
+INSTANTIATE_TEST_SUITE_P(PipelineDepth, CompletionOptionsTest, ::testing::Values(1, 2));
+
+TEST_P(CompletionOptionsTest, LogprobsAreOfTheTokensTheyStandBeside) {
+  Request request = IdsRequest({3, 4, 5}, 20);
+  request.output.logprobs = true;
+  request.output.prompt_logprobs = true;
+  request.output.top_logprobs = 2;
+  const auto sink = Run(request);
+  std::vector<int32_t> all = {3, 4, 5};
+  const Recorder::Choice& choice = sink->choices[0];
+  all.insert(all.end(), choice.ids.begin(), choice.ids.end());
+  std::vector<TokenLogprob> logprobs = sink->prompt_logprobs;
+  logprobs.insert(logprobs.end(), choice.logprobs.begin(), choice.logprobs.end());
+  ASSERT_EQ(all.size(), 23u);
+  ASSERT_EQ(logprobs.size(), 22u);
+  uint64_t state = kSimEmptyState;
+  for (size_t i = 0; i + 1 < all.size(); ++i) {
+    state = SimState(state, all[i]);
+    EXPECT_EQ(logprobs[i].token_id, all[i + 1]);
+    EXPECT_EQ(logprobs[i].logprob, SimLogprob(state, all[i + 1]));
+    ASSERT_EQ(logprobs[i].alternatives.size(), 2u);
+    EXPECT_EQ(logprobs[i].alternatives[1].logprob, SimLogprob(state, 1));
+  }
+}
+
+TEST_P(CompletionOptionsTest, CompletionsAreThoseOfRequestsWithTheirSeeds) {
+  Request request = IdsRequest({1, 2, 3}, 12);
+  request.n = request.best_of = kSlots;
+  const auto together = Run(request);
+  request.n = request.best_of = 1;
+  for (int32_t i = 0; i < kSlots; ++i) {
+    request.sampling.seed = 7 + static_cast<uint64_t>(i);
+    const auto alone = Run(request);
+    const Recorder::Choice& choice = together->choices[static_cast<size_t>(i)];
+    EXPECT_EQ(choice.ids, alone->choices[0].ids);
+    EXPECT_EQ(choice.text, alone->choices[0].text);
+    ASSERT_EQ(choice.finished.size(), 1u);
+    EXPECT_EQ(choice.finished[0].generated_tokens, 12);
+  }
+}
+
+TEST_P(CompletionOptionsTest, ManyForksShareFewSlotsWithoutDeadlock) {
+  std::vector<std::shared_ptr<Recorder>> sinks;
+  for (int32_t i = 0; i < 30; ++i) {
+    Request request = IdsRequest({i, 2, 3}, 8);
+    request.n = request.best_of = 1 + i % kSlots;
+    sinks.push_back(std::make_shared<Recorder>(request.n));
+    ASSERT_TRUE(engine_->Submit(request, sinks.back()).ok());
+  }
+  for (const auto& sink : sinks) {
+    EXPECT_TRUE(sink->Wait().ok());
+    for (const auto& choice : sink->choices) EXPECT_EQ(choice.ids.size(), 8u);
+  }
+}
+
+TEST_P(CompletionOptionsTest, BestOfReturnsTheMostLikelyBestFirst) {
+  Request request = IdsRequest({1, 2, 3}, 6);
+  request.output.logprobs = true;
+  request.n = request.best_of = kSlots;
+  const auto all = Run(request);
+  std::vector<double> sums;
+  for (const auto& choice : all->choices) sums.push_back(choice.finished[0].cumulative_logprob);
+  std::sort(sums.rbegin(), sums.rend());
+  request.n = 2;
+  const auto best = Run(request);
+  for (size_t i = 0; i < 2; ++i) {
+    const Recorder::Choice& choice = best->choices[i];
+    ASSERT_EQ(choice.finished.size(), 1u);
+    EXPECT_EQ(choice.finished[0].cumulative_logprob, sums[i]);
+    double sum = 0;
+    for (const TokenLogprob& l : choice.logprobs) sum += l.logprob;
+    EXPECT_EQ(sum, sums[i]);
+    EXPECT_EQ(choice.ids.size(), 6u);
+  }
+}
+
+TEST_P(CompletionOptionsTest, MinTokensHoldsOffStopsAndIncludeStopKeepsThem) {
+  Request request = IdsRequest({9}, 60);
+  const auto whole = Run(request);
+  const std::vector<int32_t>& ids = whole->choices[0].ids;
+  const std::string& text = whole->choices[0].text;
+  request.stop.strings = {text.substr(4, 2)};
+  const auto cut = Run(request);
+  const size_t at = text.find(request.stop.strings[0]);
+  EXPECT_EQ(cut->choices[0].text, text.substr(0, at));
+  request.stop.include_stop = true;
+  EXPECT_EQ(Run(request)->choices[0].text, text.substr(0, at + 2));
+  EXPECT_EQ(cut->choices[0].finished[0].reason, FinishReason::kStopString);
+  request.stop.min_tokens = 30;
+  const auto late = Run(request);
+  const size_t second = text.find(request.stop.strings[0], 30);
+  EXPECT_EQ(late->choices[0].text, text.substr(0, second == std::string::npos ? 60 : second + 2));
+
+  request.stop = {.max_tokens = 60, .token_ids = {ids[3]}, .ignore_eos = true};
+  request.stop.include_stop = true;
+  const auto with = Run(request);
+  const auto first = std::find(ids.begin(), ids.end(), ids[3]) + 1;
+  EXPECT_EQ(with->choices[0].ids, std::vector<int32_t>(ids.begin(), first));
+  request.stop.min_tokens = 50;
+  const auto long_one = Run(request);
+  EXPECT_GE(long_one->choices[0].ids.size(), 50u);
+  EXPECT_EQ(
+      std::count(long_one->choices[0].ids.begin(), long_one->choices[0].ids.begin() + 50, ids[3]),
+      0);
+}
+
+TEST_P(CompletionOptionsTest, EchoComesBeforeEachCompletion) {
+  Request request = IdsRequest({0, 1, 2}, 5);
+  const auto plain = Run(request);
+  request.output.echo = true;
+  request.n = request.best_of = 2;
+  const auto echoed = Run(request);
+  EXPECT_EQ(echoed->choices[0].text, "abc" + plain->choices[0].text);
+  EXPECT_EQ(echoed->choices[1].text.substr(0, 3), "abc");
+  EXPECT_EQ(echoed->choices[1].ids.size(), 8u);
+}
+
+TEST_P(CompletionOptionsTest, DeltasHoldTheTokensAskedFor) {
+  Request request = IdsRequest({1}, 10);
+  request.output.tokens_per_message = 4;
+  EXPECT_THAT(Run(request)->choices[0].delta_tokens, ::testing::ElementsAre(4, 4, 2));
+  request.output.tokens_per_message = 0;
+  request.output.delta_interval = std::chrono::minutes(1);
+  EXPECT_THAT(Run(request)->choices[0].delta_tokens, ::testing::ElementsAre(10));
+}
+
+TEST_P(CompletionOptionsTest, ATimedDeltaGoesOutWithoutANextToken) {
+  Request request = IdsRequest({1}, 1'000'000);
+  request.output.delta_interval = std::chrono::milliseconds(1);
+  auto sink = std::make_shared<Recorder>(1);
+  const auto id = engine_->Submit(request, sink);
+  ASSERT_TRUE(id.ok());
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  engine_->Cancel(*id, absl::CancelledError("enough"));
+  EXPECT_EQ(sink->Wait().code(), absl::StatusCode::kCancelled);
+  EXPECT_GT(sink->choices[0].delta_tokens.size(), 0u);
+}
+
+TEST_P(CompletionOptionsTest, ScoringSaysHowLikelyTheRestIsAndDrawsNothing) {
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 700; ++i) ids.push_back(i % kVocab);
+  Request request = IdsRequest(ids, 5);
+  request.score_from = 200;
+  const auto sink = Run(request);
+  ASSERT_EQ(sink->prompt_logprobs.size(), 500u);
+  uint64_t state = kSimEmptyState;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i >= 200) {
+      const TokenLogprob& score = sink->prompt_logprobs[i - 200];
+      EXPECT_EQ(score.token_id, ids[i]);
+      EXPECT_EQ(score.logprob, SimLogprob(state, ids[i]));
+      const SampleParams greedy{.temperature = 0};
+      EXPECT_EQ(score.most_likely, SimDraw(SimModel(), state, greedy) == ids[i]);
+    }
+    state = SimState(state, ids[i]);
+  }
+  EXPECT_EQ(sink->choices[0].finished[0].generated_tokens, 0);
+}
+
+TEST_P(CompletionOptionsTest, RandomOptionsKeepTheirPromises) {
+  std::mt19937_64 random(20);
+  const auto chance = [&random](int percent) {
+    return random() % 100 < static_cast<uint64_t>(percent);
+  };
+  for (int trial = 0; trial < 300; ++trial) {
+    Request r = IdsRequest({static_cast<int32_t>(random() % kVocab), 2}, 1 + random() % 20);
+    r.stop.ignore_eos = chance(50);
+    r.n = 1 + static_cast<int32_t>(random() % 3);
+    r.best_of = chance(30) ? kSlots : r.n;
+    if (chance(40)) r.stop.min_tokens = static_cast<int64_t>(random() % 20) % r.stop.max_tokens;
+    if (chance(30)) r.stop.token_ids = {12, 13, 14, 15, 16};
+    if (chance(30)) r.stop.strings = {"q", "ab"};
+    if (chance(30)) r.sampling.bad_words = {"c", "de"};
+    if (chance(30)) r.sampling.repetition_penalty = 1.3f;
+    if (chance(30)) r.output.logprobs = true;
+    r.stop.include_stop = chance(50);
+    r.output.tokens_per_message = static_cast<int32_t>(random() % 4);
+    const auto sink = Run(r);
+    for (const Recorder::Choice& choice : sink->choices) {
+      ASSERT_EQ(choice.finished.size(), 1u);
+      const Finished& done = choice.finished[0];
+      const auto shown = static_cast<int64_t>(choice.ids.size());
+      const bool hidden = !r.stop.include_stop && (done.reason == FinishReason::kStopToken ||
+                                                   done.reason == FinishReason::kEndOfText);
+      EXPECT_EQ(shown + (hidden ? 1 : 0), done.generated_tokens);
+      EXPECT_EQ(r.output.logprobs ? shown : 0, static_cast<int64_t>(choice.logprobs.size()));
+      EXPECT_LE(done.generated_tokens, r.stop.max_tokens);
+      if (done.reason == FinishReason::kMaxTokens) {
+        EXPECT_EQ(done.generated_tokens, r.stop.max_tokens);
+      } else {
+        EXPECT_GT(done.generated_tokens, r.stop.min_tokens);
+      }
+      if (r.stop.ignore_eos) {
+        EXPECT_NE(done.reason, FinishReason::kEndOfText);
+      }
+      for (size_t i = 0; i < choice.ids.size(); ++i) {
+        EXPECT_TRUE(choice.ids[i] >= 0 && choice.ids[i] < kVocab);
+        if (r.sampling.bad_words.empty()) continue;
+        EXPECT_NE(choice.ids[i], 2);
+        EXPECT_FALSE(i > 0 && choice.ids[i - 1] == 3 && choice.ids[i] == 4);
+      }
+    }
+  }
+}
+
+TEST(CompletionOptionsInput, ContradictionsAreNamed) {
+  const auto engine = MakeEngine(std::make_unique<SimExecutable>(SimModel()));
+  struct Case {
+    std::string expected;
+    std::function<void(Request&)> spoil;
+  };
+  const std::vector<Case> cases = {
+      {"n is 5; expected at most the 4 slots", [](Request& r) { r.n = r.best_of = 5; }},
+      {"best_of is 5; expected at most the 4 slots", [](Request& r) { r.best_of = 5; }},
+      {"n is 65; expected a number in [1, 64]", [](Request& r) { r.n = 65; }},
+      {"n is 0; expected", [](Request& r) { r.n = 0; }},
+      {"best_of is 1; expected a number in [2 (n), 64]", [](Request& r) { r.n = 2; }},
+      {"best_of is 2; expected best_of * stop.max_tokens",
+       [](Request& r) { r.best_of = 2, r.stop.max_tokens = 600'000; }},
+      {"output.top_logprobs is 21; expected a number in [0, 20]",
+       [](Request& r) { r.output.logprobs = true, r.output.top_logprobs = 21; }},
+      {"output.top_logprobs is 3; expected 0 unless",
+       [](Request& r) { r.output.top_logprobs = 3; }},
+      {"stop.min_tokens is 6; expected a number in [0, 5]",
+       [](Request& r) { r.stop.min_tokens = 6; }},
+      {"a key of sampling.logit_bias is 97; expected a token id in [0, 97)",
+       [](Request& r) {
+         r.sampling.logit_bias = {{97, 1.0f}};
+       }},
+      {"sampling.logit_bias[3] is 101; expected a number in [-100, 100]",
+       [](Request& r) {
+         r.sampling.logit_bias = {{3, 101.0f}};
+       }},
+      {"sampling.allowed_token_ids[0] is -1;",
+       [](Request& r) { r.sampling.allowed_token_ids = {-1}; }},
+      {"stop.min_tokens is 2; expected 0, since sampling.allowed_token_ids",
+       [](Request& r) {
+         r.sampling.allowed_token_ids = {4}, r.stop.token_ids = {4}, r.stop.min_tokens = 2;
+       }},
+      {"sampling.bad_words[0] is 0 bytes long;", [](Request& r) { r.sampling.bad_words = {""}; }},
+      {"sampling.typical_p is 0;", [](Request& r) { r.sampling.typical_p = 0; }},
+      {"sampling.repetition_penalty is 0;", [](Request& r) { r.sampling.repetition_penalty = 0; }},
+      {"sampling.presence_penalty is 11;", [](Request& r) { r.sampling.presence_penalty = 11; }},
+      {"sampling.frequency_penalty is nan;",
+       [](Request& r) { r.sampling.frequency_penalty = std::nanf(""); }},
+      {"output.delta_interval_ms is -1;",
+       [](Request& r) { r.output.delta_interval = std::chrono::milliseconds(-1); }},
+      {"score_from is 1; expected a token of the prompt", [](Request& r) { r.score_from = 1; }},
+  };
+  for (const Case& c : cases) {
+    Request request = IdsRequest({1}, 5);
+    c.spoil(request);
+    const auto id = engine->Submit(request, std::make_shared<Recorder>(1));
+    EXPECT_EQ(id.status().code(), absl::StatusCode::kInvalidArgument) << c.expected;
+    EXPECT_THAT(std::string(id.status().message()), HasSubstr(c.expected));
+  }
+}
+
+TEST(CompletionOptionsInput, WhatTheBackendWouldIgnoreIsUnimplemented) {
+  const auto engine = MakeEngine(std::make_unique<PlainExecutable>());
+  struct Case {
+    std::string field;
+    std::function<void(Request&)> set;
+  };
+  const std::vector<Case> cases = {
+      {"sampling.typical_p", [](Request& r) { r.sampling.typical_p = 0.5f; }},
+      {"sampling.repetition_penalty", [](Request& r) { r.sampling.repetition_penalty = 2; }},
+      {"sampling.presence_penalty", [](Request& r) { r.sampling.presence_penalty = 1; }},
+      {"sampling.frequency_penalty", [](Request& r) { r.sampling.frequency_penalty = 1; }},
+      {"sampling.logit_bias",
+       [](Request& r) {
+         r.sampling.logit_bias = {{1, 1.0f}};
+       }},
+      {"sampling.bad_words", [](Request& r) { r.sampling.bad_words = {"a"}; }},
+      {"sampling.allowed_token_ids", [](Request& r) { r.sampling.allowed_token_ids = {1}; }},
+      {"stop.min_tokens", [](Request& r) { r.stop.min_tokens = 1; }},
+      {"output.top_logprobs",
+       [](Request& r) { r.output.logprobs = true, r.output.top_logprobs = 1; }},
+  };
+  for (const Case& c : cases) {
+    Request request = IdsRequest({1}, 5);
+    c.set(request);
+    const auto id = engine->Submit(request, std::make_shared<Recorder>(1));
+    EXPECT_EQ(id.status().code(), absl::StatusCode::kUnimplemented) << c.field;
+    EXPECT_THAT(std::string(id.status().message()), HasSubstr(c.field + " is set"));
+  }
+}
+
+}  // namespace
+}  // namespace based
