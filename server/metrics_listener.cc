@@ -38,8 +38,8 @@ int RefuseMethod(mg_connection* connection) {
 
 }  // namespace
 
-// civetweb logs why it cannot start instead of returning it. The first line is kept; what it logs
-// of single connections once it runs is dropped.
+// civetweb logs why it cannot start instead of returning it. The first line is kept; what it
+// logs of single connections once it runs is dropped.
 struct MetricsListener::StartLog {
   std::atomic<bool> starting{true};
   std::string reason;
