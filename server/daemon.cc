@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <ctime>
 #include <filesystem>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -76,11 +77,11 @@ void LogReady(const Engine& engine, const std::string& grpc_address,
        {"load_s", load_seconds}});
 }
 
-// Returns the first termination signal. Meanwhile health follows the engine's, and memory that a
-// burst of clients has left goes back to the system.
-int WaitForSignal(const Engine& engine, Server& server) {
+// Returns the first termination signal, or nothing when the device fails: the process then ends,
+// so that its supervisor starts it anew. Meanwhile memory that a burst of clients has left goes
+// back to the system.
+std::optional<int> WaitForSignal(const Engine& engine) {
   const sigset_t signals = TerminationSignals();
-  bool healthy = true;
   MemoryTrimmer trimmer(kTrimGrowth);
   Clock::time_point next_trim = Clock::now() + kTrimInterval;
   while (true) {
@@ -90,11 +91,7 @@ int WaitForSignal(const Engine& engine, Server& server) {
       trimmer.Tick();
       next_trim = Clock::now() + kTrimInterval;
     }
-    if (const absl::Status health = engine.health(); healthy && !health.ok()) {
-      healthy = false;
-      server.SetServing(false);
-      Log(LogLevel::kError, "device_failed", {{"message", health.message()}});
-    }
+    if (!engine.health().ok()) return std::nullopt;
   }
 }
 
@@ -160,15 +157,19 @@ absl::Status RunDaemon(const DaemonOptions& options, Backend& backend) {
   const std::string grpc_address = WithPort(options.server.listen, server->port());
   LogReady(*engine, grpc_address, metrics_address, SecondsSince(start));
 
-  const int signal = WaitForSignal(*engine, *server);
-  ExitAtNextSignal();
+  const std::optional<int> signal = WaitForSignal(*engine);
   server->SetServing(false);
-  Log(LogLevel::kInfo, "draining", {{"signal", int64_t{signal}},
-                                    {"limit_ms", int64_t{options.drain_timeout.count()}}});
+  ExitAtNextSignal();
+  if (signal) {
+    Log(LogLevel::kInfo, "draining", {{"signal", int64_t{*signal}},
+                                      {"limit_ms", int64_t{options.drain_timeout.count()}}});
+  } else {
+    Log(LogLevel::kError, "device_failed", {{"message", engine->health().message()}});
+  }
   const bool complete = engine->Drain(options.drain_timeout);
   server->Shutdown(kFlushLimit);
   Log(LogLevel::kInfo, "stopped", {{"complete", complete}});
-  return absl::OkStatus();
+  return engine->health();
 }
 
 }  // namespace based

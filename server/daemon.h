@@ -16,6 +16,7 @@ sigset_t TerminationSignals();
 // Serves until a termination signal, then drains: health NOT_SERVING, running requests end or are
 // cut after options.drain_timeout. A second signal ends the process at once with status 1. When it
 // serves it logs the event "ready" with what it serves, where, and the seconds that loading took.
+// When the device fails, every request ends with UNAVAILABLE and the fault is returned.
 absl::Status RunDaemon(const DaemonOptions& options, Backend& backend);
 
 // options.model_dir, or where the demo model lies relative to this executable. NOT_FOUND when there
