@@ -1,9 +1,8 @@
 #include "tests/engine/synthetic_checkpoint.h"
 
-#include <unistd.h>
 
-#include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -224,9 +223,9 @@ void WriteCheckpoint(const std::string& dir, const SyntheticShape& shape, uint64
 }
 
 std::string NewTestDir() {
-  static std::atomic<int> counter = 0;
-  const std::string dir = absl::StrCat(testing::TempDir(), "based_test_", getpid(), "_", counter++);
-  std::filesystem::create_directories(dir);
+  // Never one that an earlier run left: process ids come again.
+  std::string dir = absl::StrCat(testing::TempDir(), "based_test_XXXXXX");
+  BASED_CHECK(mkdtemp(dir.data()) != nullptr);
   return dir;
 }
 
