@@ -60,6 +60,11 @@ struct OutputOptions {
   std::chrono::milliseconds delta_interval{0};  // merge what comes in this time; 0: no rule
 };
 
+enum class Priority : uint8_t {
+  kInteractive,
+  kBatch,  // fills what interactive work leaves
+};
+
 // The prompt as text or as ids; exactly one is used. Empty (after tokenizing) starts from bos.
 struct Request {
   std::string request_id;  // for logs; made by the caller
@@ -71,6 +76,8 @@ struct Request {
   OutputOptions output;
   int32_t n = 1;        // completions returned
   int32_t best_of = 1;  // completions drawn, at least n
+  std::string tenant;   // one of Engine::SetTenants; empty: the default tenant
+  Priority priority = Priority::kInteractive;
   // Set: nothing is generated. Tokens of the prompt from this index on, at least 1, are scored: the
   // sink hears of them in Delta::prompt_logprobs, then Finished.
   std::optional<int64_t> score_from;

@@ -70,6 +70,11 @@ std::vector<T> ApplyRules(absl::Span<const T> logits, const SampleRules& rules) 
     out = std::move(kept);
   }
   for (const int32_t id : rules.banned) out[static_cast<size_t>(id)] = kMasked;
+  if (!rules.mask.empty()) {
+    for (size_t id = 0; id < out.size(); ++id) {
+      if ((rules.mask[id / 32] >> (id % 32) & 1) == 0) out[id] = kMasked;
+    }
+  }
   return out;
 }
 

@@ -6,7 +6,7 @@
 //                    multiplies any other logit; then l_i -= frequency * output_count; then, where
 //                    output_count > 0, l_i -= presence
 //   2. bias          l_i += bias_i
-//   3. masks         ids that are banned, or not among the allowed, are gone
+//   3. masks         ids that are banned, not among the allowed or not in the mask are gone
 //   4. temperature   l_i / temperature; temperature 0 is argmax (lowest id on a tie) and ends here
 //   5. top_k         keep the k largest; of equal logits the lower id
 //   6. typical_p     of what is left, renormalised, with entropy H: keep the smallest set of those
@@ -59,6 +59,9 @@ struct SampleRules {
   std::vector<TokenBias> biases;
   std::vector<int32_t> allowed;  // empty: all
   std::vector<int32_t> banned;   // in this draw
+  // Bit id % 32 of word id / 32 is set where a constraint lets id follow; ceil(vocab_size / 32)
+  // words, read by Launch only. Empty: all.
+  absl::Span<const uint32_t> mask;
 };
 
 // A token and its natural log-probability.
