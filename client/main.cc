@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/batch_command.h"
 #include "client/local.h"
 #include "client/remote.h"
 #include "client/tokenize_command.h"
@@ -18,7 +19,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const std::string& kind, in
 }
 
 std::vector<Command> Commands() {
-  return {GenerateCommand(), InfoCommand(),
+  return {GenerateCommand(), BatchCommand(), InfoCommand(),
           TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
           PerplexityCommand(MakeBackend), VerifyCommand(MakeBackend)};
 }
