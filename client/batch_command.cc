@@ -15,7 +15,8 @@ ABSL_FLAG(std::string, shard, "0/1",
           "i/n: works on part i of n (from 0), consecutive lines of the input; the outputs of all "
           "parts, one after the other, are the output of the whole.");
 ABSL_FLAG(int32_t, concurrency, 0,
-          "Completions under way at once; 0: the daemon's slots and an eighth more.");
+          "batch: completions under way at once; 0: the daemon's slots and an eighth more. "
+          "bench: streams of the closed loop; 0: 32.");
 ABSL_FLAG(int32_t, attempts, 5,
           "Tries of a line that the daemon began and did not finish, until its error is recorded.");
 ABSL_FLAG(int32_t, daemon_wait, 300,

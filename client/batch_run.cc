@@ -261,7 +261,12 @@ absl::StatusOr<BatchDaemon> FindBatchDaemon(const std::shared_ptr<grpc::Channel>
     if (status.ok()) break;
     const bool again = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
                        status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
-    if (!again || Clock::now() >= give_up) return FromGrpc(status);
+    if (!again) return FromGrpc(status);
+    if (Clock::now() >= give_up) {
+      return FromGrpc(grpc::Status(
+          grpc::StatusCode::UNAVAILABLE,
+          absl::StrCat("no answer within ", options.daemon_wait.count(), " s (--daemon_wait)")));
+    }
     std::this_thread::sleep_for(kFailurePause);
   }
   return BatchDaemon{.model = found.name(),

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/batch_command.h"
+#include "client/bench_command.h"
 #include "client/local.h"
 #include "client/remote.h"
 #include "client/tokenize_command.h"
@@ -19,7 +20,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const std::string& kind, in
 }
 
 std::vector<Command> Commands() {
-  return {GenerateCommand(), BatchCommand(), InfoCommand(),
+  return {GenerateCommand(), BatchCommand(), BenchCommand(), InfoCommand(),
           TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
           PerplexityCommand(MakeBackend), VerifyCommand(MakeBackend)};
 }

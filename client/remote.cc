@@ -9,11 +9,12 @@
 
 namespace based {
 
-std::shared_ptr<grpc::Channel> DaemonChannel() {
+std::shared_ptr<grpc::Channel> DaemonChannel(int32_t number) {
   grpc::ChannelArguments arguments;
+  arguments.SetInt("based.channel_number", number);  // equal arguments share a connection
   arguments.SetMaxReceiveMessageSize(-1);
-  return grpc::CreateCustomChannel(absl::GetFlag(FLAGS_address),
-                                   grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(absl::GetFlag(FLAGS_address), grpc::InsecureChannelCredentials(),
+                                   arguments);
 }
 
 void SetDeadline(grpc::ClientContext& context) {
@@ -26,8 +27,7 @@ void SetDeadline(grpc::ClientContext& context) {
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
   const auto code = static_cast<absl::StatusCode>(status.error_code());
-  std::string message =
-      absl::StrCat(absl::StatusCodeToString(code), ": ", status.error_message());
+  std::string message = absl::StrCat(absl::StatusCodeToString(code), ": ", status.error_message());
   if (code == absl::StatusCode::kUnavailable) {
     absl::StrAppend(&message, " (daemon at ", absl::GetFlag(FLAGS_address), ", see --address)");
   }

@@ -89,7 +89,8 @@ TEST(BatchLine, ErrorsNameThePlaceAndTheField) {
       {R"({"custom_id":"a","url":"/v1/completions"})", "body is missing"},
       {R"({"custom_id":"a","method":"GET","url":"/v1/completions","body":{}})", "method is"},
       {R"({"custom_id":"a","url":"/v1/completions","body":{"prompt":7}})", "body.prompt is 7"},
-      {R"({"custom_id":"a","url":"/v1/chat/completions","body":{"messages":[{"role":"x","content":""}]}})",
+      {R"({"custom_id":"a","url":"/v1/chat/completions",
+           "body":{"messages":[{"role":"x","content":""}]}})",
        "body.messages is an object"},
   };
   for (const auto& bad : cases) EXPECT_THAT(ErrorOf(bad.text), HasSubstr(bad.fault)) << bad.text;

@@ -156,32 +156,36 @@ def test_the_daemon_goes_away_and_comes_back(start_daemon, tmp_path):
     assert all(r["error"] is None for r in results)
 
 
-class Moody:
-    """A daemon of its own, whose Generate does what a test says."""
+def moody_server(proto, behave):
+    """A daemon of its own, whose Generate first does what a test says."""
+    pb = proto.completion
 
-    def __init__(self, proto, behave):
-        self.proto, self.behave, self.calls, self.lock = proto, behave, [], threading.Lock()
-        self.server = grpc.server(futures.ThreadPoolExecutor(8))
-        proto.completion_grpc.add_CompletionServiceServicer_to_server(self, self.server)
-        proto.model_grpc.add_ModelServiceServicer_to_server(self, self.server)
-        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
-        self.server.start()
+    class Moody(proto.completion_grpc.CompletionServiceServicer,
+                proto.model_grpc.ModelServiceServicer):
+        def __init__(self):
+            self.calls, self.lock = [], threading.Lock()
+            self.server = grpc.server(futures.ThreadPoolExecutor(8))
+            proto.completion_grpc.add_CompletionServiceServicer_to_server(self, self.server)
+            proto.model_grpc.add_ModelServiceServicer_to_server(self, self.server)
+            self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+            self.server.start()
 
-    def GetModel(self, request, context):
-        return self.proto.model.GetModelResponse(name="moody", digest="d")
+        def GetModel(self, request, context):
+            return proto.model.GetModelResponse(name="moody", digest="d")
 
-    def GetCapacity(self, request, context):
-        return self.proto.model.GetCapacityResponse(slots_total=4, max_queue=4)
+        def GetCapacity(self, request, context):
+            return proto.model.GetCapacityResponse(slots_total=4, max_queue=4)
 
-    def Generate(self, request, context):
-        with self.lock:
-            self.calls.append((time.monotonic(), request.text.decode()))
-            number = len(self.calls)
-        self.behave(context, request, number)
-        pb = self.proto.completion
-        yield pb.GenerateResponse(started=pb.Started(request_id="x"))
-        yield pb.GenerateResponse(delta=pb.Delta(text="ok"))
-        yield pb.GenerateResponse(done=pb.Done(finish_reason=pb.FINISH_REASON_MAX_TOKENS))
+        def Generate(self, request, context):
+            with self.lock:
+                self.calls.append((time.monotonic(), request.text.decode()))
+                number = len(self.calls)
+            behave(context, request, number)
+            yield pb.GenerateResponse(started=pb.Started(request_id="x"))
+            yield pb.GenerateResponse(delta=pb.Delta(text="ok"))
+            yield pb.GenerateResponse(done=pb.Done(finish_reason=pb.FINISH_REASON_MAX_TOKENS))
+
+    return Moody()
 
 
 @pytest.fixture
@@ -189,7 +193,7 @@ def moody(proto):
     made = []
 
     def make(behave):
-        made.append(Moody(proto, behave))
+        made.append(moody_server(proto, behave))
         return made[-1]
 
     yield make
