@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/admission.h"
 #include "engine/delivery.h"
 #include "engine/scheduler.h"
 #include "engine/step_cost.h"
@@ -67,6 +68,7 @@ class EngineImpl final : public Engine {
         observer_(observer),
         slots_total_(slots),
         token_budget_(scheduler_options.token_budget),
+        admission_({.max_requests = options.max_queue, .max_tokens = options.max_queue_tokens}),
         scheduler_(scheduler_options),
         delivery_(DeliveryThreads(options), model_->tokenizer.get(), observer,
                   [this](RequestId id, int32_t index) { Stop(id, index); }) {
@@ -86,6 +88,14 @@ class EngineImpl final : public Engine {
 
   absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<TokenSink> sink) override;
   void Cancel(RequestId id, absl::Status status) override;
+  absl::Status SetTenants(std::vector<TenantLimits> tenants) override {
+    MutexLock lock(mutex_);
+    return admission_.SetTenants(std::move(tenants));
+  }
+  std::vector<TenantUse> tenants() const override {
+    MutexLock lock(mutex_);
+    return admission_.use();
+  }
   Capacity capacity() const override;
   const Model& model() const override { return *model_; }
   bool Drain(std::chrono::milliseconds limit) override;
@@ -140,6 +150,7 @@ class EngineImpl final : public Engine {
   mutable Mutex mutex_;
   CondVar changed_;
   Inbox inbox_ ABSL_GUARDED_BY(mutex_);
+  Admission admission_ ABSL_GUARDED_BY(mutex_);
   // Submissions in the inbox and the scheduler's queue.
   int32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t active_ ABSL_GUARDED_BY(mutex_) = 0;  // slots
