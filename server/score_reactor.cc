@@ -10,7 +10,13 @@
 namespace based {
 
 void ScoreReactor::Start(const v1::ScoreRequest& message, v1::ScoreResponse* response) {
-  const Model& model = engine_.model();
+  const std::string request_id = RequestIdOf(*context_);
+  absl::StatusOr<Gate::Entry> entry = gate_.Enter(*context_, Permission::kGenerate, request_id);
+  if (!entry.ok()) {
+    metrics_.OnRejected(entry.status());
+    return Finish(FailCall(context_, entry.status(), FailedAt::kAdmission));
+  }
+  const Model& model = entry->engine.model();
   const absl::Status named = CheckModelName(message.model(), model.name);
   absl::StatusOr<std::vector<Request>> requests =
       named.ok() ? ScoresFromProto(message, model) : named;
@@ -18,15 +24,15 @@ void ScoreReactor::Start(const v1::ScoreRequest& message, v1::ScoreResponse* res
     metrics_.OnRejected(requests.status());
     return Finish(FailCall(context_, requests.status(), FailedAt::kAdmission));
   }
-  const std::string request_id = RequestIdOf(*context_);
   for (Request& request : *requests) {
     request.request_id = request_id;
+    request.tenant = entry->caller.tenant;
     request.deadline = DeadlineOf(*context_);
   }
   const auto pairs = static_cast<int64_t>(requests->size());
   const Clock::time_point arrival = Clock::now();
   call_ = std::make_shared<ScoreCall>(
-      engine_, *std::move(requests), message.token_logprobs(), response,
+      entry->engine, *std::move(requests), message.token_logprobs(), response,
       [this, request_id, pairs, arrival](const absl::Status& status) {
         const std::string code = StatusCodeName(status.code());
         const auto total =
