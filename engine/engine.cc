@@ -37,13 +37,6 @@ int32_t DeliveryThreads(const EngineOptions& options) {
   return std::clamp(static_cast<int32_t>(std::thread::hardware_concurrency()) / 4, 1, 4);
 }
 
-absl::Status CheckScoreFrom(int64_t score_from, int64_t prompt_tokens) {
-  if (score_from >= 1 && score_from < prompt_tokens) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("score_from is ", score_from,
-                                                 "; expected a token of the prompt's ",
-                                                 prompt_tokens, ", not its first"));
-}
-
 void SetEcho(const Request& request, const std::vector<int32_t>& prompt, const Tokenizer* tokenizer,
              DeliveryStream& stream) {
   if (request.output.token_ids) stream.echo_token_ids = prompt;
@@ -197,6 +190,9 @@ absl::StatusOr<RequestId> EngineImpl::Submit(Request request, std::shared_ptr<To
 
 absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
                                                            std::shared_ptr<TokenSink> sink) const {
+  if (const size_t scored = request.continuations.size(); scored > 0) {
+    request.n = request.best_of = static_cast<int32_t>(scored);
+  }
   BASED_RETURN_IF_ERROR(ValidateRequest(request, *model_, options_, slots_total_));
   BASED_RETURN_IF_ERROR(CheckBackend(request, model_->executable->info()));
   Submission submission;
@@ -206,9 +202,7 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   SequenceSpec& spec = submission.spec;
   BASED_ASSIGN_OR_RETURN(spec.prompt, PromptTokens(request, *model_, options_));
   const auto prompt_tokens = static_cast<int64_t>(spec.prompt.size());
-  if (request.score_from.has_value()) {
-    BASED_RETURN_IF_ERROR(CheckScoreFrom(*request.score_from, prompt_tokens));
-  }
+  BASED_RETURN_IF_ERROR(CheckContinuations(request, *model_, options_, prompt_tokens));
   if (request.output.echo) {
     SetEcho(request, spec.prompt, model_->tokenizer.get(), stream);
   }
@@ -226,9 +220,10 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   spec.logprobs = request.output.logprobs || request.best_of > request.n;
   spec.top_logprobs = std::min(request.output.top_logprobs, model_->config.vocab_size);
   if (request.output.prompt_logprobs) spec.score_from = 1;
-  if (request.score_from.has_value()) {
-    spec.score_from = *request.score_from;
+  if (!request.continuations.empty()) {
+    spec.score_from = prompt_tokens;
     spec.max_tokens = 0;
+    spec.continuations = std::move(request.continuations);
   }
   spec.eos_token_id = request.stop.ignore_eos ? kNone : model_->config.eos_token_id;
   spec.stop_token_ids = std::move(request.stop.token_ids);

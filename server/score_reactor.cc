@@ -18,21 +18,21 @@ void ScoreReactor::Start(const v1::ScoreRequest& message, v1::ScoreResponse* res
   }
   const Model& model = entry->engine.model();
   const absl::Status named = CheckModelName(message.model(), model.name);
-  absl::StatusOr<std::vector<Request>> requests =
-      named.ok() ? ScoresFromProto(message, model) : named;
-  if (!requests.ok()) {
-    metrics_.OnRejected(requests.status());
-    return Finish(FailCall(context_, requests.status(), FailedAt::kAdmission));
+  absl::StatusOr<std::vector<ScoreGroup>> groups =
+      named.ok() ? ScoresFromProto(message, model, entry->engine.capacity()) : named;
+  if (!groups.ok()) {
+    metrics_.OnRejected(groups.status());
+    return Finish(FailCall(context_, groups.status(), FailedAt::kAdmission));
   }
-  for (Request& request : *requests) {
-    request.request_id = request_id;
-    request.tenant = entry->caller.tenant;
-    request.deadline = DeadlineOf(*context_);
+  for (ScoreGroup& group : *groups) {
+    group.request.request_id = request_id;
+    group.request.tenant = entry->caller.tenant;
+    group.request.deadline = DeadlineOf(*context_);
   }
-  const auto pairs = static_cast<int64_t>(requests->size());
+  const int64_t pairs = message.pairs_size();
   const Clock::time_point arrival = Clock::now();
   call_ = std::make_shared<ScoreCall>(
-      entry->engine, *std::move(requests), message.token_logprobs(), response,
+      entry->engine, *std::move(groups), message.token_logprobs(), response,
       [this, request_id, pairs, arrival](const absl::Status& status) {
         const std::string code = StatusCodeName(status.code());
         const auto total =
