@@ -363,12 +363,15 @@ absl::Status EngineImpl::LaunchNext(bool& launched) {
                 .prefill_tokens = plan_.prefill_tokens,
                 .sequences = static_cast<int32_t>(plan_.table.spans.size())};
   step.launched = Clock::now();
-  step.stats.host = step.launched - begin;
+  step.stats.plan = step.launched - begin;
+  BASED_RETURN_IF_ERROR(model_->executable->Launch(plan_.table));
+  step.stats.launch = Clock::now() - step.launched;
   launched_.push_back(step);
-  return model_->executable->Launch(plan_.table);
+  return absl::OkStatus();
 }
 
 absl::Status EngineImpl::CollectOldest() {
+  const Clock::time_point begin = Clock::now();
   BASED_RETURN_IF_ERROR(model_->executable->Collect(output_));
   const Clock::time_point collected = Clock::now();
   LaunchedStep step = launched_.front();
@@ -381,8 +384,9 @@ absl::Status EngineImpl::CollectOldest() {
   scheduler_.Commit(output_, events_);
   Publish(collected);
   if (observer_ != nullptr) {
+    step.stats.wait = collected - begin;
     step.stats.duration = collected - step.launched;
-    step.stats.host += Clock::now() - collected;
+    step.stats.commit = Clock::now() - collected;
     observer_->OnStep(step.stats);
   }
   return absl::OkStatus();

@@ -178,7 +178,7 @@ void Metrics::AddProcess() {
 
 void Metrics::OnStep(const StepStats& stats) {
   step_->Observe(Seconds(stats.duration));
-  step_host_->Observe(Seconds(stats.host));
+  step_host_->Observe(Seconds(stats.host()));
   step_decode_tokens_->Observe(stats.decode_tokens);
   step_prefill_tokens_->Observe(stats.prefill_tokens);
   batch_size_->Observe(stats.sequences);
