@@ -82,9 +82,11 @@ class BatchRun {
     const absl::Status status = Loop();
     for (auto& [call, owned] : calls_) call->Cancel();
     while (!calls_.empty()) {
-      for (const BatchEvents::Event& event : events_.Take(Clock::now() + kTick)) {
+      if (heard_.empty()) Hear(Clock::now() + kTick);
+      for (const BatchEvents::Event& event : heard_) {
         if (event.ended) calls_.erase(event.call);
       }
+      heard_.clear();
     }
     printer_.Finish(Progress());
     const absl::Status synced = journal_.Sync();
@@ -107,7 +109,10 @@ class BatchRun {
       BASED_RETURN_IF_ERROR(CheckContact(now));
       const bool gated = !waiting_.empty() && window_.gate() > now;
       const Clock::time_point wake = gated ? std::min(window_.gate(), now + kTick) : now + kTick;
-      for (const BatchEvents::Event& event : events_.Take(wake)) {
+      Hear(wake);
+      while (!heard_.empty()) {
+        const BatchEvents::Event event = heard_.front();
+        heard_.pop_front();
         BASED_RETURN_IF_ERROR(Handle(event));
       }
       if (now >= next_sync) {
@@ -117,6 +122,10 @@ class BatchRun {
       printer_.Print(Progress());
     }
     return absl::OkStatus();
+  }
+
+  void Hear(Clock::time_point deadline) {
+    for (const BatchEvents::Event& event : events_.Take(deadline)) heard_.push_back(event);
   }
 
   absl::Status SendWhatMay(Clock::time_point now) {
@@ -138,18 +147,32 @@ class BatchRun {
     return absl::OkStatus();
   }
 
-  absl::Status CheckContact(Clock::time_point now) const {
-    // Calls that the daemon has taken are contact enough, however long they run.
-    if (admitted_ > 0 || now - window_.contact() < options_.daemon_wait) return absl::OkStatus();
+  absl::Status CheckContact(Clock::time_point now) {
+    if (now - std::max(window_.contact(), answered_) < options_.daemon_wait) {
+      return absl::OkStatus();
+    }
+    // Calls may run, or wait in the daemon's queue, for long, as long as it lives.
+    if ((admitted_ > 0 || !troubled_) && Answers()) {
+      answered_ = now;
+      return absl::OkStatus();
+    }
     return absl::UnavailableError(absl::StrCat("the daemon has taken nothing for ",
                                                options_.daemon_wait.count(),
                                                " s (--daemon_wait): ", last_failure_));
+  }
+
+  bool Answers() {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kUnaryTimeout);
+    v1::GetCapacityResponse capacity;
+    return v1::ModelService::NewStub(channel_)->GetCapacity(&context, {}, &capacity).ok();
   }
 
   absl::Status Handle(const BatchEvents::Event& event) {
     if (!event.ended) {
       event.call->set_admitted();
       ++admitted_;
+      troubled_ = false;
       window_.Admitted(Clock::now());
       return absl::OkStatus();
     }
@@ -175,6 +198,7 @@ class BatchRun {
     const Clock::time_point now = Clock::now();
     const absl::Status& status = call.outcome().status;
     last_failure_ = status.ToString();
+    troubled_ = true;
     const auto pushback = call.pushback();
     // What the daemon never began, or asks to send again, is limited by daemon_wait alone.
     const bool counts = call.admitted() || (!pushback && !absl::IsUnavailable(status));
@@ -223,6 +247,7 @@ class BatchRun {
   const BatchResultFrame frame_;
   const Clock::time_point started_ = Clock::now();
   BatchWindow window_;
+  Clock::time_point answered_;  // when the daemon last said that it lives
   ProgressPrinter printer_;
   BatchProgress progress_;
 
@@ -230,8 +255,10 @@ class BatchRun {
   std::unordered_map<size_t, int32_t> attempts_;  // of entries that have failed
   int64_t in_flight_ = 0;                         // sequences
   int64_t admitted_ = 0;                          // calls that the daemon has taken
+  bool troubled_ = false;                         // refused or lost, and nothing taken since
   std::string last_failure_ = "no answer";
   BatchEvents events_;
+  std::deque<BatchEvents::Event> heard_;  // taken from events_, to be handled
   std::unordered_map<BatchCall*, std::unique_ptr<BatchCall>> calls_;
 };
 

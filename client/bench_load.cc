@@ -80,7 +80,7 @@ class LoadRun {
 
   // After a call.
   void Ended(RequestRecord record, const std::string& error) {
-    bool again = false;
+    Ready next;
     {
       MutexLock lock(mutex_);
       result_.client_tokens += record.output_tokens;
@@ -89,13 +89,14 @@ class LoadRun {
         result_.end_s = std::max(result_.end_s, record.end_s);
         result_.records.push_back(std::move(record));
       }
-      again = options_.workload.arrivals == Arrivals::kClosed && MaySend(Now());
+      bool again = options_.workload.arrivals == Arrivals::kClosed && MaySend(Now());
       // A closed loop must not spin on a daemon that refuses everything.
       if (again && !error.empty() && ++failures_ > kMostFailures) again = false;
+      if (again) next = Prepare();
       // Under the lock: whoever waits for the end destroys this object.
       if (!again && --streams_ == 0) ended_.NotifyAll();
     }
-    if (again) SendNow();
+    if (next.call != nullptr) next.call->Start(*next.stub);
   }
 
  private:
@@ -113,20 +114,30 @@ class LoadRun {
       MutexLock lock(mutex_);
       streams_ = streams;
     }
-    for (int64_t i = 0; i < streams; ++i) SendNow();
+    for (int64_t i = 0; i < streams; ++i) {
+      Ready ready;
+      {
+        MutexLock lock(mutex_);
+        if (!MaySend(Now())) {
+          --streams_;  // those that have ended already took the last requests
+          continue;
+        }
+        ready = Prepare();
+      }
+      ready.call->Start(*ready.stub);
+    }
     return absl::OkStatus();
   }
 
-  // The next request, of which only the intended time is now.
-  void SendNow() {
+  struct Ready {
     LoadCall* call = nullptr;
     v1::CompletionService::Stub* stub = nullptr;
-    {
-      MutexLock lock(mutex_);
-      call = new LoadCall(*this, workload_.Next(), Now());
-      stub = Register(call);
-    }
-    call->Start(*stub);
+  };
+
+  // The next request of a closed loop: meant for now.
+  Ready Prepare() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    auto* call = new LoadCall(*this, workload_.Next(), Now());
+    return {.call = call, .stub = Register(call)};
   }
 
   absl::Status SendOpen() {

@@ -1,5 +1,6 @@
 """Generates the stubs from the wire contract while the package is built, so they cannot be stale."""
 
+import importlib.metadata
 import pathlib
 
 from setuptools import setup
@@ -23,4 +24,13 @@ class BuildWithStubs(build_py):
             raise RuntimeError("protoc failed")
 
 
-setup(cmdclass={"build_py": BuildWithStubs})
+def at_least(package, version_of=None):
+    """Stubs need libraries no older than what generated them."""
+    return f"{package}>={importlib.metadata.version(version_of or package)}"
+
+
+setup(
+    cmdclass={"build_py": BuildWithStubs},
+    install_requires=[at_least("grpcio", "grpcio-tools"), at_least("protobuf"),
+                      "googleapis-common-protos>=1.60"],
+)

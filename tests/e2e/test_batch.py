@@ -171,7 +171,7 @@ def moody_server(proto, behave):
             self.server.start()
 
         def GetModel(self, request, context):
-            return proto.model.GetModelResponse(name="moody", digest="d")
+            return proto.model.GetModelResponse(name="moody", digest="d", vocab_size=61)
 
         def GetCapacity(self, request, context):
             return proto.model.GetCapacityResponse(slots_total=4, max_queue=4)
@@ -182,7 +182,7 @@ def moody_server(proto, behave):
                 number = len(self.calls)
             behave(context, request, number)
             yield pb.GenerateResponse(started=pb.Started(request_id="x"))
-            yield pb.GenerateResponse(delta=pb.Delta(text="ok"))
+            yield pb.GenerateResponse(delta=pb.Delta(text="ok", token_ids=[1]))
             yield pb.GenerateResponse(done=pb.Done(finish_reason=pb.FINISH_REASON_MAX_TOKENS))
 
     return Moody()
@@ -252,3 +252,18 @@ def test_a_daemon_that_stays_away_is_given_up(moody, tmp_path):
     assert "holds 0 of 1 lines" in done.stderr
     nobody = batch("127.0.0.1:1", source, tmp_path / "else.jsonl", "--daemon_wait=1")
     assert nobody.returncode == 1 and "127.0.0.1:1" in nobody.stderr
+
+
+def test_the_job_of_kubernetes_gives_flags_that_exist():
+    import kubernetes_validate
+    import yaml
+
+    job = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "batch-job.yaml").read_text())
+    kubernetes_validate.validate(job, "1.30", strict=True)
+    command = job["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[:2] == ["based", "batch"]
+    flags = [argument.partition("=") for argument in command if argument.startswith("--")]
+    help_text = run_based("batch", "--help").stdout
+    assert all(f"{name} " in help_text for name, _, _ in flags)
+    shard = dict((name, value) for name, _, value in flags)["--shard"]
+    assert int(shard.split("/")[1]) == job["spec"]["completions"] == job["spec"]["parallelism"]
