@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <limits>
 #include <thread>
 #include <unordered_set>
 #include <utility>
@@ -63,7 +65,10 @@ class LoadRun {
     if (!status.ok()) return status;
     MutexLock lock(mutex_);
     result_.client_cpu_s = ProcessorSeconds() - cpu_before;
+    result_.load_s = last_end_s_;
     result_.begin_s = options_.warmup_s;
+    const bool whole = options_.requests == 0 && std::isfinite(CountedEnd());
+    result_.end_s = whole ? CountedEnd() : std::min(last_end_s_, CountedEnd());
     std::sort(result_.records.begin(), result_.records.end(),
               [](const auto& a, const auto& b) { return a.intended_s < b.intended_s; });
     return std::move(result_);
@@ -71,6 +76,7 @@ class LoadRun {
 
   double Now() const { return std::chrono::duration<double>(Clock::now() - began_).count(); }
   const LoadOptions& options() const { return options_; }
+  bool Counts(double at_s) const { return at_s >= options_.warmup_s && at_s < CountedEnd(); }
 
   // By a call that is about to go.
   void Forget(LoadCall* call) {
@@ -85,8 +91,10 @@ class LoadRun {
       MutexLock lock(mutex_);
       result_.client_tokens += record.output_tokens;
       if (!error.empty() && result_.first_error.empty()) result_.first_error = error;
+      result_.tokens += record.counted_tokens;
+      result_.ended_ok += record.code == absl::StatusCode::kOk && Counts(record.end_s);
+      last_end_s_ = std::max(last_end_s_, record.end_s);
       if (record.intended_s >= options_.warmup_s) {
-        result_.end_s = std::max(result_.end_s, record.end_s);
         result_.records.push_back(std::move(record));
       }
       bool again = options_.workload.arrivals == Arrivals::kClosed && MaySend(Now());
@@ -103,7 +111,7 @@ class LoadRun {
   static constexpr int64_t kMostFailures = 10'000;
 
   bool MaySend(double at_s) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return at_s < options_.warmup_s + options_.duration_s && !workload_.exhausted() &&
+    return at_s < CountedEnd() && !workload_.exhausted() &&
            (options_.requests == 0 || sent_ < options_.requests);
   }
 
@@ -127,6 +135,14 @@ class LoadRun {
       ready.call->Start(*ready.stub);
     }
     return absl::OkStatus();
+  }
+
+  // A trace takes as long as it takes.
+  double CountedEnd() const {
+    if (options_.workload.arrivals == Arrivals::kTrace) {
+      return std::numeric_limits<double>::infinity();
+    }
+    return options_.warmup_s + options_.duration_s;
   }
 
   struct Ready {
@@ -167,9 +183,7 @@ class LoadRun {
   }
 
   bool MaySendAt(double at_s) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const bool trace = options_.workload.arrivals == Arrivals::kTrace;
-    return (trace || at_s < options_.warmup_s + options_.duration_s) &&
-           (options_.requests == 0 || sent_ < options_.requests);
+    return at_s < CountedEnd() && (options_.requests == 0 || sent_ < options_.requests);
   }
 
   v1::CompletionService::Stub* Register(LoadCall* call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -198,6 +212,7 @@ class LoadRun {
   int64_t streams_ ABSL_GUARDED_BY(mutex_) = 0;  // requests under way, or closed loops that go on
   int64_t sent_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failures_ ABSL_GUARDED_BY(mutex_) = 0;
+  double last_end_s_ ABSL_GUARDED_BY(mutex_) = 0;
   LoadResult result_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -235,6 +250,7 @@ void LoadCall::OnReadDone(bool ok) {
     }
     record_.last_s = now;
     record_.output_tokens += response_.delta().token_ids_size();
+    if (run_.Counts(now)) record_.counted_tokens += response_.delta().token_ids_size();
   }
   StartRead(&response_);
 }

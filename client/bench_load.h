@@ -36,17 +36,22 @@ struct RequestRecord {
   double end_s = 0;
   int32_t prompt_tokens = 0;
   int32_t output_tokens = 0;
-  std::vector<float> gaps_s;  // between messages with tokens
+  int32_t counted_tokens = 0;  // that came within the counted time
+  std::vector<float> gaps_s;   // between messages with tokens
   absl::StatusCode code = absl::StatusCode::kOk;
 };
 
 struct LoadResult {
   std::vector<RequestRecord> records;  // counted ones, in the order of their intended times
-  double begin_s = 0;                  // of the counted time
-  double end_s = 0;                    // when the last counted request had ended
-  double client_cpu_s = 0;             // of this process, over the whole load
-  int64_t client_tokens = 0;           // over the whole load
-  std::string first_error;             // message of the first request that failed
+  // The counted time. It ends with the last request where that is sooner than the duration.
+  double begin_s = 0, end_s = 0;
+  // Of every request, those of the warm-up included: what came within the counted time.
+  int64_t tokens = 0;
+  int64_t ended_ok = 0;
+  double load_s = 0;          // the whole load
+  double client_cpu_s = 0;    // of this process, over the whole load
+  int64_t client_tokens = 0;  // over the whole load
+  std::string first_error;    // message of the first request that failed
 };
 
 // An open loop ends with an error when so many requests are under way.

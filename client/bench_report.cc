@@ -35,8 +35,8 @@ Json StepJson(const LoadStep& step, bool limited) {
                {"seconds", report.seconds},
                {"requests", report.requests},
                {"ok", report.ok},
-               {"requests_per_s", report.requests_per_s()},
-               {"output_tokens_per_s", report.output_tokens_per_s()},
+               {"requests_per_s", report.requests_per_s},
+               {"output_tokens_per_s", report.output_tokens_per_s},
                {"prompt_tokens", report.prompt_tokens},
                {"output_tokens", report.output_tokens}};
   if (limited) {
@@ -86,7 +86,7 @@ std::string SweepPlots(const BenchReport& report) {
   PlotLine itl50{.name = "ITL p50"}, itl99{.name = "ITL p99"};
   for (const LoadStep& step : report.steps) {
     good.points.emplace_back(step.rate, step.report.goodput());
-    served.points.emplace_back(step.rate, step.report.requests_per_s());
+    served.points.emplace_back(step.rate, step.report.requests_per_s);
     ttft50.points.emplace_back(step.rate, step.report.ttft.Quantile(0.5));
     ttft99.points.emplace_back(step.rate, step.report.ttft.Quantile(0.99));
     itl50.points.emplace_back(step.rate, step.report.itl.Quantile(0.5));
@@ -115,9 +115,9 @@ std::string SweepTable(const BenchReport& report) {
                           "<tr%s><td>%.2f</td><td>%.2f</td><td>%.2f</td><td>%.2f</td><td>%.1f</td>"
                           "<td>%.1f</td><td>%.0f</td></tr>",
                           i == report.shown ? " class='best'" : "", report.steps[i].rate,
-                          step.requests_per_s(), step.goodput(), 100 * step.good_share(),
+                          step.requests_per_s, step.goodput(), 100 * step.good_share(),
                           step.ttft.Quantile(0.99), step.itl.Quantile(0.99),
-                          step.output_tokens_per_s());
+                          step.output_tokens_per_s);
   }
   return html + "</table>";
 }

@@ -96,7 +96,9 @@ LoadReport Summarize(const LoadResult& result, const LatencyLimits& limits) {
   report.itl = Sample(std::move(itl));
   report.lag = Sample(std::move(lag));
   report.seconds = std::max(result.end_s - result.begin_s, 1e-9);
-  report.client_cores = result.client_cpu_s / std::max(result.end_s, 1e-9);
+  report.requests_per_s = static_cast<double>(result.ended_ok) / report.seconds;
+  report.output_tokens_per_s = static_cast<double>(result.tokens) / report.seconds;
+  report.client_cores = result.client_cpu_s / std::max(result.load_s, 1e-9);
   report.client_us_per_token =
       1e6 * result.client_cpu_s / static_cast<double>(std::max<int64_t>(result.client_tokens, 1));
   report.first_error = result.first_error;
@@ -106,10 +108,9 @@ LoadReport Summarize(const LoadResult& result, const LatencyLimits& limits) {
 std::string ReportText(const LoadReport& report, bool limited) {
   std::string text = absl::StrFormat(
       "requests       %d in %.1f s, %d ok\n"
-      "throughput     %.2f requests/s, %.1f output tokens/s, %.1f tokens/s with prompts\n",
-      report.requests, report.seconds, report.ok, report.requests_per_s(),
-      report.output_tokens_per_s(),
-      static_cast<double>(report.prompt_tokens + report.output_tokens) / report.seconds);
+      "throughput     %.2f requests/s, %.1f output tokens/s\n",
+      report.requests, report.seconds, report.ok, report.requests_per_s,
+      report.output_tokens_per_s);
   if (limited) {
     absl::StrAppendFormat(&text, "goodput        %.2f requests/s, %.2f%% of requests\n",
                           report.goodput(), 100 * report.good_share());

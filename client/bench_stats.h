@@ -39,7 +39,10 @@ struct LatencyLimits {
 };
 
 struct LoadReport {
-  double seconds = 0;  // from the end of the warm-up to the end of the last request
+  double seconds = 0;  // of the counted time
+  // Per second of it, whatever requests they belong to.
+  double requests_per_s = 0, output_tokens_per_s = 0;
+  // Of the requests that were meant to be sent within it.
   int64_t requests = 0, ok = 0, good = 0;
   std::map<std::string, int64_t> errors;         // by code
   int64_t prompt_tokens = 0, output_tokens = 0;  // of requests that ended with OK
@@ -52,9 +55,7 @@ struct LoadReport {
   double client_cores = 0;  // processor seconds of the client per second
   std::string first_error;
 
-  double requests_per_s() const { return static_cast<double>(ok) / seconds; }
   double goodput() const { return static_cast<double>(good) / seconds; }  // good requests per s
-  double output_tokens_per_s() const { return static_cast<double>(output_tokens) / seconds; }
   double good_share() const;  // of all requests, those with errors included
 };
 

@@ -136,7 +136,12 @@ RequestRecord Record(double intended_s, double first_after_s, int tokens, double
 }
 
 LoadResult SomeLoad() {
-  LoadResult result{.begin_s = 0, .end_s = 10, .client_cpu_s = 1, .client_tokens = 1000};
+  LoadResult result{.begin_s = 0,
+                    .end_s = 10,
+                    .tokens = 1100,
+                    .ended_ok = 90,
+                    .client_cpu_s = 1,
+                    .client_tokens = 1000};
   for (int i = 0; i < 99; ++i) result.records.push_back(Record(i * 0.1, 0.010, 11, 0.002));
   result.records.push_back(Record(9.9, 0.500, 11, 0.002));
   result.records.push_back({.intended_s = 9.95, .code = absl::StatusCode::kUnavailable});
@@ -157,7 +162,8 @@ TEST(Summarize, CountsFromTheIntendedTime) {
   EXPECT_NEAR(report.e2e.Quantile(0.5), 31, 1e-2);
   EXPECT_NEAR(report.lag.Quantile(0.5), 1, 1e-3);
   EXPECT_NEAR(report.goodput(), 9.9, 1e-9);
-  EXPECT_NEAR(report.output_tokens_per_s(), 110, 1e-9);
+  EXPECT_NEAR(report.output_tokens_per_s, 110, 1e-9);
+  EXPECT_NEAR(report.requests_per_s, 9, 1e-9);
   EXPECT_NEAR(report.client_us_per_token, 1000, 1e-6);
 }
 

@@ -40,7 +40,8 @@ def test_open_loop_and_trace(tiny, tmp_path):
                          "--requests=40", "--goodput=ttft:60000")
     assert done.returncode == 0, done.stderr
     assert report["ok"] == 40 and report["good_share"] == 1 and report["keeps_limits"]
-    assert report["seconds"] >= 39 / 200
+    assert 39 / 200 <= report["seconds"] < 60
+    assert abs(report["output_tokens_per_s"] * report["seconds"] - 160) < 1e-6
     trace = tmp_path / "trace.jsonl"
     trace.write_text("".join(
         json.dumps({"arrival_s": i / 50, "prompt_tokens": 3, "output_tokens": 1 + i}) + "\n"
