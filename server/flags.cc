@@ -96,8 +96,9 @@ absl::Status ReadCapacity(DaemonOptions& options) {
   if (options.max_batch != 0)
     BASED_RETURN_IF_ERROR(CheckAtLeast("max_batch", options.max_batch, 2));
   options.engine.max_queue = absl::GetFlag(FLAGS_max_queue);
-  options.server.max_connections = absl::GetFlag(FLAGS_max_connections);
-  BASED_RETURN_IF_ERROR(CheckAtLeast("max_connections", options.server.max_connections, 1));
+  options.server.connections.max_connections = absl::GetFlag(FLAGS_max_connections);
+  BASED_RETURN_IF_ERROR(
+      CheckAtLeast("max_connections", options.server.connections.max_connections, 1));
   options.server.stream_queue = absl::GetFlag(FLAGS_stream_queue);
   const int32_t drain = absl::GetFlag(FLAGS_drain_timeout_ms);
   if (options.engine.token_budget != 0) {
@@ -174,7 +175,7 @@ absl::StatusOr<DaemonOptions> ReadFlags(absl::Span<const char* const> arguments)
   BASED_RETURN_IF_ERROR(ReadHardware(options));
   BASED_RETURN_IF_ERROR(ReadAddresses(options));
   BASED_RETURN_IF_ERROR(ReadCapacity(options));
-  BASED_RETURN_IF_ERROR(ReadNetworkFlags(options.network, options.server));
+  BASED_RETURN_IF_ERROR(ReadNetworkFlags(options.network, options.server.connections));
   const absl::StatusOr<LogLevel> level = ParseLogLevel(absl::GetFlag(FLAGS_log_level));
   if (!level.ok()) {
     return Wrong("log_level", absl::GetFlag(FLAGS_log_level), "debug, info, warning, error or off");
