@@ -65,8 +65,8 @@ def daemon(start_daemon, keys, tmp_path_factory):
 def running(stub, proto, key, request_id):
     request = proto.completion.GenerateRequest(token_ids=proto.completion.TokenIds(ids=[1, 2]))
     request.stop.max_tokens, request.stop.ignore_eos = 1_000_000, True
-    return stub.Generate(request, metadata=[("authorization", f"Bearer {key}"),
-                                            ("x-request-id", request_id)])
+    return stub.Generate(request, timeout=60, metadata=[("authorization", f"Bearer {key}"),
+                                                        ("x-request-id", request_id)])
 
 
 def test_status_limits_reload_and_profile(daemon, proto, admin_proto, keys):
@@ -75,10 +75,12 @@ def test_status_limits_reload_and_profile(daemon, proto, admin_proto, keys):
     with grpc.insecure_channel(address_of(daemon, "admin")) as channel, daemon.channel() as main:
         admin = admin_proto.rpc.AdminServiceStub(channel)
         completion = proto.completion_grpc.CompletionServiceStub(main)
-        calls = [running(completion, proto, keys["user"][0], f"live-{i}") for i in range(3)]
-        for call in calls[:2]:
-            next(call)
-            next(call)
+        calls = []
+        for i in range(3):
+            calls.append(running(completion, proto, keys["user"][0], f"live-{i}"))
+            if i < 2:  # Started and a Delta; the third waits for a slot
+                next(calls[i])
+                next(calls[i])
         end = time.monotonic() + 10
         while len((status := admin.GetStatus(pb.GetStatusRequest(), metadata=key)).requests) < 3:
             assert time.monotonic() < end

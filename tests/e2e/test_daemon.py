@@ -159,6 +159,14 @@ def test_two_daemons_do_not_share_a_port(tiny):
         ["--no_such_flag"],
         ["stray"],
         ["--max_queue"],
+        ["--log_format=xml"],
+        ["--admin_listen=7434"],
+        ["--tls_cert=server.pem"],
+        ["--tls_client_ca=ca.pem"],
+        ["--drain_grace_ms=-1"],
+        ["--max_header_bytes=1"],
+        ["--keepalive_time_ms=0"],
+        ["--max_connection_age_s=-1"],
     ],
 )
 def test_wrong_flags_end_with_status_2(flags):

