@@ -17,7 +17,7 @@ class GrpcServer final : public Server {
  public:
   GrpcServer(const ServerOptions& options, const AccessControl& access, Metrics& metrics)
       : watch_(options.write_timeout),
-        gate_(access),
+        gate_(access, options.connections.max_header_bytes),
         completion_(gate_, metrics, watch_, static_cast<size_t>(options.stream_queue)),
         model_(gate_),
         tokenizer_(gate_) {}

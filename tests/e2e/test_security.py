@@ -119,8 +119,11 @@ def test_reset_flood(daemon, proto):
 def test_streams_above_the_limit_of_a_connection(daemon, proto):
     endless = request_of(proto, 1_000_000).SerializeToString()
     with Connection(daemon) as connection:
-        for stream in range(1, 2 * 300, 2):
-            connection.call(stream, endless)
+        try:
+            for stream in range(1, 2 * 300, 2):
+                connection.call(stream, endless)
+        except ConnectionError:
+            pass  # cut for it
         time.sleep(0.5)
         assert daemon.metric("based_streams_open") <= 100
 
