@@ -1,6 +1,9 @@
 // Learns from the steps that ran what a step costs, and from that how much prefill may go beside
 // decodes. Pure arithmetic: no clock, no thread.
 //
+// Without a target, prefill may stretch a step to kStretch times its decodes alone. With one
+// (--itl_target_ms) it may fill the step up to the target.
+//
 // Model: a step of d decodes takes decode(d) = a + b * d seconds, each prefill token in it c
 // seconds more. a and b are a least-squares line through decode-only steps, c the mean over mixed
 // steps of what they took beyond decode(d); both forget old steps exponentially, so that they
@@ -28,6 +31,9 @@ class StepCost {
   // few decodes are no reason to starve a prompt.
   static int32_t FirstGuess(int32_t decodes);
 
+  // Seconds that a step with decodes may take; 0: no target.
+  void SetTarget(double seconds) { target_ = seconds; }
+
   // A step that has run.
   void Observe(int32_t decodes, int32_t prefill, double seconds);
 
@@ -37,6 +43,10 @@ class StepCost {
   // Seconds of a decode-only step; 0 while unknown.
   double DecodeSeconds(int32_t decodes) const;
 
+  // Seconds that a prompt token adds to a step with decodes; of one alone while no such step was
+  // seen; 0 while unknown.
+  double PrefillSeconds() const;
+
  private:
   void ObserveDecode(double decodes, double seconds);
 
@@ -44,6 +54,9 @@ class StepCost {
   double steps_ = 0, decodes_ = 0, seconds_ = 0, decodes2_ = 0, decodes_seconds_ = 0;
   // Over mixed steps: 1, prefill tokens, seconds beyond decode(d).
   double mixed_steps_ = 0, prefill_ = 0, extra_ = 0;
+  // Over steps of prefill alone: prefill tokens, seconds.
+  double alone_ = 0, alone_seconds_ = 0;
+  double target_ = 0;
 };
 
 }  // namespace based

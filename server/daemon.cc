@@ -148,6 +148,7 @@ absl::Status RunDaemon(const DaemonOptions& options, Backend& backend) {
                                          {.metrics =
                                               [&] {
                                                 metrics.SetCapacity(engine->capacity());
+                                                metrics.SetTenants(engine->tenants());
                                                 return metrics.Render();
                                               },
                                           .health = [&] { return engine->health(); }}));

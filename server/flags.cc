@@ -37,6 +37,18 @@ ABSL_FLAG(bool, batch_invariant, false,
           "On a GPU: results bitwise independent of the batch, at some cost in speed. The CPU's "
           "always are.");
 ABSL_FLAG(int32_t, max_queue, 4096, "Requests that may wait for a slot; more are refused.");
+ABSL_FLAG(std::string, max_queue_tokens, "16M",
+          "Prompt and output tokens that may wait for a slot; more are refused. K and M count in "
+          "powers of 1024.");
+ABSL_FLAG(int32_t, itl_target_ms, 0,
+          "Prompts are fed beside running streams in chunks that keep the time between tokens "
+          "within this; 0: within 1.75 times what it is without prompts.");
+ABSL_FLAG(int32_t, reserved_interactive_slots, 0, "Slots that batch requests leave free.");
+ABSL_FLAG(std::string, park_memory, "1GiB",
+          "Host memory for the states of batch sequences that wait for interactive ones, at most; "
+          "0: they are not made to wait.");
+ABSL_FLAG(int32_t, batch_patience_ms, 60000,
+          "A batch request that has waited for so long is treated as interactive.");
 ABSL_FLAG(
     int32_t, max_connections, 16384,
     "Connections to --listen at a time; more are closed at once. Fewer if the process may not "
@@ -56,14 +68,17 @@ ABSL_FLAG(bool, version, false, "Prints the version and exits.");
 namespace based {
 namespace {
 
-const std::array<FlagGroup, 5>& Groups() {
-  static const auto* groups = new std::array<FlagGroup, 5>{{
+const std::array<FlagGroup, 6>& Groups() {
+  static const auto* groups = new std::array<FlagGroup, 6>{{
       {"Model", {"model", "model_name", "tokenizer"}},
       {"Hardware", {"backend", "threads", "device", "batch_invariant"}},
       {"Addresses", {"listen", "metrics_listen"}},
       {"Capacity",
-       {"slots", "memory_budget", "token_budget", "max_batch", "max_queue", "max_connections",
-        "stream_queue", "write_timeout_ms", "drain_timeout_ms"}},
+       {"slots", "memory_budget", "token_budget", "max_batch", "max_connections", "stream_queue",
+        "write_timeout_ms", "drain_timeout_ms"}},
+      {"Load",
+       {"max_queue", "max_queue_tokens", "itl_target_ms", "reserved_interactive_slots",
+        "park_memory", "batch_patience_ms"}},
       {"Logs and other", {"log_level", "log_json", "version"}},
   }};
   return *groups;
@@ -103,7 +118,6 @@ absl::Status ReadCapacity(DaemonOptions& options) {
   options.max_batch = absl::GetFlag(FLAGS_max_batch);
   if (options.max_batch != 0)
     BASED_RETURN_IF_ERROR(CheckAtLeast("max_batch", options.max_batch, 2));
-  options.engine.max_queue = absl::GetFlag(FLAGS_max_queue);
   options.server.max_connections = absl::GetFlag(FLAGS_max_connections);
   BASED_RETURN_IF_ERROR(CheckAtLeast("max_connections", options.server.max_connections, 1));
   options.server.stream_queue = absl::GetFlag(FLAGS_stream_queue);
@@ -111,13 +125,37 @@ absl::Status ReadCapacity(DaemonOptions& options) {
   if (options.engine.token_budget != 0) {
     BASED_RETURN_IF_ERROR(CheckAtLeast("token_budget", options.engine.token_budget, 2));
   }
-  BASED_RETURN_IF_ERROR(CheckAtLeast("max_queue", options.engine.max_queue, 1));
   BASED_RETURN_IF_ERROR(CheckAtLeast("stream_queue", options.server.stream_queue, 1));
   BASED_RETURN_IF_ERROR(CheckAtLeast("drain_timeout_ms", drain, 0));
   const int32_t write_timeout = absl::GetFlag(FLAGS_write_timeout_ms);
   BASED_RETURN_IF_ERROR(CheckAtLeast("write_timeout_ms", write_timeout, 1));
   options.server.write_timeout = std::chrono::milliseconds(write_timeout);
   options.drain_timeout = std::chrono::milliseconds(drain);
+  return absl::OkStatus();
+}
+
+absl::Status ReadLoad(EngineOptions& options) {
+  options.max_queue = absl::GetFlag(FLAGS_max_queue);
+  BASED_RETURN_IF_ERROR(CheckAtLeast("max_queue", options.max_queue, 1));
+  const std::string tokens = absl::GetFlag(FLAGS_max_queue_tokens);
+  const absl::StatusOr<int64_t> count = ParseBytes(tokens);
+  if (!count.ok() || *count < 1) {
+    return Wrong("max_queue_tokens", tokens, "a number of 1 or more, e.g. 65536 or 16M");
+  }
+  options.max_queue_tokens = *count;
+  const std::string memory = absl::GetFlag(FLAGS_park_memory);
+  const absl::StatusOr<int64_t> bytes = ParseBytes(memory);
+  if (!bytes.ok()) return Wrong("park_memory", memory, "bytes, e.g. 268435456, 512MiB or 2GiB");
+  options.park_memory = *bytes;
+  const int32_t target = absl::GetFlag(FLAGS_itl_target_ms);
+  BASED_RETURN_IF_ERROR(CheckAtLeast("itl_target_ms", target, 0));
+  options.itl_target = std::chrono::milliseconds(target);
+  options.reserved_interactive_slots = absl::GetFlag(FLAGS_reserved_interactive_slots);
+  BASED_RETURN_IF_ERROR(
+      CheckAtLeast("reserved_interactive_slots", options.reserved_interactive_slots, 0));
+  const int32_t patience = absl::GetFlag(FLAGS_batch_patience_ms);
+  BASED_RETURN_IF_ERROR(CheckAtLeast("batch_patience_ms", patience, 0));
+  options.batch_patience = std::chrono::milliseconds(patience);
   return absl::OkStatus();
 }
 
@@ -182,6 +220,7 @@ absl::StatusOr<DaemonOptions> ReadFlags(absl::Span<const char* const> arguments)
   BASED_RETURN_IF_ERROR(ReadHardware(options));
   BASED_RETURN_IF_ERROR(ReadAddresses(options));
   BASED_RETURN_IF_ERROR(ReadCapacity(options));
+  BASED_RETURN_IF_ERROR(ReadLoad(options.engine));
   const absl::StatusOr<LogLevel> level = ParseLogLevel(absl::GetFlag(FLAGS_log_level));
   if (!level.ok()) {
     return Wrong("log_level", absl::GetFlag(FLAGS_log_level), "debug, info, warning, error or off");

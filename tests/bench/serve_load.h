@@ -20,6 +20,8 @@ struct Ask {
   int64_t max_tokens = 1;
   uint64_t seed = 1;
   float temperature = 0;
+  std::string tenant;
+  bool batch = false;
 };
 
 // Hears one completion, from one thread at a time: any number of OnTokens, then OnEnd.

@@ -126,6 +126,8 @@ void Call::Begin(v1::CompletionService::Stub& stub, const Ask& ask) {
   request_.mutable_stop()->set_max_tokens(ask.max_tokens);
   request_.mutable_stop()->set_ignore_eos(true);
   request_.mutable_output()->set_token_ids(true);
+  request_.set_tenant(ask.tenant);
+  if (ask.batch) request_.set_priority(v1::PRIORITY_BATCH);
   stub.async()->Generate(&context_, &request_, this);
   StartRead(&response_);
   StartCall();
