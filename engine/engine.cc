@@ -36,13 +36,6 @@ int32_t DeliveryThreads(const EngineOptions& options) {
   return std::clamp(static_cast<int32_t>(std::thread::hardware_concurrency()) / 4, 1, 4);
 }
 
-absl::Status CheckScoreFrom(int64_t score_from, int64_t prompt_tokens) {
-  if (score_from >= 1 && score_from < prompt_tokens) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("score_from is ", score_from,
-                                                 "; expected a token of the prompt's ",
-                                                 prompt_tokens, ", not its first"));
-}
-
 void SetEcho(const Request& request, const std::vector<int32_t>& prompt, const Tokenizer* tokenizer,
              DeliveryStream& stream) {
   if (request.output.token_ids) stream.echo_token_ids = prompt;
@@ -121,11 +114,10 @@ class EngineImpl final : public Engine {
     bool empty() const { return submissions.empty() && cancellations.empty() && stops.empty(); }
   };
 
-  absl::StatusOr<Submission> Prepare(const Request& request,
-                                     std::shared_ptr<TokenSink> sink) const;
-  absl::StatusOr<RequestId> Queue(const Request& request, std::shared_ptr<TokenSink> sink);
+  absl::StatusOr<Submission> Prepare(Request request, std::shared_ptr<TokenSink> sink) const;
+  absl::StatusOr<RequestId> Queue(Request request, std::shared_ptr<TokenSink> sink);
   absl::Status CheckAccepting(const Request& request);
-  absl::Status AdmitLocked(const Request& request, Submission& submission)
+  absl::Status AdmitLocked(const std::string& tenant, Submission& submission)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckAcceptingLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // From delivery: what remains is not heard by anybody.
@@ -179,17 +171,17 @@ class EngineImpl final : public Engine {
 };
 
 absl::StatusOr<RequestId> EngineImpl::Submit(Request request, std::shared_ptr<TokenSink> sink) {
-  absl::StatusOr<RequestId> id = Queue(request, std::move(sink));
+  absl::StatusOr<RequestId> id = Queue(std::move(request), std::move(sink));
   if (!id.ok() && observer_ != nullptr) observer_->OnRejected(id.status());
   return id;
 }
 
-absl::StatusOr<RequestId> EngineImpl::Queue(const Request& request,
-                                            std::shared_ptr<TokenSink> sink) {
+absl::StatusOr<RequestId> EngineImpl::Queue(Request request, std::shared_ptr<TokenSink> sink) {
   BASED_RETURN_IF_ERROR(CheckAccepting(request));
-  BASED_ASSIGN_OR_RETURN(Submission submission, Prepare(request, std::move(sink)));
+  const std::string tenant = request.tenant;
+  BASED_ASSIGN_OR_RETURN(Submission submission, Prepare(std::move(request), std::move(sink)));
   MutexLock lock(mutex_);
-  BASED_RETURN_IF_ERROR(AdmitLocked(request, submission));
+  BASED_RETURN_IF_ERROR(AdmitLocked(tenant, submission));
   const RequestId id = next_id_++;
   submission.spec.id = id;
   inbox_.submissions.push_back(std::move(submission));
@@ -205,11 +197,11 @@ absl::Status EngineImpl::CheckAccepting(const Request& request) {
   return admission_.CheckRoom(request.tenant, request.priority == Priority::kBatch);
 }
 
-absl::Status EngineImpl::AdmitLocked(const Request& request, Submission& submission) {
+absl::Status EngineImpl::AdmitLocked(const std::string& tenant, Submission& submission) {
   BASED_RETURN_IF_ERROR(CheckAcceptingLocked());
   SequenceSpec& spec = submission.spec;
   BASED_ASSIGN_OR_RETURN(const AdmissionTicket ticket,
-                         admission_.Admit({.tenant = request.tenant,
+                         admission_.Admit({.tenant = tenant,
                                            .batch = spec.batch,
                                            .load = CostOf(spec),
                                            .deadline = spec.deadline},
@@ -221,8 +213,11 @@ absl::Status EngineImpl::AdmitLocked(const Request& request, Submission& submiss
   return absl::OkStatus();
 }
 
-absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(const Request& request,
+absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
                                                            std::shared_ptr<TokenSink> sink) const {
+  if (const size_t scored = request.continuations.size(); scored > 0) {
+    request.n = request.best_of = static_cast<int32_t>(scored);
+  }
   BASED_RETURN_IF_ERROR(ValidateRequest(request, *model_, options_, slots_total_));
   BASED_RETURN_IF_ERROR(CheckBackend(request, model_->executable->info()));
   Submission submission;
@@ -232,9 +227,7 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(const Request& reques
   SequenceSpec& spec = submission.spec;
   BASED_ASSIGN_OR_RETURN(spec.prompt, PromptTokens(request, *model_, options_));
   const auto prompt_tokens = static_cast<int64_t>(spec.prompt.size());
-  if (request.score_from.has_value()) {
-    BASED_RETURN_IF_ERROR(CheckScoreFrom(*request.score_from, prompt_tokens));
-  }
+  BASED_RETURN_IF_ERROR(CheckContinuations(request, *model_, options_, prompt_tokens));
   if (request.output.echo) {
     SetEcho(request, spec.prompt, model_->tokenizer.get(), stream);
   }
@@ -252,12 +245,13 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(const Request& reques
   spec.logprobs = request.output.logprobs || request.best_of > request.n;
   spec.top_logprobs = std::min(request.output.top_logprobs, model_->config.vocab_size);
   if (request.output.prompt_logprobs) spec.score_from = 1;
-  if (request.score_from.has_value()) {
-    spec.score_from = *request.score_from;
+  if (!request.continuations.empty()) {
+    spec.score_from = prompt_tokens;
     spec.max_tokens = 0;
+    spec.continuations = std::move(request.continuations);
   }
   spec.eos_token_id = request.stop.ignore_eos ? kNone : model_->config.eos_token_id;
-  spec.stop_token_ids = request.stop.token_ids;
+  spec.stop_token_ids = std::move(request.stop.token_ids);
   spec.deadline = request.deadline;
   spec.batch = request.priority == Priority::kBatch;
   spec.submitted = stream.submitted;
@@ -395,12 +389,15 @@ absl::Status EngineImpl::LaunchNext(bool& launched) {
                 .prefill_tokens = plan_.prefill_tokens,
                 .sequences = static_cast<int32_t>(plan_.table.spans.size())};
   step.launched = Clock::now();
-  step.stats.host = step.launched - begin;
+  step.stats.plan = step.launched - begin;
+  BASED_RETURN_IF_ERROR(model_->executable->Launch(plan_.table));
+  step.stats.launch = Clock::now() - step.launched;
   launched_.push_back(step);
-  return model_->executable->Launch(plan_.table);
+  return absl::OkStatus();
 }
 
 absl::Status EngineImpl::CollectOldest() {
+  const Clock::time_point begin = Clock::now();
   BASED_RETURN_IF_ERROR(model_->executable->Collect(output_));
   const Clock::time_point collected = Clock::now();
   LaunchedStep step = launched_.front();
@@ -413,8 +410,9 @@ absl::Status EngineImpl::CollectOldest() {
   scheduler_.Commit(output_, events_);
   Publish(collected);
   if (observer_ != nullptr) {
+    step.stats.wait = collected - begin;
     step.stats.duration = collected - step.launched;
-    step.stats.host += Clock::now() - collected;
+    step.stats.commit = Clock::now() - collected;
     observer_->OnStep(step.stats);
   }
   return absl::OkStatus();

@@ -8,12 +8,6 @@
 
 namespace based {
 
-QueueLoad CostOf(const SequenceSpec& spec) {
-  return {.requests = 1,
-          .prompt_tokens = static_cast<int64_t>(spec.prompt.size()),
-          .output_tokens = spec.max_tokens * spec.completions};
-}
-
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
       mixed_prefill_tokens_(options.mixed_prefill_tokens),
@@ -29,13 +23,14 @@ Scheduler::Scheduler(const SchedulerOptions& options)
 Scheduler::~Scheduler() = default;
 
 void Scheduler::Submit(SequenceSpec spec) {
-  BASED_CHECK(spec.prompt.size() >= (spec.max_tokens == 0 ? 2u : 1u));
+  BASED_CHECK(spec.prompt.size() + spec.continuations.size() >= (spec.max_tokens == 0 ? 2u : 1u));
   BASED_CHECK(spec.completions >= 1 && spec.completions <= slots_.total());
   BASED_CHECK(spec.score_from >= 1);
   auto sequence = std::make_unique<Sequence>();
   sequence->forks_left = spec.completions - 1;
   sequence->index = sequence->forks_left;
   sequence->spec = std::move(spec);
+  if (sequence->forks_left == 0) sequence->TakeContinuation();
   sequence->yields = sequence->spec.batch;
   Tenant& tenant = TenantOf(*sequence);
   ++tenant.live;
@@ -111,6 +106,7 @@ void Scheduler::StartForks(StepPlan& plan) {
     // The last completion goes on in the slot that the others were copied from.
     --pending_sources_;
     sources_.pop_front();
+    running_.prompt_tokens += source.TakeContinuation();
     source.spec.sampling.seed += static_cast<uint64_t>(source.index);
     source.entered = plans_;  // this plan's copies are made from its slot
     JoinPrefill(source);
@@ -138,6 +134,11 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
                 .submitted = spec.submitted,
                 .lease = spec.lease};
   fork->spec.sampling.seed += static_cast<uint64_t>(fork->index);
+  if (!spec.continuations.empty()) {
+    const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(fork->index)];
+    fork->spec.prompt.insert(fork->spec.prompt.end(), own.begin(), own.end());
+    fork->spec.score_from = spec.score_from;
+  }
   fork->prompt_offset = static_cast<int64_t>(spec.prompt.size()) - 1;
   fork->position = fork->prompt_offset;
   if (spec.rules != nullptr) fork->rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
@@ -152,10 +153,15 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
 }
 
 void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
+  // A waiting prompt needs tokens, but only a few spans.
   const bool share = std::any_of(prefilling_.begin(), prefilling_.end(),
                                  [this](Sequence* sequence) { return !Yields(*sequence); });
-  const int32_t rows = std::min(options_.token_budget, options_.max_spans);
-  const int32_t most = share ? std::max(1, rows - std::max(1, rows / 4)) : rows;
+  const int32_t tokens = options_.token_budget;
+  const int32_t spans = options_.max_spans;
+  const int32_t most =
+      share ? std::max(1, std::min(tokens - std::max(1, tokens / 4),
+                                   spans - std::max(1, spans / 16)))
+            : std::min(tokens, spans);
   const size_t count = decoding_.size();
   std::vector<Sequence*> waiting;  // keep their turn
   std::vector<Sequence*> yielding;
@@ -385,14 +391,16 @@ void Scheduler::CommitSample(const StepOutput& output, size_t sample, size_t top
 void Scheduler::CommitScore(Sequence& sequence, TokenLogprob scored,
                             std::vector<SchedulerEvent>& events) {
   const SequenceSpec& spec = sequence.spec;
-  if (events.empty() || events.back().id != spec.id ||
+  // A prompt that is not only scored belongs to no completion.
+  const int32_t index = spec.max_tokens == 0 ? sequence.index : 0;
+  if (events.empty() || events.back().id != spec.id || events.back().index != index ||
       events.back().kind != SchedulerEvent::Kind::kPrompt) {
-    events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kPrompt});
+    events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kPrompt, .index = index});
   }
   events.back().logprobs.push_back(std::move(scored));
   ++sequence.scored;
   if (spec.max_tokens > 0 || sequence.scored < sequence.prompt_tokens() - spec.score_from) return;
-  events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kFinished});
+  events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kFinished, .index = index});
   End(sequence);
 }
 

@@ -9,6 +9,14 @@
 
 namespace based {
 
+QueueLoad CostOf(const SequenceSpec& spec) {
+  QueueLoad cost{.requests = 1,
+                 .prompt_tokens = static_cast<int64_t>(spec.prompt.size()),
+                 .output_tokens = spec.max_tokens * spec.completions};
+  for (const auto& ids : spec.continuations) cost.prompt_tokens += static_cast<int64_t>(ids.size());
+  return cost;
+}
+
 Scheduler::Tenant& Scheduler::TenantOf(const Sequence& sequence) {
   const auto index = static_cast<size_t>(sequence.spec.tenant);
   if (tenants_.size() <= index) tenants_.resize(index + 1);
@@ -222,7 +230,13 @@ void Scheduler::Settle(Sequence& sequence) {
   const QueueLoad left = sequence.left();
   running_ -= left;
   const int64_t undrawn = spec.max_tokens * (1 + sequence.forks_left) - sequence.draws;
-  queue_.Refund(spec.tenant, sequence.charged_batch, left.prompt_tokens + undrawn);
+  int64_t unfed = left.prompt_tokens;
+  for (size_t i = 0; i < spec.continuations.size(); ++i) {
+    // The others are with their forks.
+    const auto first = static_cast<size_t>(spec.completions - 1 - sequence.forks_left);
+    if (i >= first) unfed += static_cast<int64_t>(spec.continuations[i].size());
+  }
+  queue_.Refund(spec.tenant, sequence.charged_batch, unfed + undrawn);
   if (sequence.draws == 0) return;
   constexpr double kKeep = 0.99;
   asked_ = kKeep * asked_ + static_cast<double>(spec.max_tokens);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "engine/scheduler.h"
 
@@ -49,6 +51,15 @@ struct Scheduler::Sequence {
   // First row, as a position, that has a sample: it scores the token after it or draws one.
   int64_t first_sample() const { return std::min(spec.score_from, prompt_tokens()) - 1; }
   bool draw_is_known() const { return committed == draws; }
+  // Makes the continuation of this index the prompt's end and returns its tokens. REQUIRES: the
+  // others have theirs.
+  int64_t TakeContinuation() {
+    if (spec.continuations.empty()) return 0;
+    const std::vector<int32_t> own = std::move(spec.continuations[static_cast<size_t>(index)]);
+    spec.prompt.insert(spec.prompt.end(), own.begin(), own.end());
+    spec.continuations.clear();
+    return static_cast<int64_t>(own.size());
+  }
   // Tokens that it may still take, launched or not.
   QueueLoad left() const {
     return {.requests = 1,

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "kernels/base/status.h"
+#include "server/load_flags.h"
 
 ABSL_FLAG(std::string, model, "",
           "Directory of the model: config.json and model.safetensors. Empty: the demo model that "
@@ -36,19 +37,6 @@ ABSL_FLAG(int32_t, max_batch, 0,
 ABSL_FLAG(bool, batch_invariant, false,
           "On a GPU: results bitwise independent of the batch, at some cost in speed. The CPU's "
           "always are.");
-ABSL_FLAG(int32_t, max_queue, 4096, "Requests that may wait for a slot; more are refused.");
-ABSL_FLAG(std::string, max_queue_tokens, "16M",
-          "Prompt and output tokens that may wait for a slot; more are refused. K and M count in "
-          "powers of 1024.");
-ABSL_FLAG(int32_t, itl_target_ms, 0,
-          "Prompts are fed beside running streams in chunks that keep the time between tokens "
-          "within this; 0: within 1.75 times what it is without prompts.");
-ABSL_FLAG(int32_t, reserved_interactive_slots, 0, "Slots that batch requests leave free.");
-ABSL_FLAG(std::string, park_memory, "1GiB",
-          "Host memory for the states of batch sequences that wait for interactive ones, at most; "
-          "0: they are not made to wait.");
-ABSL_FLAG(int32_t, batch_patience_ms, 60000,
-          "A batch request that has waited for so long is treated as interactive.");
 ABSL_FLAG(
     int32_t, max_connections, 16384,
     "Connections to --listen at a time; more are closed at once. Fewer if the process may not "
@@ -62,24 +50,24 @@ ABSL_FLAG(int32_t, write_timeout_ms, 30000,
 ABSL_FLAG(int32_t, drain_timeout_ms, 10000,
           "On SIGTERM, time for running requests to end before they are cut.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning, error or off.");
-ABSL_FLAG(bool, log_json, false, "Log lines as JSON.");
+ABSL_FLAG(std::string, log_format, "text", "text (key=value) or json.");
 ABSL_FLAG(bool, version, false, "Prints the version and exits.");
 
 namespace based {
 namespace {
 
-const std::array<FlagGroup, 6>& Groups() {
-  static const auto* groups = new std::array<FlagGroup, 6>{{
+const std::array<FlagGroup, 8>& Groups() {
+  static const auto* groups = new std::array<FlagGroup, 8>{{
       {"Model", {"model", "model_name", "tokenizer"}},
       {"Hardware", {"backend", "threads", "device", "batch_invariant"}},
       {"Addresses", {"listen", "metrics_listen"}},
       {"Capacity",
        {"slots", "memory_budget", "token_budget", "max_batch", "max_connections", "stream_queue",
         "write_timeout_ms", "drain_timeout_ms"}},
-      {"Load",
-       {"max_queue", "max_queue_tokens", "itl_target_ms", "reserved_interactive_slots",
-        "park_memory", "batch_patience_ms"}},
-      {"Logs and other", {"log_level", "log_json", "version"}},
+      LoadFlags(),
+      SecurityFlags(),
+      ConnectionFlags(),
+      {"Logs and other", {"log_level", "log_format", "version"}},
   }};
   return *groups;
 }
@@ -87,16 +75,6 @@ const std::array<FlagGroup, 6>& Groups() {
 absl::Status Wrong(absl::string_view flag, auto value, absl::string_view expected) {
   return absl::InvalidArgumentError(
       absl::StrCat("--", flag, " is '", value, "'; expected ", expected));
-}
-
-absl::Status CheckAddress(absl::string_view flag, const std::string& address) {
-  const size_t colon = address.rfind(':');
-  int32_t port = -1;
-  if (colon == std::string::npos || colon == 0 ||
-      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
-    return Wrong(flag, address, "HOST:PORT with a port in [0, 65535], e.g. 127.0.0.1:7433");
-  }
-  return absl::OkStatus();
 }
 
 absl::Status CheckAtLeast(absl::string_view flag, int32_t value, int32_t least) {
@@ -131,31 +109,6 @@ absl::Status ReadCapacity(DaemonOptions& options) {
   BASED_RETURN_IF_ERROR(CheckAtLeast("write_timeout_ms", write_timeout, 1));
   options.server.write_timeout = std::chrono::milliseconds(write_timeout);
   options.drain_timeout = std::chrono::milliseconds(drain);
-  return absl::OkStatus();
-}
-
-absl::Status ReadLoad(EngineOptions& options) {
-  options.max_queue = absl::GetFlag(FLAGS_max_queue);
-  BASED_RETURN_IF_ERROR(CheckAtLeast("max_queue", options.max_queue, 1));
-  const std::string tokens = absl::GetFlag(FLAGS_max_queue_tokens);
-  const absl::StatusOr<int64_t> count = ParseBytes(tokens);
-  if (!count.ok() || *count < 1) {
-    return Wrong("max_queue_tokens", tokens, "a number of 1 or more, e.g. 65536 or 16M");
-  }
-  options.max_queue_tokens = *count;
-  const std::string memory = absl::GetFlag(FLAGS_park_memory);
-  const absl::StatusOr<int64_t> bytes = ParseBytes(memory);
-  if (!bytes.ok()) return Wrong("park_memory", memory, "bytes, e.g. 268435456, 512MiB or 2GiB");
-  options.park_memory = *bytes;
-  const int32_t target = absl::GetFlag(FLAGS_itl_target_ms);
-  BASED_RETURN_IF_ERROR(CheckAtLeast("itl_target_ms", target, 0));
-  options.itl_target = std::chrono::milliseconds(target);
-  options.reserved_interactive_slots = absl::GetFlag(FLAGS_reserved_interactive_slots);
-  BASED_RETURN_IF_ERROR(
-      CheckAtLeast("reserved_interactive_slots", options.reserved_interactive_slots, 0));
-  const int32_t patience = absl::GetFlag(FLAGS_batch_patience_ms);
-  BASED_RETURN_IF_ERROR(CheckAtLeast("batch_patience_ms", patience, 0));
-  options.batch_patience = std::chrono::milliseconds(patience);
   return absl::OkStatus();
 }
 
@@ -220,12 +173,15 @@ absl::StatusOr<DaemonOptions> ReadFlags(absl::Span<const char* const> arguments)
   BASED_RETURN_IF_ERROR(ReadHardware(options));
   BASED_RETURN_IF_ERROR(ReadAddresses(options));
   BASED_RETURN_IF_ERROR(ReadCapacity(options));
-  BASED_RETURN_IF_ERROR(ReadLoad(options.engine));
+  BASED_RETURN_IF_ERROR(ReadLoadFlags(options.engine));
+  BASED_RETURN_IF_ERROR(ReadNetworkFlags(options.network, options.server));
   const absl::StatusOr<LogLevel> level = ParseLogLevel(absl::GetFlag(FLAGS_log_level));
   if (!level.ok()) {
     return Wrong("log_level", absl::GetFlag(FLAGS_log_level), "debug, info, warning, error or off");
   }
-  options.log = {.level = *level, .json = absl::GetFlag(FLAGS_log_json)};
+  const std::string format = absl::GetFlag(FLAGS_log_format);
+  if (format != "text" && format != "json") return Wrong("log_format", format, "text or json");
+  options.log = {.level = *level, .json = format == "json"};
   return options;
 }
 

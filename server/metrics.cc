@@ -33,10 +33,12 @@ constexpr std::array<Rejection, 6> kRefusals = {{{"RESOURCE_EXHAUSTED", "queue_f
                                                  {"RESOURCE_EXHAUSTED", "tenant_concurrency"},
                                                  {"DEADLINE_EXCEEDED", "deadline"}}};
 // Refused for another reason than load.
-constexpr std::array<Rejection, 6> kRejections = {{{"INVALID_ARGUMENT", "request"},
+constexpr std::array<Rejection, 8> kRejections = {{{"INVALID_ARGUMENT", "request"},
                                                    {"NOT_FOUND", "request"},
                                                    {"FAILED_PRECONDITION", "request"},
                                                    {"UNIMPLEMENTED", "request"},
+                                                   {"UNAUTHENTICATED", "credentials"},
+                                                   {"PERMISSION_DENIED", "credentials"},
                                                    {"UNAVAILABLE", "unavailable"},
                                                    {"INTERNAL", "internal"}}};
 constexpr std::array<const char*, 4> kCancelCauses = {"client", "deadline", "slow_reader", "drain"};
@@ -215,7 +217,7 @@ void Metrics::AddProcess() {
 
 void Metrics::OnStep(const StepStats& stats) {
   step_->Observe(Seconds(stats.duration));
-  step_host_->Observe(Seconds(stats.host));
+  step_host_->Observe(Seconds(stats.host()));
   step_decode_tokens_->Observe(stats.decode_tokens);
   step_prefill_tokens_->Observe(stats.prefill_tokens);
   batch_size_->Observe(stats.sequences);

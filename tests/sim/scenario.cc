@@ -1,5 +1,6 @@
 #include "tests/sim/scenario.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -40,6 +41,32 @@ Scenario DrawScenario(Choices& choices) {
   return s;
 }
 
+Scenario OnlyForks(Scenario s) {
+  s.scheduler.slots = std::max(2, s.scheduler.slots);
+  s.model.nonfinite_every = 0;
+  s.requests = s.burst = 30;
+  s.arrivals_per_step = s.burst;
+  s.cancel_share = s.deadline_share = s.slow_share = 0;
+  s.fork_share = 1;
+  s.least_completions = s.scheduler.slots / 2 + 1;
+  return s;
+}
+
+namespace {
+
+void AddContinuations(const Scenario& scenario, SequenceSpec& spec, Choices& choices) {
+  spec.score_from = static_cast<int64_t>(spec.prompt.size());
+  spec.completions = static_cast<int32_t>(choices.Uniform(1, scenario.scheduler.slots));
+  for (int32_t i = 0; i < spec.completions; ++i) {
+    std::vector<int32_t>& ids = spec.continuations.emplace_back();
+    for (int64_t left = choices.Uniform(1, scenario.max_prompt); left > 0; --left) {
+      ids.push_back(static_cast<int32_t>(choices.Uniform(0, scenario.model.vocab_size - 1)));
+    }
+  }
+}
+
+}  // namespace
+
 SequenceSpec DrawSpec(const Scenario& scenario, RequestId id, Clock::time_point now,
                       Choices& choices) {
   SequenceSpec spec;
@@ -55,13 +82,15 @@ SequenceSpec DrawSpec(const Scenario& scenario, RequestId id, Clock::time_point 
   if (choices.Chance(scenario.eos_share)) spec.eos_token_id = 0;
   if (choices.Chance(0.2)) spec.stop_token_ids = {1, 2};
   if (choices.Chance(scenario.fork_share)) {
-    spec.completions = static_cast<int32_t>(choices.Uniform(1, scenario.scheduler.slots));
+    spec.completions = static_cast<int32_t>(choices.Uniform(scenario.least_completions,
+                                                        scenario.scheduler.slots));
   }
   if (scores) {
     spec.score_from = choices.Uniform(1, length - 1);
     spec.top_logprobs = static_cast<int32_t>(choices.Uniform(0, 3));
     if (choices.Chance(0.5)) spec.max_tokens = 0;
     if (spec.max_tokens == 0) spec.completions = 1;
+    if (spec.max_tokens == 0 && choices.Chance(0.7)) AddContinuations(scenario, spec, choices);
   }
   if (choices.Chance(scenario.rules_share)) {
     auto rules = std::make_shared<RuleSpec>();

@@ -52,6 +52,7 @@ struct Scenario {
   double slow_share = 0;        // readers that give up after a few tokens
   double eos_share = 0;         // requests that honour eos
   double fork_share = 0;        // requests for several completions
+  int32_t least_completions = 1;
   double score_share = 0;       // requests that score their prompt, some of them nothing else
   double rules_share = 0;       // requests whose draws depend on what they drew
   double batch_share = 0;       // requests of batch work
@@ -64,6 +65,8 @@ struct Scenario {
 };
 
 Scenario DrawScenario(Choices& choices);
+// `s` as nothing but requests for several completions, all at once.
+Scenario OnlyForks(Scenario s);
 // A request as the scenario has them; deadlines are counted from `now`.
 SequenceSpec DrawSpec(const Scenario& scenario, RequestId id, Clock::time_point now,
                       Choices& choices);

@@ -19,6 +19,7 @@ struct Choice {
   bool ended = false;
   int64_t unserved_steps = 0;  // while decoding
   std::vector<int32_t> tokens;
+  std::vector<TokenLogprob> scores;
 };
 
 struct Client {
@@ -27,17 +28,16 @@ struct Client {
   int64_t gives_up_after = -1;  // tokens
   bool started = false;
   bool ended = false;
-  std::vector<TokenLogprob> scores;
-  std::vector<Choice> choices;  // one per completion
+  std::vector<Choice> choices;  // one per completion or continuation
   int64_t tokens = 0;           // of all completions
   std::weak_ptr<const void> lease;
 };
 
 class Simulation {
  public:
-  explicit Simulation(const Choices& choices)
+  explicit Simulation(const Choices& choices, bool only_forks = false)
       : random_(choices),
-        scenario_(DrawScenario(random_)),
+        scenario_(only_forks ? OnlyForks(DrawScenario(random_)) : DrawScenario(random_)),
         scheduler_(scenario_.scheduler),
         device_(scenario_.model) {
     (void)device_.CreateSlots(scenario_.scheduler.slots);
@@ -64,7 +64,7 @@ class Simulation {
   void ApplyToken(Client& client, const SchedulerEvent& event);
   void EndChoice(Client& client, Choice& choice);
   std::string CompareWithAlone(const Client& client, int32_t index, FinishReason reason) const;
-  std::string CompareScores(const Client& client) const;
+  std::string CompareScores(const Client& client, int32_t index) const;
   void Require(bool condition, const std::string& what) {
     if (!condition && result_.error.empty()) {
       result_.error = absl::StrCat("step ", result_.steps, ": ", what);
@@ -250,9 +250,11 @@ void Simulation::Apply() {
       case SchedulerEvent::Kind::kStarted:
         ApplyStarted(client);
         break;
-      case SchedulerEvent::Kind::kPrompt:
-        client.scores.insert(client.scores.end(), event.logprobs.begin(), event.logprobs.end());
+      case SchedulerEvent::Kind::kPrompt: {
+        auto& scores = client.choices[static_cast<size_t>(event.index)].scores;
+        scores.insert(scores.end(), event.logprobs.begin(), event.logprobs.end());
         break;
+      }
       case SchedulerEvent::Kind::kToken:
       case SchedulerEvent::Kind::kFinished:
         Require(client.started, "a token before the start");
@@ -307,7 +309,7 @@ void Simulation::ApplyToken(Client& client, const SchedulerEvent& event) {
     ++result_.tokens;
   }
   if (event.kind == SchedulerEvent::Kind::kFinished) {
-    std::string difference = CompareScores(client);
+    std::string difference = CompareScores(client, event.index);
     if (client.spec.max_tokens > 0 && difference.empty()) {
       difference = CompareWithAlone(client, event.index, event.reason);
     }
@@ -326,17 +328,25 @@ void Simulation::EndChoice(Client& client, Choice& choice) {
   if (client.ended) ++result_.finished;
 }
 
-// Every prompt token from score_from on, once and in order.
-std::string Simulation::CompareScores(const Client& client) const {
+// Every token of prompt and continuation from score_from on, once and in order.
+std::string Simulation::CompareScores(const Client& client, int32_t index) const {
   const SequenceSpec& spec = client.spec;
-  const auto length = static_cast<int64_t>(spec.prompt.size());
+  std::vector<int32_t> tokens = spec.prompt;
+  if (!spec.continuations.empty()) {
+    const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(index)];
+    tokens.insert(tokens.end(), own.begin(), own.end());
+  }
+  // The prompt of several completions is scored once, for the first.
+  const std::vector<TokenLogprob>& scores =
+      client.choices[spec.continuations.empty() ? 0 : static_cast<size_t>(index)].scores;
+  const auto length = static_cast<int64_t>(tokens.size());
   const int64_t expected = std::max<int64_t>(0, length - spec.score_from);
-  if (static_cast<int64_t>(client.scores.size()) != expected) return "scores are missing";
+  if (static_cast<int64_t>(scores.size()) != expected) return "scores are missing";
   uint64_t state = kSimEmptyState;
   for (int64_t i = 0; i < length; ++i) {
-    const int32_t token = spec.prompt[static_cast<size_t>(i)];
+    const int32_t token = tokens[static_cast<size_t>(i)];
     if (i >= spec.score_from) {
-      const TokenLogprob& score = client.scores[static_cast<size_t>(i - spec.score_from)];
+      const TokenLogprob& score = scores[static_cast<size_t>(i - spec.score_from)];
       if (score.token_id != token || score.logprob != SimLogprob(state, token) ||
           static_cast<int32_t>(score.alternatives.size()) != spec.top_logprobs) {
         return absl::StrCat("the score of prompt token ", i, " is wrong");
@@ -415,6 +425,10 @@ SimulationResult Simulation::Run() {
 }  // namespace
 
 SimulationResult Simulate(uint64_t seed) { return Simulation(Choices(seed, {})).Run(); }
+
+SimulationResult SimulateForks(uint64_t seed) {
+  return Simulation(Choices(seed, {}), /*only_forks=*/true).Run();
+}
 
 SimulationResult SimulateChoices(absl::Span<const uint8_t> choices) {
   return Simulation(Choices(/*seed=*/0, choices)).Run();
