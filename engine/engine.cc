@@ -471,10 +471,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> mo
                                                        Observer* observer) {
   BASED_ASSIGN_OR_RETURN(const SchedulerOptions scheduler_options, SizeEngine(*model, options));
   BASED_RETURN_IF_ERROR(model->executable->CreateSlots(scheduler_options.slots));
-  auto engine = std::make_unique<EngineImpl>(std::move(model), options, scheduler_options.slots,
-                                             scheduler_options, observer);
-  BASED_RETURN_IF_ERROR(engine->SetTenants(options.tenants));
-  return engine;
+  return std::make_unique<EngineImpl>(std::move(model), options, scheduler_options.slots,
+                                      scheduler_options, observer);
 }
 
 }  // namespace based

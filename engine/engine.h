@@ -37,7 +37,6 @@ struct EngineOptions {
   int32_t max_stop_strings = 16;
   int32_t max_stop_string_bytes = 256;
   int32_t max_stop_token_ids = 64;
-  std::vector<TenantLimits> tenants;  // see Engine::SetTenants
   int32_t delivery_threads = 0;   // 0: one per four cores, 1 to 4
 };
 

@@ -10,7 +10,7 @@ namespace based {
 
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
-      mixed_prefill_tokens_(options.mixed_prefill_tokens),
+      mixed_prefill_tokens_(options.mixed_prefill_tokens > 0 ? options.mixed_prefill_tokens : -1),
       slots_(options.slots),
       queue_(options.burst_tokens) {
   BASED_CHECK(options.slots >= 1);
@@ -99,7 +99,7 @@ void Scheduler::Plan(Clock::time_point now, StepPlan& plan, std::vector<Schedule
 }
 
 void Scheduler::StartForks(StepPlan& plan) {
-  while (!sources_.empty() && MakeRoom(*sources_.front(), /*behind=*/false, plan)) {
+  while (!sources_.empty() && MakeRoom(*sources_.front(), /*entitled=*/false, plan)) {
     Sequence& source = *sources_.front();
     StartFork(source, plan);
     if (source.forks_left > 0) continue;
@@ -204,8 +204,8 @@ bool Scheduler::Yields(Sequence& sequence) {
 void Scheduler::PlanPrefills(StepPlan& plan, InFlight& step) {
   int64_t left = options_.token_budget - plan.decode_tokens;
   if (plan.decode_tokens > 0) {
-    const int64_t mixed = mixed_prefill_tokens_ > 0 ? mixed_prefill_tokens_
-                                                    : std::max(32, plan.decode_tokens);
+    const int64_t mixed = mixed_prefill_tokens_ >= 0 ? mixed_prefill_tokens_
+                                                     : std::max(32, plan.decode_tokens);
     left = std::min(left, mixed);
   }
   std::vector<Sequence*> order(prefilling_.begin(), prefilling_.end());

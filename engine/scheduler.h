@@ -169,7 +169,7 @@ class Scheduler {
   // the next step. An empty plan is not launched and not committed.
   void Plan(Clock::time_point now, StepPlan& plan, std::vector<SchedulerEvent>& events);
 
-  // Replaces SchedulerOptions::mixed_prefill_tokens for the steps planned from now on.
+  // Replaces SchedulerOptions::mixed_prefill_tokens for the steps planned from now on; 0: none.
   void SetMixedPrefill(int32_t tokens) { mixed_prefill_tokens_ = tokens; }
 
   // Takes what the oldest planned step drew, aligned with its samples.
@@ -219,9 +219,9 @@ class Scheduler {
   bool MayAdmit(const Sequence& sequence) const;
   void Enter(bool batch, StepPlan& plan, std::vector<SchedulerEvent>& events);
   void JoinPrefill(Sequence& sequence);
-  bool MakeRoom(const Sequence& claimant, bool behind, StepPlan& plan);
+  bool MakeRoom(const Sequence& claimant, bool entitled, StepPlan& plan);
   bool MayPark(const Sequence& sequence) const;
-  Sequence* Victim(const Sequence& claimant, bool behind);
+  Sequence* Victim(const Sequence& claimant, bool entitled);
   std::vector<double> SlotExcess() const;
   void Park(Sequence& sequence, StepPlan& plan);
   Sequence* NextParked(bool yields);
@@ -252,7 +252,7 @@ class Scheduler {
   void ExpireDeadlines(Clock::time_point now, std::vector<SchedulerEvent>& events);
 
   const SchedulerOptions options_;
-  int32_t mixed_prefill_tokens_;
+  int32_t mixed_prefill_tokens_;  // below 0: as many as decodes
   SlotPool slots_;
   absl::flat_hash_map<RequestId, Completions> sequences_;
   FairQueue queue_;

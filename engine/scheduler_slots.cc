@@ -1,6 +1,7 @@
 // The scheduler's slots: who takes one next, and who makes room for that.
 #include <algorithm>
 #include <limits>
+#include <tuple>
 #include <utility>
 
 #include "engine/scheduler.h"
@@ -46,20 +47,23 @@ void Scheduler::Admit(StepPlan& plan, std::vector<SchedulerEvent>& events) {
 }
 
 // One sequence takes a slot; false when there is none for whose turn it is. Turns: interactive work
-// before batch, what was parked before what is queued; but a tenant that is behind its share of the
-// tokens goes before what was parked to make room for others.
+// before batch, what was parked before what is queued; but a tenant that is behind its share goes
+// before what was parked for that.
 bool Scheduler::FillSlot(StepPlan& plan, std::vector<SchedulerEvent>& events) {
-  const bool queued = queue_.Front(/*batch=*/false) != nullptr;
-  const bool behind = queued && queue_.FrontIsBehind(/*batch=*/false);
+  const FairQueue::Entry* front = queue_.Front(/*batch=*/false);
+  const bool entitled = front != nullptr && queue_.FrontIsBehind(/*batch=*/false) &&
+                        SlotExcess()[static_cast<size_t>(front->tenant)] < 0;
   Sequence* parked = NextParked(/*yields=*/false);
-  if (parked != nullptr && (!behind || parked->aged)) {
-    if (!MakeRoom(*parked, /*behind=*/false, plan)) return false;
+  if (parked != nullptr && (!entitled || parked->aged)) {
+    if (!MakeRoom(*parked, /*entitled=*/false, plan)) return false;
     Resume(*parked, plan);
     return true;
   }
-  if (queued) {
-    Sequence& sequence = *sequences_.at(queue_.Front(/*batch=*/false)->id).front();
-    if (!MayAdmit(sequence) || !MakeRoom(sequence, behind, plan)) return false;
+  if (front != nullptr) {
+    Sequence& sequence = *sequences_.at(front->id).front();
+    sequence.yields = false;
+    sequence.aged = front->aged;
+    if (!MayAdmit(sequence) || !MakeRoom(sequence, entitled, plan)) return false;
     Enter(/*batch=*/false, plan, events);
     return true;
   }
@@ -69,7 +73,7 @@ bool Scheduler::FillSlot(StepPlan& plan, std::vector<SchedulerEvent>& events) {
     Resume(*parked, plan);
     return true;
   }
-  const FairQueue::Entry* front = queue_.Front(/*batch=*/true);
+  front = queue_.Front(/*batch=*/true);
   if (front == nullptr || !MayAdmit(*sequences_.at(front->id).front())) return false;
   Enter(/*batch=*/true, plan, events);
   return true;
@@ -88,10 +92,6 @@ void Scheduler::Enter(bool batch, StepPlan& plan, std::vector<SchedulerEvent>& e
   const SequenceSpec& spec = sequence.spec;
   sequence.charged_batch = batch;
   sequence.behind = behind;
-  if (entry.aged) {
-    sequence.yields = false;
-    sequence.aged = true;
-  }
   TakeSlot(sequence);
   running_ += sequence.left();
   if (spec.rules != nullptr) {
@@ -124,37 +124,36 @@ void Scheduler::JoinPrefill(Sequence& sequence) {
 }
 
 // True when a slot is free, if need be after another sequence was parked for `claimant`.
-bool Scheduler::MakeRoom(const Sequence& claimant, bool behind, StepPlan& plan) {
+bool Scheduler::MakeRoom(const Sequence& claimant, bool entitled, StepPlan& plan) {
   if (slots_.free() > 0) return true;
-  Sequence* victim = Victim(claimant, behind);
+  Sequence* victim = Victim(claimant, entitled);
   if (victim == nullptr) return false;
   Park(*victim, plan);
   return true;
 }
 
 bool Scheduler::MayPark(const Sequence& sequence) const {
-  const bool ends = sequence.draws >= sequence.spec.max_tokens;  // with a step in flight
+  // With a step in flight.
+  const bool ends = sequence.draws > 0 && sequence.draws >= sequence.spec.max_tokens;
   return sequence.forks_left == 0 && sequence.entered != plans_ && !sequence.aged && !ends;
 }
 
-// Who makes room for `claimant`: for interactive work the batch sequence that came last; for a
-// tenant that is behind its share of tokens and of slots, one of the tenant that has most slots
-// beyond its share. Null: nobody.
-Scheduler::Sequence* Scheduler::Victim(const Sequence& claimant, bool behind) {
+// Who makes room for `claimant`: for interactive work the batch sequence that came last; for one
+// that is entitled to a slot of others, the latest of the tenant that has most beyond its share.
+// Null: nobody.
+Scheduler::Sequence* Scheduler::Victim(const Sequence& claimant, bool entitled) {
   if (images_made_ == options_.max_parked && spare_images_.empty()) return nullptr;
   if (claimant.yields) return nullptr;
-  const std::vector<double> excess = behind ? SlotExcess() : std::vector<double>();
-  const bool entitled = behind && excess[static_cast<size_t>(claimant.spec.tenant)] < 0;
+  const std::vector<double> excess = entitled ? SlotExcess() : std::vector<double>();
   const auto rank = [&](const Sequence& sequence) {
-    if (sequence.yields)
-      return std::make_pair(std::numeric_limits<double>::max(), sequence.entered);
-    return std::make_pair(entitled ? excess[static_cast<size_t>(sequence.spec.tenant)] : 0.0,
-                          sequence.entered);
+    const double batch = std::numeric_limits<double>::max();
+    const double other = entitled ? excess[static_cast<size_t>(sequence.spec.tenant)] : 0;
+    return std::make_tuple(sequence.yields ? batch : other, sequence.entered, sequence.spec.id);
   };
   Sequence* best = nullptr;
   for (const std::deque<Sequence*>* running : {&decoding_, &prefilling_}) {
     for (Sequence* sequence : *running) {
-      if (!MayPark(*sequence) || rank(*sequence).first < 1) continue;
+      if (!MayPark(*sequence) || std::get<0>(rank(*sequence)) < 1) continue;
       if (best == nullptr || rank(*sequence) > rank(*best)) best = sequence;
     }
   }

@@ -24,6 +24,7 @@ void StepCost::Observe(int32_t decodes, int32_t prefill, double seconds) {
     alone_seconds_ = kKeep * alone_seconds_ + seconds;
     return;
   }
+  mixed_in_a_row_ = prefill == 0 ? 0 : mixed_in_a_row_ + 1;
   if (prefill == 0) return ObserveDecode(decodes, seconds);
   const double decode = DecodeSeconds(decodes);
   if (decode <= 0) return;
@@ -63,6 +64,7 @@ double StepCost::DecodeSeconds(int32_t decodes) const {
 }
 
 int32_t StepCost::PrefillBeside(int32_t decodes) const {
+  if (mixed_in_a_row_ >= (steps_ < kLeastSteps ? kFirstProbes : kProbes)) return 0;
   if (steps_ < kLeastSteps || mixed_steps_ < kLeastSteps) return FirstGuess(decodes);
   const double seen = prefill_ / mixed_steps_;
   const double decode = DecodeSeconds(decodes);

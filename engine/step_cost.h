@@ -26,6 +26,10 @@ class StepCost {
   static constexpr int32_t kLeastPrefill = 8;
   // Until both kinds of step have been seen so often, PrefillBeside gives FirstGuess.
   static constexpr double kLeastSteps = 4;
+  // When prompts never stop coming, one step in so many goes without them, for the line's sake; of
+  // the first ones one in kFirstProbes.
+  static constexpr int32_t kProbes = 128;
+  static constexpr int32_t kFirstProbes = 8;
 
   // One row of decode costs no less than one of prefill, so as many of both at most double a step;
   // few decodes are no reason to starve a prompt.
@@ -37,7 +41,8 @@ class StepCost {
   // A step that has run.
   void Observe(int32_t decodes, int32_t prefill, double seconds);
 
-  // Most prefill tokens beside `decodes` (at least 1) decoding sequences.
+  // Most prefill tokens beside `decodes` (at least 1) decoding sequences. 0: a step without any is
+  // wanted, to learn from.
   int32_t PrefillBeside(int32_t decodes) const;
 
   // Seconds of a decode-only step; 0 while unknown.
@@ -52,6 +57,7 @@ class StepCost {
 
   // Exponentially weighted sums over decode-only steps: 1, d, t, d * d, d * t.
   double steps_ = 0, decodes_ = 0, seconds_ = 0, decodes2_ = 0, decodes_seconds_ = 0;
+  int32_t mixed_in_a_row_ = 0;  // since the last decode-only step
   // Over mixed steps: 1, prefill tokens, seconds beyond decode(d).
   double mixed_steps_ = 0, prefill_ = 0, extra_ = 0;
   // Over steps of prefill alone: prefill tokens, seconds.

@@ -169,6 +169,7 @@ absl::Status Daemon::Load() {
   BASED_ASSIGN_OR_RETURN(engine_, Engine::Create(std::move(model), options_.engine, &metrics_));
   metrics_.SetBuildInfo(engine_->model().executable->info().backend, engine_->model().name);
   metrics_.SetCapacity(engine_->capacity());
+  BASED_RETURN_IF_ERROR(engine_->SetTenants(access_->tenants()));
   loaded_ = engine_.get();
   server_->Serve(*engine_);
   LogReady(*engine_, addresses_, SecondsSince(start_));

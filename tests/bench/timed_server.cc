@@ -1,14 +1,12 @@
 // The daemon over a backend with programmed step times, for load runs. Flags are the daemon's; the
 // environment gives the times in microseconds (BASED_TIMED_FIXED_US, BASED_TIMED_DECODE_US and
-// BASED_TIMED_PREFILL_US), rows and sequences of a step (BASED_TIMED_ROWS, BASED_TIMED_SPANS), and
-// tenants (BASED_TIMED_TENANTS: NAME[=WEIGHT],...).
+// BASED_TIMED_PREFILL_US), and rows and sequences of a step (BASED_TIMED_ROWS, BASED_TIMED_SPANS).
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_split.h"
 #include "server/daemon.h"
 #include "tests/bench/timed_backend.h"
 
@@ -20,27 +18,14 @@ int64_t FromEnvironment(const char* name, int64_t fallback) {
   return text == nullptr ? fallback : std::stoll(text);
 }
 
-std::vector<TenantLimits> Tenants() {
-  std::vector<TenantLimits> tenants;
-  const char* text = std::getenv("BASED_TIMED_TENANTS");
-  for (const absl::string_view part : absl::StrSplit(text == nullptr ? "" : text, ',')) {
-    if (part.empty()) continue;
-    const std::pair<std::string, std::string> pair = absl::StrSplit(part, absl::MaxSplits('=', 1));
-    tenants.push_back({.name = pair.first});
-    if (!pair.second.empty()) tenants.back().weight = std::stod(pair.second);
-  }
-  return tenants;
-}
-
 int Run(absl::Span<const char* const> arguments) {
-  absl::StatusOr<DaemonOptions> options = ReadFlags(arguments);
+  const absl::StatusOr<DaemonOptions> options = ReadFlags(arguments);
   if (!options.ok()) {
     std::fprintf(stderr, "timed_server: %s\n", options.status().ToString().c_str());
     return 2;
   }
-  options->engine.tenants = Tenants();
   SetLogOptions(options->log);
-  const sigset_t signals = TerminationSignals();
+  const sigset_t signals = DaemonSignals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   const auto microseconds = [](const char* name, int64_t fallback) {
     return std::chrono::microseconds(FromEnvironment(name, fallback));

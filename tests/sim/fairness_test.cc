@@ -30,7 +30,7 @@ class World {
  public:
   World(const SchedulerOptions& options, std::vector<Source> sources, uint32_t seed)
       : scheduler_(options), sources_(std::move(sources)), random_(seed) {
-    for (const Source& source : sources_) next_.push_back(Gap(source));
+    for (const Source& source : sources_) next_.push_back(now_ + Gap(source));
     waiting_.resize(sources_.size());
     first_token_.resize(sources_.size());
   }
@@ -163,10 +163,10 @@ SchedulerOptions Options(int32_t slots, int32_t max_parked) {
 }
 
 // 16 slots draw about 1450 tokens a second, 20 requests of the kind of Source. The polite tenant
-// asks for a quarter of that, the other for a half, or for five times all there is.
+// asks for a seventh of that, the other for a half, or for five times all there is.
 double FirstTokenOfPolite(int32_t max_parked, double other_per_second) {
   World world(Options(16, max_parked),
-              {{.tenant = 0, .per_second = 5}, {.tenant = 1, .per_second = other_per_second}}, 7);
+              {{.tenant = 0, .per_second = 3}, {.tenant = 1, .per_second = other_per_second}}, 7);
   world.Run(20);
   world.Forget();
   world.Run(600);

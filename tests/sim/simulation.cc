@@ -195,7 +195,8 @@ void Simulation::Transfer(const StepPlan& plan) {
 // known.
 void Simulation::CheckPatience() {
   const SlotPool& slots = scheduler_.slots();
-  const bool held = slots.free() > 0 || KeptForForks() || scenario_.fork_share > 0;
+  const bool held = slots.free() > 0 || KeptForForks() || scenario_.fork_share > 0 ||
+                    scenario_.score_share > 0;  // with continuations, which are forks too
   const bool waits = std::any_of(waiting_.begin(), waiting_.end(),
                                  [&](RequestId id) { return !clients_.at(id).spec.batch; });
   delayed_plans_ = waits && !held && scheduler_.load().parkable > 0 ? delayed_plans_ + 1 : 0;
@@ -269,10 +270,13 @@ void Simulation::Apply() {
         break;
     }
     Require(!client.ended || client.lease.expired(), "the lease outlives the request");
-    if (!client.ended && client.tokens == client.gives_up_after) {
-      client.gives_up_after = -1;
-      scheduler_.Cancel(event.id, absl::ResourceExhaustedError("slow reader"), events_);
-    }
+  }
+  for (const SchedulerEvent& event : events) {
+    Client& client = clients_.at(event.id);
+    const bool gives_up = client.gives_up_after > 0 && client.tokens >= client.gives_up_after;
+    if (client.ended || !gives_up) continue;
+    client.gives_up_after = -1;
+    scheduler_.Cancel(event.id, absl::ResourceExhaustedError("slow reader"), events_);
   }
   if (!events_.empty()) Apply();
 }
