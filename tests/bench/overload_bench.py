@@ -121,7 +121,7 @@ def greedy_tenant(table, options, capacity):
     four times all there is."""
     p99 = {}
     access = tempfile.NamedTemporaryFile("w", suffix=".json")
-    json.dump({"tenants": [{"name": "polite"}, {"name": "other"}], "keys": []}, access)
+    json.dump({"tenants": [{"name": "polite"}, {"name": "other"}]}, access)
     access.flush()
     for name, share in (("fair", 0.5), ("greedy", 4)):
         daemon = start("--max_queue=256", f"--access_file={access.name}")

@@ -63,7 +63,7 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once(single, proto):
 def test_a_tenant_has_its_limits_and_others_do_not(start_daemon, proto, tmp_path):
     access = tmp_path / "access.json"
     access.write_text(json.dumps(
-        {"tenants": [{"name": "acme", "requests_per_second": 1, "weight": 2}], "keys": []}))
+        {"tenants": [{"name": "acme", "requests_per_second": 1, "weight": 2}]}))
     access.chmod(0o600)
     daemon = start_daemon(
         f"--model={TINY}", "--backend=cpu", "--slots=4", f"--access_file={access}")
