@@ -27,7 +27,7 @@ struct EngineOptions {
   int32_t token_budget = 0;       // most tokens in a step; 0: the model's compile-time maximum
   int32_t max_queue = 4096;       // requests waiting for a slot, inbox included
   // Prompt and output tokens waiting for a slot; one request may always wait.
-  int64_t max_queue_tokens = int64_t{1} << 24;
+  int64_t max_queue_tokens = int64_t{1} << 32;
   int32_t reserved_interactive_slots = 0;  // batch work leaves so many free
   int64_t park_memory = int64_t{1} << 30;  // host bytes for states of parked sequences, at most
   std::chrono::milliseconds batch_patience{60'000};  // batch work that waits longer is interactive

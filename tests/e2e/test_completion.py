@@ -215,7 +215,8 @@ def test_full_queue_says_when_to_retry(start_daemon, proto):
     with daemon.channel() as channel:
         stub = proto.completion_grpc.CompletionServiceStub(channel)
         running = stub.Generate(endless)
-        next(running)
+        for _ in range(4):  # until the cost of a step is known
+            next(running)
         waiting = stub.Generate(endless)
         daemon.wait_for_metric("based_queued_requests", 1)
         with pytest.raises(grpc.RpcError) as error:
