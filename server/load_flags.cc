@@ -8,9 +8,10 @@
 #include "server/flags.h"
 
 ABSL_FLAG(int32_t, max_queue, 4096, "Requests that may wait for a slot; more are refused.");
-ABSL_FLAG(std::string, max_queue_tokens, "4G",
-          "Prompt and output tokens (max_tokens each) that may wait for a slot; more are refused. K, "
-          "M and G count in powers of 1024.");
+ABSL_FLAG(
+    std::string, max_queue_tokens, "4G",
+    "Prompt and output tokens (max_tokens each) that may wait for a slot; more are refused. K, "
+    "M and G count in powers of 1024.");
 ABSL_FLAG(int32_t, itl_target_ms, 0,
           "Prompts are fed beside running streams in chunks that keep the time between tokens "
           "within this; 0: within 1.75 times what it is without prompts.");

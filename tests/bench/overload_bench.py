@@ -167,7 +167,7 @@ def long_prompt(table, options, _):
     daemon = start("--slots=65", f"--itl_target_ms={target}")
     output = subprocess.run(
         [BUILD / "tests" / "serve_bench", f"--address={daemon.address}", "--streams=64",
-         "--connections=4", "--max_tokens=1000000", "--seconds=5", "--long_prompt=100000"],
+         "--connections=4", "--max_tokens=10000", "--seconds=5", "--long_prompt=100000"],
         capture_output=True, text=True, check=True, timeout=600).stdout
     daemon.stop()
     figures = {name: float(value) for name, value in re.findall(r"(\w+)=(\S+)", output)}
