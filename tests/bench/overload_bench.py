@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 # A step: 8 ms, 0.1 ms per sequence, 0.02 ms per prompt token. 64 slots, so at most 64 tokens in
 # 14.4 ms, of which prompts take their part.
 STEP = {"BASED_TIMED_FIXED_US": "8000", "BASED_TIMED_DECODE_US": "100",
-        "BASED_TIMED_PREFILL_US": "20", "BASED_TIMED_ROWS": "512", "BASED_TIMED_SPANS": "64"}
+        "BASED_TIMED_PREFILL_US": "20", "BASED_TIMED_ROWS": "512"}
 SHAPE = ["--prompt_tokens=64", "--max_tokens=64"]
 MIB = 1 << 20
 
@@ -63,10 +63,11 @@ def resident(daemon):
     return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def start(*flags):
+def start(*flags, sequences=64):
+    """The daemon with 64 slots, unless `flags` say otherwise, and so many sequences in a step."""
     from conftest import TINY, Daemon
 
-    environment = {**os.environ, **STEP}
+    environment = {**os.environ, **STEP, "BASED_TIMED_SPANS": str(sequences)}
     return Daemon(f"--model={TINY}", "--slots=64", *flags,
                   program=BUILD / "tests" / "timed_server", environment=environment)
 
@@ -164,7 +165,7 @@ def batch_work(table, options, capacity):
 def long_prompt(table, options, _):
     """100,000 tokens among 64 streams."""
     target = 20
-    daemon = start("--slots=65", f"--itl_target_ms={target}")
+    daemon = start("--slots=65", f"--itl_target_ms={target}", sequences=128)
     output = subprocess.run(
         [BUILD / "tests" / "serve_bench", f"--address={daemon.address}", "--streams=64",
          "--connections=4", "--max_tokens=10000", "--seconds=5", "--long_prompt=100000"],
