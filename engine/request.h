@@ -95,6 +95,7 @@ enum class FinishReason : uint8_t {
 struct Started {
   uint64_t seed = 0;
   int64_t prompt_tokens = 0;
+  std::chrono::milliseconds predicted_wait{0};  // for a slot, at admission
 };
 
 struct TokenLogprob {

@@ -156,6 +156,7 @@ absl::Status Daemon::OpenMetrics() {
                                             [this] {
                                               if (const Engine* engine = loaded_) {
                                                 metrics_.SetCapacity(engine->capacity());
+                                                metrics_.SetTenants(engine->tenants());
                                               }
                                               return metrics_.Render();
                                             },

@@ -40,6 +40,7 @@ class StepProfile final : public Observer {
   void OnSlots(int32_t active, int32_t free, int32_t queued) override {
     next_.OnSlots(active, free, queued);
   }
+  void OnParks(int32_t parks, int32_t resumes) override { next_.OnParks(parks, resumes); }
   void OnFirstToken(std::chrono::nanoseconds since_submit) override {
     next_.OnFirstToken(since_submit);
   }

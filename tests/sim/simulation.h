@@ -19,6 +19,8 @@ struct SimulationResult {
   int64_t finished = 0;    // ended by a finish reason, each with exactly the expected tokens
   int64_t cancelled = 0;   // by client, deadline or slow reader
   int64_t tokens = 0;      // drawn
+  int64_t parks = 0;
+  int64_t resumes = 0;
 };
 
 SimulationResult Simulate(uint64_t seed);
