@@ -56,7 +56,6 @@ ABSL_FLAG(std::string, regex, "", "The whole text matches this regular expressio
 ABSL_FLAG(std::string, choice, "", "The text is this. May be given several times: one of them.");
 ABSL_FLAG(std::string, grammar, "", "The text is of this grammar, in EBNF.");
 ABSL_FLAG(std::string, priority, "interactive", "interactive or batch.");
-ABSL_FLAG(std::string, tenant, "", "Whose quota the request counts against.");
 ABSL_FLAG(std::string, session, "", "Continues this session.");
 ABSL_FLAG(std::string, snapshot, "", "Starts from this snapshot.");
 ABSL_FLAG(bool, save_snapshot, false, "Keeps a snapshot of the state at the end.");

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/daemon_credentials.h"
 #include "client/generate_command.h"
 #include "client/generate_local.h"
 #include "client/generate_remote.h"
@@ -28,7 +29,7 @@ std::vector<Command> Commands() {
   const auto score_here = [](int32_t window) { return ScoreHere(MakeBackend, window); };
   return {GenerateCommand(GenerateAtDaemon, generate_here), InfoCommand(),
           TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
-          PerplexityCommand(ScoreAtDaemon, score_here), VerifyCommand(MakeBackend)};
+          PerplexityCommand(ScoreAtDaemon, score_here), VerifyCommand(MakeBackend), KeygenCommand()};
 }
 
 std::string Help(const std::vector<Command>& commands) {
@@ -57,7 +58,8 @@ int RunCommand(const Command& command, absl::Span<const char* const> arguments) 
   const absl::StatusOr<CommandLine> line = ParseCommandLine(arguments, command.flags);
   if (!line.ok()) return Fail(line.status().message(), kExitUsage);
   if (line->help) return std::fputs(Help(command).c_str(), stdout) < 0;
-  const absl::Status status = command.run(*line);
+  absl::Status status = ReadDaemonCredentials().status();
+  if (status.ok()) status = command.run(*line);
   if (status.ok()) return 0;
   return Fail(status.message(), IsUsageError(status) ? kExitUsage : 1);
 }

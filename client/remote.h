@@ -28,6 +28,8 @@ std::string ToJson(const google::protobuf::Message& message);
 Command InfoCommand();
 // Scores at the daemon, by its Score call.
 absl::StatusOr<std::unique_ptr<TextScorer>> ScoreAtDaemon(int32_t window);
+// Needs no daemon.
+Command KeygenCommand();
 // Tokenizes at the daemon.
 absl::Status TokenizeAtDaemon(const std::string& text);
 absl::Status DetokenizeAtDaemon(const std::vector<int32_t>& ids);

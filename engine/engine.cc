@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/admission.h"
 #include "engine/delivery.h"
 #include "engine/scheduler.h"
 #include "engine/step_cost.h"
@@ -60,6 +61,7 @@ class EngineImpl final : public Engine {
         observer_(observer),
         slots_total_(slots),
         token_budget_(scheduler_options.token_budget),
+        admission_({.max_requests = options.max_queue, .max_tokens = options.max_queue_tokens}),
         scheduler_(scheduler_options),
         delivery_(DeliveryThreads(options), model_->tokenizer.get(), observer,
                   [this](RequestId id, int32_t index) { Stop(id, index); }) {
@@ -79,6 +81,14 @@ class EngineImpl final : public Engine {
 
   absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<TokenSink> sink) override;
   void Cancel(RequestId id, absl::Status status) override;
+  absl::Status SetTenants(std::vector<TenantLimits> tenants) override {
+    MutexLock lock(mutex_);
+    return admission_.SetTenants(std::move(tenants));
+  }
+  std::vector<TenantUse> tenants() const override {
+    MutexLock lock(mutex_);
+    return admission_.use();
+  }
   Capacity capacity() const override;
   const Model& model() const override { return *model_; }
   bool Drain(std::chrono::milliseconds limit) override;
@@ -133,6 +143,7 @@ class EngineImpl final : public Engine {
   mutable Mutex mutex_;
   CondVar changed_;
   Inbox inbox_ ABSL_GUARDED_BY(mutex_);
+  Admission admission_ ABSL_GUARDED_BY(mutex_);
   // Submissions in the inbox and the scheduler's queue.
   int32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t active_ ABSL_GUARDED_BY(mutex_) = 0;  // slots
@@ -352,12 +363,15 @@ absl::Status EngineImpl::LaunchNext(bool& launched) {
                 .prefill_tokens = plan_.prefill_tokens,
                 .sequences = static_cast<int32_t>(plan_.table.spans.size())};
   step.launched = Clock::now();
-  step.stats.host = step.launched - begin;
+  step.stats.plan = step.launched - begin;
+  BASED_RETURN_IF_ERROR(model_->executable->Launch(plan_.table));
+  step.stats.launch = Clock::now() - step.launched;
   launched_.push_back(step);
-  return model_->executable->Launch(plan_.table);
+  return absl::OkStatus();
 }
 
 absl::Status EngineImpl::CollectOldest() {
+  const Clock::time_point begin = Clock::now();
   BASED_RETURN_IF_ERROR(model_->executable->Collect(output_));
   const Clock::time_point collected = Clock::now();
   LaunchedStep step = launched_.front();
@@ -370,8 +384,9 @@ absl::Status EngineImpl::CollectOldest() {
   scheduler_.Commit(output_, events_);
   Publish(collected);
   if (observer_ != nullptr) {
+    step.stats.wait = collected - begin;
     step.stats.duration = collected - step.launched;
-    step.stats.host += Clock::now() - collected;
+    step.stats.commit = Clock::now() - collected;
     observer_->OnStep(step.stats);
   }
   return absl::OkStatus();

@@ -194,9 +194,14 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
 }
 
 void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
+  // A waiting prompt needs tokens, but only a few spans.
   const bool share = !prefilling_.empty();
-  const int32_t rows = std::min(options_.token_budget, options_.max_spans);
-  const int32_t most = share ? std::max(1, rows - std::max(1, rows / 4)) : rows;
+  const int32_t tokens = options_.token_budget;
+  const int32_t spans = options_.max_spans;
+  const int32_t most =
+      share ? std::max(1, std::min(tokens - std::max(1, tokens / 4),
+                                   spans - std::max(1, spans / 16)))
+            : std::min(tokens, spans);
   const size_t count = decoding_.size();
   std::vector<Sequence*> waiting;  // for an id that their rules need; they keep their turn
   for (size_t i = 0; i < count && plan.decode_tokens < most; ++i) {

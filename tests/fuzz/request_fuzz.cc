@@ -7,6 +7,7 @@
 // the message as protobuf bytes; with switch 4 the text format, which mutates into set fields
 // sooner; with switch 8 a ScoreRequest.
 #include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/stubs/logging.h>
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
@@ -56,6 +57,7 @@ class ByteTokenizer final : public Tokenizer {
 };
 
 std::unique_ptr<Engine> MakeEngine(bool has_tokenizer, bool has_bos) {
+  google::protobuf::SetLogHandler(nullptr);  // it prints of every ill-formed message
   static Backend& backend = *NewReferenceBackend().release();
   const SyntheticShape shape{.d_model = 8,
                              .n_head = 1,
