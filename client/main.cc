@@ -27,9 +27,12 @@ std::vector<Command> Commands() {
     return GenerateHere(MakeBackend, options, on_event);
   };
   const auto score_here = [](int32_t window) { return ScoreHere(MakeBackend, window); };
-  return {GenerateCommand(GenerateAtDaemon, generate_here), InfoCommand(),
+  return {GenerateCommand(GenerateAtDaemon, generate_here),
+          InfoCommand(),
           TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
-          PerplexityCommand(ScoreAtDaemon, score_here), VerifyCommand(MakeBackend), KeygenCommand()};
+          PerplexityCommand(ScoreAtDaemon, score_here),
+          VerifyCommand(MakeBackend),
+          KeygenCommand()};
 }
 
 std::string Help(const std::vector<Command>& commands) {
