@@ -246,8 +246,15 @@ def test_local_generation_is_that_of_the_daemon(demo, flags):
         lines = done.stdout.splitlines()
         if "--json" not in flags:
             return sorted(lines) if "--n=3" in flags else lines
-        messages = [json.loads(line) for line in lines]
-        for message in messages:
+        messages = []
+        for message in map(json.loads, lines):
+            # A daemon merges what a reader has not taken yet.
+            delta = message.get("delta")
+            if delta and messages and "delta" in messages[-1]:
+                for field in ("text", "token_ids", "logprobs", "prompt_logprobs"):
+                    messages[-1]["delta"][field] += delta[field]
+                continue
+            messages.append(message)
             message.get("started", {}).pop("request_id", None)
             for time_us in ("queue_us", "prefill_us", "decode_us"):
                 message.get("done", {}).get("timings", {}).pop(time_us, None)
