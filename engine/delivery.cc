@@ -285,7 +285,9 @@ bool Delivery::FinishChoice(DeliveryStream& stream, RequestId id, int32_t index,
   finished.cumulative_logprob = choice.cumulative_logprob;
   finished.timings = {.queue = stream.admitted - stream.submitted,
                       .prefill = choice.first_token - stream.admitted,
-                      .decode = choice.last_token - choice.first_token};
+                      .decode = choice.last_token - choice.first_token,
+                      .prefill_tokens = stream.started.prompt_tokens,
+                      .decode_tokens = std::max<int64_t>(0, choice.generated_tokens - 1)};
   choice.ended = true;
   choice.finished = std::move(finished);
   --stream.open;

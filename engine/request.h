@@ -120,6 +120,8 @@ struct Timings {
   std::chrono::nanoseconds queue{0};    // Submit until it took a slot
   std::chrono::nanoseconds prefill{0};  // from there to the first generated token
   std::chrono::nanoseconds decode{0};   // from there to the last
+  int64_t prefill_tokens = 0;           // computed of the prompt, once for all completions
+  int64_t decode_tokens = 0;            // drawn in `decode`: all but the first
 };
 
 struct Finished {

@@ -234,6 +234,8 @@ v1::GenerateResponse FinishedToProto(const Finished& finished) {
   done.mutable_timings()->set_queue_us(Microseconds(finished.timings.queue));
   done.mutable_timings()->set_prefill_us(Microseconds(finished.timings.prefill));
   done.mutable_timings()->set_decode_us(Microseconds(finished.timings.decode));
+  done.mutable_timings()->set_prefill_tokens(finished.timings.prefill_tokens);
+  done.mutable_timings()->set_decode_tokens(finished.timings.decode_tokens);
   return message;
 }
 
