@@ -32,6 +32,16 @@ struct Scenario {
   double rules_share = 0;  // requests whose draws depend on what they drew
 };
 
+// The largest that a scenario may be.
+struct DayLength {
+  int64_t requests = 0;
+  int64_t long_prompt = 0;
+  int64_t many_tokens = 0;
+};
+constexpr DayLength kWholeDay = {.requests = 40, .long_prompt = 200, .many_tokens = 60};
+// A fuzzer learns more from many short days: its bytes choose all of one, not its morning.
+constexpr DayLength kShortDay = {.requests = 8, .long_prompt = 20, .many_tokens = 12};
+
 struct Choice {
   int64_t stop_after = -1;  // tokens until a stop string is found
   bool ended = false;
@@ -73,9 +83,9 @@ class Choices {
 
 class Simulation {
  public:
-  explicit Simulation(const Choices& choices)
+  Simulation(const Choices& choices, const DayLength& length)
       : random_(choices),
-        scenario_(Draw()),
+        scenario_(Draw(length)),
         scheduler_(scenario_.scheduler),
         device_(scenario_.model) {
     (void)device_.CreateSlots(scenario_.scheduler.slots);
@@ -89,7 +99,7 @@ class Simulation {
   }
   bool Chance(double share) { return std::uniform_real_distribution<>(0, 1)(random_) < share; }
 
-  Scenario Draw();
+  Scenario Draw(const DayLength& length);
   void Arrive();
   SequenceSpec MakeSpec(RequestId id);
   void CancelSome();
@@ -127,7 +137,7 @@ class Simulation {
   SimulationResult result_;
 };
 
-Scenario Simulation::Draw() {
+Scenario Simulation::Draw(const DayLength& length) {
   Scenario s;
   s.scheduler.slots = static_cast<int32_t>(Uniform(1, 12));
   s.scheduler.token_budget = static_cast<int32_t>(Uniform(2, 48));
@@ -136,11 +146,11 @@ Scenario Simulation::Draw() {
   s.scheduler.mixed_prefill_tokens = Chance(0.5) ? static_cast<int32_t>(Uniform(1, 16)) : 0;
   s.model.pipeline_depth = static_cast<int32_t>(Uniform(1, 2));
   s.model.nonfinite_every = Chance(0.1) ? 50 : 0;
-  s.requests = Uniform(1, 40);
+  s.requests = Uniform(1, length.requests);
   s.arrivals_per_step = Chance(0.5) ? 0.2 : 2.0;
   s.burst = static_cast<int32_t>(Chance(0.3) ? Uniform(2, 20) : 1);
-  s.max_prompt = Chance(0.3) ? 200 : 12;
-  s.max_tokens = Chance(0.3) ? 60 : 10;
+  s.max_prompt = Chance(0.3) ? length.long_prompt : 12;
+  s.max_tokens = Chance(0.3) ? length.many_tokens : 10;
   s.cancel_share = Chance(0.5) ? 0.3 : 0;
   s.deadline_share = Chance(0.3) ? 0.3 : 0;
   s.slow_share = Chance(0.3) ? 0.2 : 0;
@@ -448,10 +458,12 @@ SimulationResult Simulation::Run() {
 
 }  // namespace
 
-SimulationResult Simulate(uint64_t seed) { return Simulation(Choices(seed, {})).Run(); }
+SimulationResult Simulate(uint64_t seed) {
+  return Simulation(Choices(seed, {}), kWholeDay).Run();
+}
 
 SimulationResult SimulateChoices(absl::Span<const uint8_t> choices) {
-  return Simulation(Choices(/*seed=*/0, choices)).Run();
+  return Simulation(Choices(/*seed=*/0, choices), kShortDay).Run();
 }
 
 }  // namespace based

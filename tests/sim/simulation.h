@@ -23,7 +23,7 @@ struct SimulationResult {
 
 SimulationResult Simulate(uint64_t seed);
 
-// The same with the random choices taken from `choices` first: a fuzzer's way in.
+// The same for a short day, with the random choices taken from `choices` first: a fuzzer's way in.
 SimulationResult SimulateChoices(absl::Span<const uint8_t> choices);
 
 }  // namespace based

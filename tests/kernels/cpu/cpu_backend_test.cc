@@ -55,8 +55,8 @@ std::unique_ptr<Executable> Compile(Backend& backend, const Program& program, in
 }
 
 // Runs `sequences` side by side in random spans of at most `longest` tokens and random order of
-// slots, and traces each. So often as `cancels` says one of them is cancelled half-way: its slot
-// goes to the next, which takes another order, and it begins anew.
+// slots, and traces each. So often as `cancels` says, one of them is cut half-way: it and the
+// next trade slots and begin anew.
 std::vector<Trace> Play(Executable& executable, const std::vector<std::vector<int32_t>>& sequences,
                         int32_t longest, uint32_t seed, int32_t cancels = 0) {
   std::mt19937 random(seed);
@@ -69,13 +69,12 @@ std::vector<Trace> Play(Executable& executable, const std::vector<std::vector<in
     const size_t victim = std::uniform_int_distribution<size_t>(0, slots.size() - 1)(random);
     if (cancels > 0 && done[victim] > sequences[victim].size() / 2) {
       --cancels;
-      const size_t other = (victim + 1) % slots.size();
-      EXPECT_TRUE(executable.ClearSlots({slots[victim], slots[other]}).ok());
-      std::swap(slots[victim], slots[other]);
-      for (const size_t s : {victim, other}) {
+      for (const size_t s : {victim, (victim + 1) % slots.size()}) {
+        EXPECT_TRUE(executable.ClearSlots({slots[s]}).ok());
         done[s] = 0;
         traces[s] = {};
       }
+      std::swap(slots[victim], slots[(victim + 1) % slots.size()]);
     }
     StepTable table;
     std::vector<size_t> owner;
@@ -98,12 +97,8 @@ std::vector<Trace> Play(Executable& executable, const std::vector<std::vector<in
       }
     }
     if (table.spans.empty()) {
-      const bool all = [&] {
-        for (size_t s = 0; s < sequences.size(); ++s) {
-          if (done[s] != sequences[s].size()) return false;
-        }
-        return true;
-      }();
+      bool all = true;
+      for (size_t s = 0; s < sequences.size(); ++s) all = all && done[s] == sequences[s].size();
       if (all) break;
       continue;
     }
