@@ -8,45 +8,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/scheduler.h"
+#include "tests/sim/scenario.h"
 #include "tests/sim/sim_executable.h"
 
 namespace based {
 namespace {
-
-// What the run is made of. Drawn per seed, some features off ("swarm"), so that seeds differ in
-// kind.
-struct Scenario {
-  SchedulerOptions scheduler;
-  SimModel model;
-  int64_t requests = 0;
-  double arrivals_per_step = 0;
-  int32_t burst = 1;
-  int64_t max_prompt = 1;
-  int64_t max_tokens = 1;
-  double cancel_share = 0;  // of requests, each at a random later step
-  double deadline_share = 0;
-  double slow_share = 0;   // readers that give up after a few tokens
-  double eos_share = 0;    // requests that honour eos
-  double fork_share = 0;   // requests for several completions
-  double score_share = 0;  // requests that score their prompt, some of them nothing else
-  double rules_share = 0;  // requests whose draws depend on what they drew
-};
-
-// The largest that a scenario may be.
-struct DayLength {
-  int64_t requests = 0;
-  int64_t long_prompt = 0;
-  int64_t many_tokens = 0;
-};
-constexpr DayLength kWholeDay = {.requests = 40, .long_prompt = 200, .many_tokens = 60};
-// A fuzzer learns more from many short days: its bytes choose all of one, not its morning.
-constexpr DayLength kShortDay = {.requests = 8, .long_prompt = 20, .many_tokens = 12};
 
 struct Choice {
   int64_t stop_after = -1;  // tokens until a stop string is found
   bool ended = false;
   int64_t unserved_steps = 0;  // while decoding
   std::vector<int32_t> tokens;
+  std::vector<TokenLogprob> scores;
 };
 
 struct Client {
@@ -55,8 +28,7 @@ struct Client {
   int64_t gives_up_after = -1;  // tokens
   bool started = false;
   bool ended = false;
-  std::vector<TokenLogprob> scores;
-  std::vector<Choice> choices;  // one per completion
+  std::vector<Choice> choices;  // one per completion or continuation
   int64_t tokens = 0;           // of all completions
 };
 
@@ -83,9 +55,9 @@ class Choices {
 
 class Simulation {
  public:
-  Simulation(const Choices& choices, const DayLength& length)
+  Simulation(const Choices& choices, Scenario (*change)(Scenario))
       : random_(choices),
-        scenario_(Draw(length)),
+        scenario_(change(Draw())),
         scheduler_(scenario_.scheduler),
         device_(scenario_.model) {
     (void)device_.CreateSlots(scenario_.scheduler.slots);
@@ -99,9 +71,10 @@ class Simulation {
   }
   bool Chance(double share) { return std::uniform_real_distribution<>(0, 1)(random_) < share; }
 
-  Scenario Draw(const DayLength& length);
+  Scenario Draw();
   void Arrive();
   SequenceSpec MakeSpec(RequestId id);
+  void AddContinuations(SequenceSpec& spec);
   void CancelSome();
   void PlanAndLaunch();
   void CheckPlan(const StepPlan& plan);
@@ -112,7 +85,7 @@ class Simulation {
   void ApplyToken(Client& client, const SchedulerEvent& event);
   void EndChoice(Client& client, Choice& choice);
   std::string CompareWithAlone(const Client& client, int32_t index, FinishReason reason) const;
-  std::string CompareScores(const Client& client) const;
+  std::string CompareScores(const Client& client, int32_t index) const;
   void Require(bool condition, const std::string& what) {
     if (!condition && result_.error.empty()) {
       result_.error = absl::StrCat("step ", result_.steps, ": ", what);
@@ -137,7 +110,7 @@ class Simulation {
   SimulationResult result_;
 };
 
-Scenario Simulation::Draw(const DayLength& length) {
+Scenario Simulation::Draw() {
   Scenario s;
   s.scheduler.slots = static_cast<int32_t>(Uniform(1, 12));
   s.scheduler.token_budget = static_cast<int32_t>(Uniform(2, 48));
@@ -146,11 +119,11 @@ Scenario Simulation::Draw(const DayLength& length) {
   s.scheduler.mixed_prefill_tokens = Chance(0.5) ? static_cast<int32_t>(Uniform(1, 16)) : 0;
   s.model.pipeline_depth = static_cast<int32_t>(Uniform(1, 2));
   s.model.nonfinite_every = Chance(0.1) ? 50 : 0;
-  s.requests = Uniform(1, length.requests);
+  s.requests = Uniform(1, 40);
   s.arrivals_per_step = Chance(0.5) ? 0.2 : 2.0;
   s.burst = static_cast<int32_t>(Chance(0.3) ? Uniform(2, 20) : 1);
-  s.max_prompt = Chance(0.3) ? length.long_prompt : 12;
-  s.max_tokens = Chance(0.3) ? length.many_tokens : 10;
+  s.max_prompt = Chance(0.3) ? 200 : 12;
+  s.max_tokens = Chance(0.3) ? 60 : 10;
   s.cancel_share = Chance(0.5) ? 0.3 : 0;
   s.deadline_share = Chance(0.3) ? 0.3 : 0;
   s.slow_share = Chance(0.3) ? 0.2 : 0;
@@ -175,13 +148,15 @@ SequenceSpec Simulation::MakeSpec(RequestId id) {
   if (Chance(scenario_.eos_share)) spec.eos_token_id = 0;
   if (Chance(0.2)) spec.stop_token_ids = {1, 2};
   if (Chance(scenario_.fork_share)) {
-    spec.completions = static_cast<int32_t>(Uniform(1, scenario_.scheduler.slots));
+    spec.completions =
+        static_cast<int32_t>(Uniform(scenario_.least_completions, scenario_.scheduler.slots));
   }
   if (scores) {
     spec.score_from = Uniform(1, length - 1);
     spec.top_logprobs = static_cast<int32_t>(Uniform(0, 3));
     if (Chance(0.5)) spec.max_tokens = 0;
     if (spec.max_tokens == 0) spec.completions = 1;
+    if (spec.max_tokens == 0 && Chance(0.7)) AddContinuations(spec);
   }
   if (Chance(scenario_.rules_share)) {
     auto rules = std::make_shared<RuleSpec>();
@@ -194,6 +169,17 @@ SequenceSpec Simulation::MakeSpec(RequestId id) {
     spec.deadline = Now() + std::chrono::milliseconds(Uniform(0, 60));
   }
   return spec;
+}
+
+void Simulation::AddContinuations(SequenceSpec& spec) {
+  spec.score_from = static_cast<int64_t>(spec.prompt.size());
+  spec.completions = static_cast<int32_t>(Uniform(1, scenario_.scheduler.slots));
+  for (int32_t i = 0; i < spec.completions; ++i) {
+    std::vector<int32_t>& ids = spec.continuations.emplace_back();
+    for (int64_t left = Uniform(1, scenario_.max_prompt); left > 0; --left) {
+      ids.push_back(static_cast<int32_t>(Uniform(0, scenario_.model.vocab_size - 1)));
+    }
+  }
 }
 
 void Simulation::Arrive() {
@@ -311,9 +297,11 @@ void Simulation::Apply() {
       case SchedulerEvent::Kind::kStarted:
         ApplyStarted(client);
         break;
-      case SchedulerEvent::Kind::kPrompt:
-        client.scores.insert(client.scores.end(), event.logprobs.begin(), event.logprobs.end());
+      case SchedulerEvent::Kind::kPrompt: {
+        auto& scores = client.choices[static_cast<size_t>(event.index)].scores;
+        scores.insert(scores.end(), event.logprobs.begin(), event.logprobs.end());
         break;
+      }
       case SchedulerEvent::Kind::kToken:
       case SchedulerEvent::Kind::kFinished:
         Require(client.started, "a token before the start");
@@ -355,7 +343,7 @@ void Simulation::ApplyToken(Client& client, const SchedulerEvent& event) {
     ++result_.tokens;
   }
   if (event.kind == SchedulerEvent::Kind::kFinished) {
-    std::string difference = CompareScores(client);
+    std::string difference = CompareScores(client, event.index);
     if (client.spec.max_tokens > 0 && difference.empty()) {
       difference = CompareWithAlone(client, event.index, event.reason);
     }
@@ -374,17 +362,25 @@ void Simulation::EndChoice(Client& client, Choice& choice) {
   if (client.ended) ++result_.finished;
 }
 
-// Every prompt token from score_from on, once and in order.
-std::string Simulation::CompareScores(const Client& client) const {
+// Every token of prompt and continuation from score_from on, once and in order.
+std::string Simulation::CompareScores(const Client& client, int32_t index) const {
   const SequenceSpec& spec = client.spec;
-  const auto length = static_cast<int64_t>(spec.prompt.size());
+  std::vector<int32_t> tokens = spec.prompt;
+  if (!spec.continuations.empty()) {
+    const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(index)];
+    tokens.insert(tokens.end(), own.begin(), own.end());
+  }
+  // The prompt of several completions is scored once, for the first.
+  const std::vector<TokenLogprob>& scores =
+      client.choices[spec.continuations.empty() ? 0 : static_cast<size_t>(index)].scores;
+  const auto length = static_cast<int64_t>(tokens.size());
   const int64_t expected = std::max<int64_t>(0, length - spec.score_from);
-  if (static_cast<int64_t>(client.scores.size()) != expected) return "scores are missing";
+  if (static_cast<int64_t>(scores.size()) != expected) return "scores are missing";
   uint64_t state = kSimEmptyState;
   for (int64_t i = 0; i < length; ++i) {
-    const int32_t token = spec.prompt[static_cast<size_t>(i)];
+    const int32_t token = tokens[static_cast<size_t>(i)];
     if (i >= spec.score_from) {
-      const TokenLogprob& score = client.scores[static_cast<size_t>(i - spec.score_from)];
+      const TokenLogprob& score = scores[static_cast<size_t>(i - spec.score_from)];
       if (score.token_id != token || score.logprob != SimLogprob(state, token) ||
           static_cast<int32_t>(score.alternatives.size()) != spec.top_logprobs) {
         return absl::StrCat("the score of prompt token ", i, " is wrong");
@@ -458,12 +454,14 @@ SimulationResult Simulation::Run() {
 
 }  // namespace
 
-SimulationResult Simulate(uint64_t seed) {
-  return Simulation(Choices(seed, {}), kWholeDay).Run();
+SimulationResult Simulate(uint64_t seed) { return Simulation(Choices(seed, {}), AsDrawn).Run(); }
+
+SimulationResult SimulateForks(uint64_t seed) {
+  return Simulation(Choices(seed, {}), OnlyForks).Run();
 }
 
 SimulationResult SimulateChoices(absl::Span<const uint8_t> choices) {
-  return Simulation(Choices(/*seed=*/0, choices), kShortDay).Run();
+  return Simulation(Choices(/*seed=*/0, choices), ShortDay).Run();
 }
 
 }  // namespace based
