@@ -62,11 +62,15 @@ void Delivery::Open(RequestId id, std::unique_ptr<DeliveryStream> stream) {
   Enqueue(ShardOf(id), std::move(batch));
 }
 
-void Delivery::Push(const std::vector<SchedulerEvent>& events, Clock::time_point when) {
+void Delivery::Push(std::vector<SchedulerEvent> events, Clock::time_point when) {
   if (events.empty()) return;
   std::vector<Batch> batches(shards_.size());
-  for (const SchedulerEvent& event : events) {
-    batches[event.id % shards_.size()].events.push_back(event);
+  if (batches.size() == 1) {
+    batches[0].events = std::move(events);
+  } else {
+    for (SchedulerEvent& event : events) {
+      batches[event.id % shards_.size()].events.push_back(std::move(event));
+    }
   }
   for (size_t i = 0; i < shards_.size(); ++i) {
     if (batches[i].events.empty()) continue;

@@ -435,8 +435,7 @@ void EngineImpl::FailAll(const absl::Status& status) {
 // Counts go out before events: a client that hears of its end finds its slot free.
 void EngineImpl::Publish(Clock::time_point when) {
   PublishCounts();
-  delivery_.Push(events_, when);
-  events_.clear();
+  delivery_.Push(std::exchange(events_, {}), when);
 }
 
 void EngineImpl::PublishCounts() {

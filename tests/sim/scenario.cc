@@ -52,6 +52,13 @@ Scenario OnlyForks(Scenario s) {
   return s;
 }
 
+Scenario ShortDay(Scenario s) {
+  s.requests = std::min<int64_t>(s.requests, 8);
+  s.max_prompt = std::min<int64_t>(s.max_prompt, 20);
+  s.max_tokens = std::min<int64_t>(s.max_tokens, 12);
+  return s;
+}
+
 namespace {
 
 void AddContinuations(const Scenario& scenario, SequenceSpec& spec, Choices& choices) {

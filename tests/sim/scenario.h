@@ -67,6 +67,9 @@ struct Scenario {
 Scenario DrawScenario(Choices& choices);
 // `s` as nothing but requests for several completions, all at once.
 Scenario OnlyForks(Scenario s);
+inline Scenario AsDrawn(Scenario s) { return s; }
+// A fuzzer learns more from many short days: its bytes choose all of one, not its morning.
+Scenario ShortDay(Scenario s);
 // A request as the scenario has them; deadlines are counted from `now`.
 SequenceSpec DrawSpec(const Scenario& scenario, RequestId id, Clock::time_point now,
                       Choices& choices);

@@ -35,9 +35,9 @@ struct Client {
 
 class Simulation {
  public:
-  explicit Simulation(const Choices& choices, bool only_forks = false)
+  Simulation(const Choices& choices, Scenario (*change)(Scenario))
       : random_(choices),
-        scenario_(only_forks ? OnlyForks(DrawScenario(random_)) : DrawScenario(random_)),
+        scenario_(change(DrawScenario(random_))),
         scheduler_(scenario_.scheduler),
         device_(scenario_.model) {
     (void)device_.CreateSlots(scenario_.scheduler.slots);
@@ -428,14 +428,14 @@ SimulationResult Simulation::Run() {
 
 }  // namespace
 
-SimulationResult Simulate(uint64_t seed) { return Simulation(Choices(seed, {})).Run(); }
+SimulationResult Simulate(uint64_t seed) { return Simulation(Choices(seed, {}), AsDrawn).Run(); }
 
 SimulationResult SimulateForks(uint64_t seed) {
-  return Simulation(Choices(seed, {}), /*only_forks=*/true).Run();
+  return Simulation(Choices(seed, {}), OnlyForks).Run();
 }
 
 SimulationResult SimulateChoices(absl::Span<const uint8_t> choices) {
-  return Simulation(Choices(/*seed=*/0, choices)).Run();
+  return Simulation(Choices(/*seed=*/0, choices), ShortDay).Run();
 }
 
 }  // namespace based

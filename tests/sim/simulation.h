@@ -29,7 +29,7 @@ SimulationResult Simulate(uint64_t seed);
 // which ends before its time.
 SimulationResult SimulateForks(uint64_t seed);
 
-// Simulate with the random choices taken from `choices` first: a fuzzer's way in.
+// A short day with the random choices taken from `choices` first: a fuzzer's way in.
 SimulationResult SimulateChoices(absl::Span<const uint8_t> choices);
 
 }  // namespace based
