@@ -18,10 +18,14 @@ std::string NewRequestId() {
 
 }  // namespace
 
+absl::string_view MetadataOf(const grpc::CallbackServerContext& context, const char* key) {
+  const auto found = context.client_metadata().find(key);
+  if (found == context.client_metadata().end()) return "";
+  return {found->second.data(), found->second.size()};
+}
+
 std::string RequestIdOf(const grpc::CallbackServerContext& context) {
-  const auto found = context.client_metadata().find(kRequestIdKey);
-  if (found == context.client_metadata().end()) return NewRequestId();
-  const absl::string_view id(found->second.data(), found->second.size());
+  const absl::string_view id = MetadataOf(context, kRequestIdKey);
   const bool printable =
       std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 127; });
   return printable && !id.empty() && id.size() <= kMaxRequestIdBytes ? std::string(id)

@@ -50,21 +50,23 @@ ABSL_FLAG(int32_t, write_timeout_ms, 30000,
 ABSL_FLAG(int32_t, drain_timeout_ms, 10000,
           "On SIGTERM, time for running requests to end before they are cut.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning, error or off.");
-ABSL_FLAG(bool, log_json, false, "Log lines as JSON.");
+ABSL_FLAG(std::string, log_format, "text", "text (key=value) or json.");
 ABSL_FLAG(bool, version, false, "Prints the version and exits.");
 
 namespace based {
 namespace {
 
-const std::array<FlagGroup, 5>& Groups() {
-  static const auto* groups = new std::array<FlagGroup, 5>{{
+const std::array<FlagGroup, 7>& Groups() {
+  static const auto* groups = new std::array<FlagGroup, 7>{{
       {"Model", {"model", "model_name", "tokenizer"}},
       {"Hardware", {"backend", "threads", "device", "batch_invariant"}},
       {"Addresses", {"listen", "metrics_listen"}},
       {"Capacity",
        {"slots", "memory_budget", "token_budget", "max_batch", "max_queue", "max_connections",
         "stream_queue", "write_timeout_ms", "drain_timeout_ms"}},
-      {"Logs and other", {"log_level", "log_json", "version"}},
+      SecurityFlags(),
+      ConnectionFlags(),
+      {"Logs and other", {"log_level", "log_format", "version"}},
   }};
   return *groups;
 }
@@ -72,16 +74,6 @@ const std::array<FlagGroup, 5>& Groups() {
 absl::Status Wrong(absl::string_view flag, auto value, absl::string_view expected) {
   return absl::InvalidArgumentError(
       absl::StrCat("--", flag, " is '", value, "'; expected ", expected));
-}
-
-absl::Status CheckAddress(absl::string_view flag, const std::string& address) {
-  const size_t colon = address.rfind(':');
-  int32_t port = -1;
-  if (colon == std::string::npos || colon == 0 ||
-      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
-    return Wrong(flag, address, "HOST:PORT with a port in [0, 65535], e.g. 127.0.0.1:7433");
-  }
-  return absl::OkStatus();
 }
 
 absl::Status CheckAtLeast(absl::string_view flag, int32_t value, int32_t least) {
@@ -182,11 +174,14 @@ absl::StatusOr<DaemonOptions> ReadFlags(absl::Span<const char* const> arguments)
   BASED_RETURN_IF_ERROR(ReadHardware(options));
   BASED_RETURN_IF_ERROR(ReadAddresses(options));
   BASED_RETURN_IF_ERROR(ReadCapacity(options));
+  BASED_RETURN_IF_ERROR(ReadNetworkFlags(options.network, options.server));
   const absl::StatusOr<LogLevel> level = ParseLogLevel(absl::GetFlag(FLAGS_log_level));
   if (!level.ok()) {
     return Wrong("log_level", absl::GetFlag(FLAGS_log_level), "debug, info, warning, error or off");
   }
-  options.log = {.level = *level, .json = absl::GetFlag(FLAGS_log_json)};
+  const std::string format = absl::GetFlag(FLAGS_log_format);
+  if (format != "text" && format != "json") return Wrong("log_format", format, "text or json");
+  options.log = {.level = *level, .json = format == "json"};
   return options;
 }
 

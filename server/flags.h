@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "kernels/base/command_line.h"
 #include "server/log.h"
+#include "server/network_flags.h"
 #include "server/server.h"
 
 namespace based {
@@ -27,6 +28,7 @@ struct DaemonOptions {
   std::string metrics_listen;
   EngineOptions engine;
   ServerOptions server;
+  NetworkOptions network;
   LogOptions log;
   std::chrono::milliseconds drain_timeout{0};
   bool help = false;

@@ -72,6 +72,7 @@ absl::Status CudaExecutable::Build(const Program& program) {
   BASED_ASSIGN_OR_RETURN(
       program_, CompiledProgram::Create(program, compile_, options_, prepared, stream_.get()));
   BASED_RETURN_IF_ERROR(MakeStaging());
+  BASED_RETURN_IF_ERROR(LoadKernels());
 
   cudaDeviceProp properties;
   BASED_CUDA_RETURN_IF_ERROR(cudaGetDeviceProperties(&properties, options_.device));
@@ -114,6 +115,25 @@ absl::Status CudaExecutable::MakeStaging() {
     BASED_ASSIGN_OR_RETURN(step.sampling,
                            SampleStaging::Create(compile_.max_samples, program_->vocab_size()));
     BASED_ASSIGN_OR_RETURN(step.done, NewEvent());
+  }
+  return absl::OkStatus();
+}
+
+// Steps of padding alone. The driver takes device memory for a kernel when it first runs; later,
+// others may have taken all there is.
+absl::Status CudaExecutable::LoadKernels() {
+  const int32_t rows = std::min(compile_.max_rows, 8);
+  const TableShape decode = {.rows = 1, .decode_spans = 1, .samples = 1, .max_length = 1};
+  const TableShape mixed = {
+      .rows = rows, .decode_spans = 1, .prefill_spans = 1, .samples = 1, .max_length = rows};
+  for (const TableShape& shape : {decode, mixed}) {
+    FillTable({}, nullptr, shape, in_flight_[0].table.as<std::byte>());
+    const TableView view(in_flight_[0].table.as<std::byte>(), shape);
+    BASED_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(table_.data(), in_flight_[0].table.data(),
+                                               static_cast<size_t>(view.bytes),
+                                               cudaMemcpyHostToDevice, stream_.get()));
+    BASED_RETURN_IF_ERROR(Enqueue(shape, in_flight_[0]));
+    BASED_CUDA_RETURN_IF_ERROR(cudaStreamSynchronize(stream_.get()));
   }
   return absl::OkStatus();
 }

@@ -57,6 +57,7 @@ class CudaExecutable : public Executable {
 
   absl::Status Build(const Program& program);
   absl::Status MakeStaging();
+  absl::Status LoadKernels();
   absl::Status CaptureGraphs();
   absl::Status Check(const StepTable& table) const;
   void NoteFolds(const StepTable& table);
