@@ -2,7 +2,9 @@
 // kernels/sampling.h. One block per row; every function begins and ends with all threads in step.
 //
 // Lists are read once, from pinned host memory, and the row once more for a mask (6.3 KB over the
-// bus at 50,264 ids); typical_p reads the row 5 times.
+// bus at 50,264 ids); typical_p reads the row 5 times. At 1,024 rows with a temperature on an
+// NVIDIA H100 80GB HBM3, over the 0.36 ms of none: a mask 0.26 ms (6.4 MB over the bus), 1,000
+// counts 0.14 (8.2 MB), 5,000 counts 0.76 (41 MB, 54 GB/s), typical_p 0.99.
 #ifndef BASED_KERNELS_CUDA_SAMPLE_RULES_CUH_
 #define BASED_KERNELS_CUDA_SAMPLE_RULES_CUH_
 
