@@ -21,6 +21,8 @@ ABSL_FLAG(int32_t, attempts, 5,
           "Tries of a line that the daemon began and did not finish, until its error is recorded.");
 ABSL_FLAG(int32_t, daemon_wait, 300,
           "Seconds that the daemon may be gone or refuse everything before the run is given up.");
+ABSL_FLAG(bool, interactive, false,
+          "At the priority of interactive requests; without it they go first.");
 ABSL_FLAG(bool, quiet, false, "No progress on standard error.");
 
 namespace based {
@@ -37,6 +39,7 @@ absl::StatusOr<BatchRunOptions> OptionsFromFlags() {
                           .line_timeout = std::chrono::milliseconds(
                               static_cast<int64_t>(absl::GetFlag(FLAGS_timeout) * 1000)),
                           .daemon_wait = std::chrono::seconds(absl::GetFlag(FLAGS_daemon_wait)),
+                          .interactive = absl::GetFlag(FLAGS_interactive),
                           .quiet = absl::GetFlag(FLAGS_quiet)};
   if (options.concurrency < 0 || options.attempts < 1 || options.daemon_wait.count() < 1) {
     return UsageError("--concurrency, --attempts or --daemon_wait is below its least (0, 1, 1)");
@@ -93,15 +96,16 @@ absl::Status Batch(const CommandLine& line) {
 }  // namespace
 
 Command BatchCommand() {
-  return {
-      .name = "batch",
-      .summary = "Runs a file of requests (OpenAI's batch lines) through the daemon.",
-      .examples =
-          "  based batch prompts.jsonl results.jsonl\n"
-          "  based batch in.jsonl out-2.jsonl --shard 2/8 --address gpu-2:7433\n",
-      .flags = {{"Batch", {"shard", "concurrency", "attempts", "daemon_wait", "model", "quiet"}},
-                kDaemonFlags},
-      .run = Batch};
+  return {.name = "batch",
+          .summary = "Runs a file of requests (OpenAI's batch lines) through the daemon.",
+          .examples =
+              "  based batch prompts.jsonl results.jsonl\n"
+              "  based batch in.jsonl out-2.jsonl --shard 2/8 --address gpu-2:7433\n",
+          .flags = {{"Batch",
+                     {"shard", "concurrency", "attempts", "daemon_wait", "model", "interactive",
+                      "quiet"}},
+                    kDaemonFlags},
+          .run = Batch};
 }
 
 }  // namespace based

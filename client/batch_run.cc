@@ -136,6 +136,8 @@ class BatchRun {
       waiting_.pop_front();
       BASED_ASSIGN_OR_RETURN(BatchLine line, plan_.Line(entry));
       if (!options_.model.empty()) line.request.set_model(options_.model);
+      line.request.set_priority(options_.interactive ? v1::PRIORITY_INTERACTIVE
+                                                     : v1::PRIORITY_BATCH);
       line.request.mutable_output()->set_tokens_per_message(kTokensPerMessage);
       if (window_.lost()) ConnectNow(channel_);
       auto call = std::make_unique<BatchCall>(entry, std::move(line), events_);

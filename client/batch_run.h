@@ -24,6 +24,7 @@ struct BatchRunOptions {
   std::chrono::milliseconds line_timeout{0};  // 0: none
   // The run is given up when the daemon has taken nothing for so long.
   std::chrono::seconds daemon_wait{300};
+  bool interactive = false;  // at the priority of interactive requests instead of batch work's
   bool quiet = false;
 };
 

@@ -81,6 +81,9 @@ for part in $parts; do
       run_test op_suite "$bin/backend_test" '--gtest_filter=*cuda*'
       run_test fast_paths "$bin/cuda_fast_path_test"
       [ -x "$bin/cuda_golden_test" ] && run_test golden "$bin/cuda_golden_test"
+      run_test sampling "$bin/cuda_sample_test"
+      run_test model_properties "$bin/model_properties_test" '--gtest_filter=*cuda*'
+      run_test completions "$bin/completion_backends_test" '--gtest_filter=*cuda*'
       ;;
     sanitize)
       # A test asks for more memory than there is: that call's error is expected.
@@ -89,6 +92,7 @@ for part in $parts; do
       run_test memcheck_op_suite "${memcheck[@]}" "$bin/backend_test" '--gtest_filter=*cuda*'
       run_test memcheck_fast_paths "${memcheck[@]}" "$bin/cuda_fast_path_test" \
         '--gtest_filter=*RandomHistories*:*Gemv*'
+      run_test memcheck_sampling "${memcheck[@]}" "$bin/cuda_sample_test" '--gtest_filter=CudaSample*'
       # Without cuBLASLt, whose Hopper kernels racecheck cannot follow.
       run_test racecheck_kernels timeout "${SANITIZE_SECONDS:-180}" compute-sanitizer \
         --tool racecheck --error-exitcode 9 "$bin/cuda_run_kernels"

@@ -18,7 +18,13 @@ constexpr double kMostGrowth = 2;
 int32_t StepCost::FirstGuess(int32_t decodes) { return std::max(32, decodes); }
 
 void StepCost::Observe(int32_t decodes, int32_t prefill, double seconds) {
-  if (decodes <= 0 || seconds <= 0) return;
+  if (seconds <= 0) return;
+  if (decodes <= 0) {
+    alone_ = kKeep * alone_ + prefill;
+    alone_seconds_ = kKeep * alone_seconds_ + seconds;
+    return;
+  }
+  mixed_in_a_row_ = prefill == 0 ? 0 : mixed_in_a_row_ + 1;
   if (prefill == 0) return ObserveDecode(decodes, seconds);
   const double decode = DecodeSeconds(decodes);
   if (decode <= 0) return;
@@ -58,14 +64,21 @@ double StepCost::DecodeSeconds(int32_t decodes) const {
 }
 
 int32_t StepCost::PrefillBeside(int32_t decodes) const {
+  if (mixed_in_a_row_ >= (steps_ < kLeastSteps ? kFirstProbes : kProbes)) return 0;
   if (steps_ < kLeastSteps || mixed_steps_ < kLeastSteps) return FirstGuess(decodes);
   const double seen = prefill_ / mixed_steps_;
-  const double room = (kStretch - 1) * DecodeSeconds(decodes);
+  const double decode = DecodeSeconds(decodes);
+  const double room = target_ > 0 ? target_ - decode : (kStretch - 1) * decode;
   const double most = kMostGrowth * std::max<double>(seen, FirstGuess(decodes));
   const double each = extra_ / prefill_;
   const double fits = each > 0 ? std::min(most, room / each) : most;
   return static_cast<int32_t>(
       std::clamp<double>(fits, kLeastPrefill, std::numeric_limits<int32_t>::max()));
+}
+
+double StepCost::PrefillSeconds() const {
+  if (prefill_ > 0) return extra_ / prefill_;
+  return alone_ > 0 ? alone_seconds_ / alone_ : 0;
 }
 
 }  // namespace based

@@ -1,6 +1,9 @@
 // Learns from the steps that ran what a step costs, and from that how much prefill may go beside
 // decodes. Pure arithmetic: no clock, no thread.
 //
+// Without a target, prefill may stretch a step to kStretch times its decodes alone. With one
+// (--itl_target_ms) it may fill the step up to the target.
+//
 // Model: a step of d decodes takes decode(d) = a + b * d seconds, each prefill token in it c
 // seconds more. a and b are a least-squares line through decode-only steps, c the mean over mixed
 // steps of what they took beyond decode(d); both forget old steps exponentially, so that they
@@ -23,27 +26,43 @@ class StepCost {
   static constexpr int32_t kLeastPrefill = 8;
   // Until both kinds of step have been seen so often, PrefillBeside gives FirstGuess.
   static constexpr double kLeastSteps = 4;
+  // When prompts never stop coming, one step in so many goes without them, for the line's sake; of
+  // the first ones one in kFirstProbes.
+  static constexpr int32_t kProbes = 128;
+  static constexpr int32_t kFirstProbes = 8;
 
   // One row of decode costs no less than one of prefill, so as many of both at most double a step;
   // few decodes are no reason to starve a prompt.
   static int32_t FirstGuess(int32_t decodes);
 
+  // Seconds that a step with decodes may take; 0: no target.
+  void SetTarget(double seconds) { target_ = seconds; }
+
   // A step that has run.
   void Observe(int32_t decodes, int32_t prefill, double seconds);
 
-  // Most prefill tokens beside `decodes` (at least 1) decoding sequences.
+  // Most prefill tokens beside `decodes` (at least 1) decoding sequences. 0: a step without any is
+  // wanted, to learn from.
   int32_t PrefillBeside(int32_t decodes) const;
 
   // Seconds of a decode-only step; 0 while unknown.
   double DecodeSeconds(int32_t decodes) const;
+
+  // Seconds that a prompt token adds to a step with decodes; of one alone while no such step was
+  // seen; 0 while unknown.
+  double PrefillSeconds() const;
 
  private:
   void ObserveDecode(double decodes, double seconds);
 
   // Exponentially weighted sums over decode-only steps: 1, d, t, d * d, d * t.
   double steps_ = 0, decodes_ = 0, seconds_ = 0, decodes2_ = 0, decodes_seconds_ = 0;
+  int32_t mixed_in_a_row_ = 0;  // since the last decode-only step
   // Over mixed steps: 1, prefill tokens, seconds beyond decode(d).
   double mixed_steps_ = 0, prefill_ = 0, extra_ = 0;
+  // Over steps of prefill alone: prefill tokens, seconds.
+  double alone_ = 0, alone_seconds_ = 0;
+  double target_ = 0;
 };
 
 }  // namespace based

@@ -163,7 +163,7 @@ def moody_server(proto, behave):
     class Moody(proto.completion_grpc.CompletionServiceServicer,
                 proto.model_grpc.ModelServiceServicer):
         def __init__(self):
-            self.calls, self.lock = [], threading.Lock()
+            self.calls, self.priorities, self.lock = [], set(), threading.Lock()
             self.server = grpc.server(futures.ThreadPoolExecutor(8))
             proto.completion_grpc.add_CompletionServiceServicer_to_server(self, self.server)
             proto.model_grpc.add_ModelServiceServicer_to_server(self, self.server)
@@ -179,6 +179,7 @@ def moody_server(proto, behave):
         def Generate(self, request, context):
             with self.lock:
                 self.calls.append((time.monotonic(), request.text.decode()))
+                self.priorities.add(request.priority)
                 number = len(self.calls)
             behave(context, request, number)
             yield pb.GenerateResponse(started=pb.Started(request_id="x"))
@@ -214,6 +215,14 @@ def test_pushback_is_obeyed(moody, tmp_path):
     (first, _), (second, _) = server.calls
     assert second - first >= 0.7
     assert read_lines(tmp_path / "out.jsonl")[0]["text"] == "ok"
+
+
+@pytest.mark.parametrize("flags, priority", [([], 2), (["--interactive"], 1)])
+def test_batches_let_interactive_requests_go_first(moody, tmp_path, flags, priority):
+    server = moody(lambda *_: None)
+    source = write_lines(tmp_path / "in.jsonl", [{"prompt": "one"}])
+    assert batch(server, source, tmp_path / "out.jsonl", *flags).returncode == 0
+    assert server.priorities == {priority}
 
 
 def test_a_line_that_always_fails_ends_as_an_error(moody, tmp_path):

@@ -67,6 +67,8 @@ def test_stops_biases_and_raw_requests(based_client, client, proto):
     assert stopped.choices[0].stop_string == text[5:8] and text.startswith(stopped.text)
     request = based_client.make_request(b"x", logit_bias={65: 100.0}, max_tokens=2, temperature=0)
     assert client.generate(request, token_ids=True).token_ids == [65, 65]
+    urgent = based_client.make_request("x", priority="batch", tenant="t")
+    assert urgent.priority == proto.completion.PRIORITY_BATCH and urgent.tenant == "t"
     empty = based_client.make_request([])
     assert empty.WhichOneof("prompt") == "token_ids"
 

@@ -61,17 +61,20 @@ def make_request(
     top_logprobs: Optional[int] = None,
     prompt_logprobs: Optional[bool] = None,
     echo: Optional[bool] = None,
+    priority: Optional[str] = None,
+    tenant: Optional[str] = None,
     tokens_per_message: Optional[int] = None,
     delta_interval_ms: Optional[int] = None,
 ) -> pb.GenerateRequest:
     """The request for a prompt. Names, units, ranges and defaults are those of completion.proto;
-    None leaves a field unset. A GenerateRequest as `prompt` is copied, then changed."""
+    None leaves a field unset. `priority` is "interactive" or "batch". A GenerateRequest as `prompt` is copied, then changed."""
     request = pb.GenerateRequest()
     if isinstance(prompt, pb.GenerateRequest):
         request.CopyFrom(prompt)
     else:
         set_prompt(prompt, request)
-    _set(request, model=model, n=n, best_of=best_of)
+    level = None if priority is None else pb.Priority.Value(f"PRIORITY_{priority.upper()}")
+    _set(request, model=model, n=n, best_of=best_of, priority=level, tenant=tenant)
     strings = [stop] if isinstance(stop, (str, bytes)) else list(stop)
     _set(request.stop, max_tokens=max_tokens, min_tokens=min_tokens, ignore_eos=ignore_eos,
          include_stop=include_stop, strings=[as_bytes(text) for text in strings],

@@ -57,7 +57,8 @@ class Worker:
         async with permits:
             try:
                 # Few messages: nobody watches the text come.
-                result = await client.generate(prompt, tokens_per_message=65_536, **self._fields)
+                result = await client.generate(prompt, priority="batch",
+                                               tokens_per_message=65_536, **self._fields)
             except BasedError as error:
                 return {"text": "", "finish_reason": "", "generated_tokens": 0,
                         "daemon": self._address, "error": str(error)}
