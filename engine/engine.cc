@@ -347,7 +347,8 @@ absl::Status EngineImpl::Step() {
 
 absl::Status EngineImpl::LaunchNext(bool& launched) {
   const Clock::time_point begin = Clock::now();
-  scheduler_.SetMixedPrefill(cost_.PrefillBeside(std::max(1, scheduler_.decoding())));
+  scheduler_.SetMixedPrefill(
+      cost_.PrefillBeside(std::max(1, scheduler_.decoding()), scheduler_.prefilling()));
   scheduler_.Plan(begin, plan_, events_);
   launched = !plan_.empty();
   if (!plan_.clear_slots.empty()) {
