@@ -188,12 +188,12 @@ absl::Status Admission::CheckDeadline(const AdmissionAsk& ask, double wait_secon
   const double left = std::chrono::duration<double>(ask.deadline - now).count();
   const double prompt = static_cast<double>(ask.load.prompt_tokens) * load_.prompt_seconds;
   if (left > wait_seconds + prompt) return absl::OkStatus();
-  return Refuse(
-      absl::StatusCode::kDeadlineExceeded,
-      absl::StrCat("the deadline cannot be met: it is ", ToMilliseconds(std::max(0.0, left)).count(),
-                   " ms away, a slot about ", ToMilliseconds(wait_seconds).count(),
-                   " ms and the prompt takes ", ToMilliseconds(prompt).count(), " ms"),
-      {RefusalReason::kDeadline, milliseconds(0)});
+  return Refuse(absl::StatusCode::kDeadlineExceeded,
+                absl::StrCat("the deadline cannot be met: it is ",
+                             ToMilliseconds(std::max(0.0, left)).count(), " ms away, a slot about ",
+                             ToMilliseconds(wait_seconds).count(), " ms and the prompt takes ",
+                             ToMilliseconds(prompt).count(), " ms"),
+                {RefusalReason::kDeadline, milliseconds(0)});
 }
 
 milliseconds Admission::RetryAfter(const Tenant& tenant, bool batch) const {

@@ -2,9 +2,9 @@
 //
 // Work ahead is what waits before the request: its prompt tokens at the measured cost of one beside
 // decodes, its output tokens at the measured cost of a row in a full step, scaled by the share of
-// max_tokens that requests have really drawn. A request that finds the pool full waits for the first
-// slot too: of S sequences with R tokens left together, ends taken as uniform, the first ends after
-// 2 R / S / (S + 1) steps.
+// max_tokens that requests have really drawn. A request that finds the pool full waits for the
+// first slot too: of S sequences with R tokens left together, ends taken as uniform, the first ends
+// after 2 R / S / (S + 1) steps.
 #ifndef BASED_ENGINE_WAIT_MODEL_H_
 #define BASED_ENGINE_WAIT_MODEL_H_
 

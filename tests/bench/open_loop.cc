@@ -87,8 +87,8 @@ class OpenLoop {
     if (!status.ok()) return status;
     const double seconds = std::chrono::duration<double>(end.when - begin.when).count();
     std::printf("arrivals_per_s=%.1f refused=%d live_first=%.0f live_median=%.0f live_last=%.0f ",
-                static_cast<double>(arrived_) / seconds, refused, live_samples_.front(), Quantile(live_samples_, 0.5),
-                live_samples_.back());
+                static_cast<double>(arrived_) / seconds, refused, live_samples_.front(),
+                Quantile(live_samples_, 0.5), live_samples_.back());
     PrintLoad(records, begin, end);
     const std::vector<float> gaps = GapsBetween(records, begin.when, end.when);
     std::printf(" itl_p99_over_p50=%.3f\n", Quantile(gaps, 0.99) / Quantile(gaps, 0.5));
