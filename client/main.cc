@@ -4,6 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/batch_command.h"
+#include "client/bench_command.h"
 #include "client/daemon_credentials.h"
 #include "client/generate_command.h"
 #include "client/generate_local.h"
@@ -28,6 +30,8 @@ std::vector<Command> Commands() {
   };
   const auto score_here = [](int32_t window) { return ScoreHere(MakeBackend, window); };
   return {GenerateCommand(GenerateAtDaemon, generate_here),
+          BatchCommand(),
+          BenchCommand(),
           InfoCommand(),
           TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
           PerplexityCommand(ScoreAtDaemon, score_here),

@@ -13,8 +13,9 @@
 
 namespace based {
 
-// A channel to --address without a limit on what the daemon may send.
-std::shared_ptr<grpc::Channel> DaemonChannel();
+// A channel to --address without a limit on what the daemon may send. Channels of different numbers
+// have connections of their own.
+std::shared_ptr<grpc::Channel> DaemonChannel(int32_t number = 0);
 
 // Sets the deadline that --timeout asks for.
 void SetDeadline(grpc::ClientContext& context);
