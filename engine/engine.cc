@@ -374,7 +374,8 @@ absl::Status EngineImpl::Step() {
 
 absl::Status EngineImpl::LaunchNext(bool& launched) {
   const Clock::time_point begin = Clock::now();
-  scheduler_.SetMixedPrefill(cost_.PrefillBeside(std::max(1, scheduler_.decoding())));
+  scheduler_.SetMixedPrefill(
+      cost_.PrefillBeside(std::max(1, scheduler_.decoding()), scheduler_.prefilling()));
   scheduler_.Plan(begin, plan_, events_);
   launched = !plan_.empty();
   BASED_RETURN_IF_ERROR(PrepareSlots(plan_, *model_->executable));

@@ -189,6 +189,7 @@ class Scheduler {
   }
   // Requests that hold a slot and have completions left to start.
   int32_t pending_sources() const { return pending_sources_; }
+  int32_t prefilling() const { return static_cast<int32_t>(prefilling_.size()); }
   int32_t decoding() const { return static_cast<int32_t>(decoding_.size()); }
   bool idle() const { return sequences_.empty(); }
   const SlotPool& slots() const { return slots_; }

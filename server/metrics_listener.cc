@@ -1,5 +1,9 @@
 #include "server/metrics_listener.h"
 
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <utility>
@@ -116,3 +120,14 @@ int MetricsListener::HandlePage(mg_connection* connection, void*) {
 }
 
 }  // namespace based
+
+// civetweb gives its threads 100 KiB of stack, which must also hold the thread-local data of every
+// library in the process; cuBLASLt alone has 92 KiB, and the threads could then not be made.
+// Exported to the libraries that this program is linked with, in front of the C library's own.
+extern "C" int pthread_attr_setstacksize(pthread_attr_t* attributes, size_t bytes) noexcept {
+  constexpr size_t kLeastStack = size_t{1} << 20;
+  using Function = int (*)(pthread_attr_t*, size_t);
+  static const auto next =
+      reinterpret_cast<Function>(dlsym(RTLD_NEXT, "pthread_attr_setstacksize"));
+  return next(attributes, std::max(bytes, kLeastStack));
+}
