@@ -1,31 +1,18 @@
 #include "server/call_context.h"
 
-#include <algorithm>
-#include <random>
-
-#include "absl/strings/str_format.h"
+#include "server/request_id.h"
 
 namespace based {
 namespace {
 
 constexpr char kRequestIdKey[] = "x-request-id";
-constexpr size_t kMaxRequestIdBytes = 128;
-
-std::string NewRequestId() {
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  return absl::StrFormat("%016x%016x", generator(), generator());
-}
 
 }  // namespace
 
 std::string RequestIdOf(const grpc::CallbackServerContext& context) {
   const auto found = context.client_metadata().find(kRequestIdKey);
-  if (found == context.client_metadata().end()) return NewRequestId();
-  const absl::string_view id(found->second.data(), found->second.size());
-  const bool printable =
-      std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 127; });
-  return printable && !id.empty() && id.size() <= kMaxRequestIdBytes ? std::string(id)
-                                                                      : NewRequestId();
+  if (found == context.client_metadata().end()) return RequestIdFrom("");
+  return RequestIdFrom(absl::string_view(found->second.data(), found->second.size()));
 }
 
 Clock::time_point DeadlineOf(const grpc::CallbackServerContext& context) {

@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "engine/model.h"
 #include "kernels/base/status.h"
+#include "server/http_api.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
@@ -52,7 +53,8 @@ absl::StatusOr<std::unique_ptr<Model>> Load(const DaemonOptions& options, Backen
 }
 
 void LogReady(const Engine& engine, const std::string& grpc_address,
-              const std::string& metrics_address, double load_seconds) {
+              const std::string& http_address, const std::string& metrics_address,
+              double load_seconds) {
   const Model& model = engine.model();
   const ExecutableInfo& info = model.executable->info();
   const Capacity capacity = engine.capacity();
@@ -73,8 +75,18 @@ void LogReady(const Engine& engine, const std::string& grpc_address,
        {"workspace_bytes", capacity.workspace_bytes},
        {"token_budget", int64_t{capacity.token_budget}},
        {"grpc", absl::string_view(grpc_address)},
+       {"http", absl::string_view(http_address)},
        {"metrics", absl::string_view(metrics_address)},
        {"load_s", load_seconds}});
+}
+
+absl::StatusOr<std::unique_ptr<HttpApi>> StartHttp(const DaemonOptions& options, Engine& engine,
+                                                   Metrics& metrics) {
+  std::string tokenizer_dir = options.tokenizer_dir;
+  if (tokenizer_dir.empty()) {
+    BASED_ASSIGN_OR_RETURN(tokenizer_dir, FindModelDir(options.model_dir));
+  }
+  return HttpApi::Start(options.http, tokenizer_dir, engine, metrics);
 }
 
 // Returns the first termination signal, or nothing when the device fails: the process then ends,
@@ -140,6 +152,12 @@ absl::Status RunDaemon(const DaemonOptions& options, Backend& backend) {
 
   BASED_ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                          Server::Start(options.server, *engine, metrics));
+  std::unique_ptr<HttpApi> http;
+  std::string http_address = "none";
+  if (!options.http.server.listen.empty()) {
+    BASED_ASSIGN_OR_RETURN(http, StartHttp(options, *engine, metrics));
+    http_address = WithPort(options.http.server.listen, http->port());
+  }
   std::unique_ptr<MetricsListener> listener;
   std::string metrics_address = "none";
   if (!options.metrics_listen.empty()) {
@@ -155,10 +173,11 @@ absl::Status RunDaemon(const DaemonOptions& options, Backend& backend) {
   }
 
   const std::string grpc_address = WithPort(options.server.listen, server->port());
-  LogReady(*engine, grpc_address, metrics_address, SecondsSince(start));
+  LogReady(*engine, grpc_address, http_address, metrics_address, SecondsSince(start));
 
   const std::optional<int> signal = WaitForSignal(*engine);
   server->SetServing(false);
+  if (http != nullptr) http->BeginDrain();
   ExitAtNextSignal();
   if (signal) {
     Log(LogLevel::kInfo, "draining", {{"signal", int64_t{*signal}},
@@ -167,6 +186,7 @@ absl::Status RunDaemon(const DaemonOptions& options, Backend& backend) {
     Log(LogLevel::kError, "device_failed", {{"message", engine->health().message()}});
   }
   const bool complete = engine->Drain(options.drain_timeout);
+  if (http != nullptr) http->Shutdown(kFlushLimit);
   server->Shutdown(kFlushLimit);
   Log(LogLevel::kInfo, "stopped", {{"complete", complete}});
   return engine->health();

@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "engine/engine.h"
 #include "kernels/base/command_line.h"
+#include "server/http_api.h"
 #include "server/log.h"
 #include "server/server.h"
 
@@ -27,6 +28,7 @@ struct DaemonOptions {
   std::string metrics_listen;
   EngineOptions engine;
   ServerOptions server;
+  HttpApiOptions http;
   LogOptions log;
   std::chrono::milliseconds drain_timeout{0};
   bool help = false;
