@@ -16,7 +16,9 @@ int64_t Microseconds(std::chrono::nanoseconds duration) {
 void LogHttpCall(const HttpRequest& request, const std::string& request_id,
                  const HttpCallSummary& summary) {
   const std::string path = request.path.substr(0, kMostPathBytes);
-  Log(LogLevel::kInfo, "http",
+  // Probes and listings come all the time.
+  const bool quiet = request.method != "POST" && summary.status < 400;
+  Log(quiet ? LogLevel::kDebug : LogLevel::kInfo, "http",
       {{"request_id", absl::string_view(request_id)},
        {"peer", absl::string_view(request.peer)},
        {"method", absl::string_view(request.method)},

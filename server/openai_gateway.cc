@@ -143,40 +143,45 @@ const OpenAiGateway::Route* OpenAiGateway::FindRoute(Call& call) {
     }
   }
   if (found == nullptr) {
-    Answer(call, ErrorResponse(HttpError(
-                     404, absl::StrCat("unknown URL; this daemon serves ",
-                                       absl::StrJoin(Routes(), ", ",
-                                                     [](std::string* out, const Route& route) {
-                                                       out->append(std::string(route.path));
-                                                     })))));
+    const auto append = [](std::string* out, const Route& route) {
+      absl::StrAppend(out, route.path);
+    };
+    Refuse(call, HttpError(404, absl::StrCat("unknown URL; this daemon serves ",
+                                             absl::StrJoin(Routes(), ", ", append))));
     return nullptr;
   }
   const bool head = request.method == "HEAD" && found->method == "GET";
   if (request.method != found->method && !head) {
     call.headers.push_back({"allow", std::string(found->method)});
-    Answer(call, ErrorResponse(HttpError(405, absl::StrCat("expected ", found->method))));
+    Refuse(call, HttpError(405, absl::StrCat("expected ", found->method)));
     return nullptr;
   }
   const absl::string_view encoding = View(request.Header("content-encoding"));
   if (found->method == "POST" && (!IsJson(View(request.Header("content-type"))) ||
                                   !(encoding.empty() || encoding == "identity"))) {
-    Answer(call, ErrorResponse(HttpError(
-                     415, "expected content-type: application/json and no content-encoding")));
+    Refuse(call, HttpError(
+                     415, "expected content-type: application/json and no content-encoding"));
     return nullptr;
   }
   call.endpoint = found->endpoint;
   return found;
 }
 
-void OpenAiGateway::Answer(Call& call, HttpResponse response) {
+void OpenAiGateway::Answer(Call& call, HttpResponse response, const std::string& message) {
   response.headers.insert(response.headers.end(), call.headers.begin(), call.headers.end());
   LogHttpCall(call.exchange->request(), call.request_id,
-              {.status = response.status, .total = Clock::now() - call.arrival});
+              {.status = response.status,
+               .message = message,
+               .total = Clock::now() - call.arrival});
   call.exchange->Respond(std::move(response));
 }
 
+void OpenAiGateway::Refuse(Call& call, const OpenAiError& error) {
+  Answer(call, ErrorResponse(error), error.message);
+}
+
 void OpenAiGateway::Refuse(Call& call, const absl::Status& status) {
-  Answer(call, ErrorResponse(ErrorOfStatus(status, call.endpoint)));
+  Refuse(call, ErrorOfStatus(status, call.endpoint));
 }
 
 absl::StatusOr<Clock::time_point> OpenAiGateway::DeadlineOf(const HttpRequest& request) const {

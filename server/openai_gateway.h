@@ -43,7 +43,8 @@ class OpenAiGateway {
 
   static const std::vector<Route>& Routes();
   const Route* FindRoute(Call& call);
-  void Answer(Call& call, HttpResponse response);
+  void Answer(Call& call, HttpResponse response, const std::string& message = "");
+  void Refuse(Call& call, const OpenAiError& error);
   void Refuse(Call& call, const absl::Status& status);
   absl::StatusOr<Clock::time_point> DeadlineOf(const HttpRequest& request) const;
 
