@@ -8,7 +8,8 @@ source deploy/setup.sh
 usage() {
   cat <<'EOF'
 Usage: bash deploy/quickstart.sh [--once] [--prompt TEXT] [--max_tokens N]
-                                 [--listen ADDR] [--metrics_listen ADDR]
+                                 [--listen ADDR] [--http_listen ADDR]
+                                 [--metrics_listen ADDR]
 
 Installs the Debian packages that are missing (as root or through sudo), builds the
 daemon, starts it with the demo model on the CPU and streams one completion.
@@ -18,6 +19,7 @@ Then it keeps serving until Ctrl-C.
   --prompt TEXT          what to continue
   --max_tokens N         tokens to generate (default 120)
   --listen ADDR          gRPC address (default 127.0.0.1:7433)
+  --http_listen ADDR     HTTP address (default 127.0.0.1:7480)
   --metrics_listen ADDR  metrics address (default 127.0.0.1:7490)
 EOF
 }
@@ -25,17 +27,19 @@ EOF
 prompt="Elizabeth looked out of the window and"
 max_tokens=120
 listen=127.0.0.1:7433
+http=127.0.0.1:7480
 metrics=127.0.0.1:7490
 once=false
 while [[ $# -gt 0 ]]; do
   case $1 in
     --once) once=true; shift ;;
-    --prompt | --max_tokens | --listen | --metrics_listen)
+    --prompt | --max_tokens | --listen | --http_listen | --metrics_listen)
       [[ $# -ge 2 ]] || { echo "quickstart: $1 needs a value" >&2; exit 2; }
       case $1 in
         --prompt) prompt=$2 ;;
         --max_tokens) max_tokens=$2 ;;
         --listen) listen=$2 ;;
+        --http_listen) http=$2 ;;
         --metrics_listen) metrics=$2 ;;
       esac
       shift 2 ;;
@@ -51,7 +55,7 @@ link_binaries cpu
 
 log=$(mktemp)
 build/bin/based-server --model models/demo --backend cpu --listen "$listen" \
-  --metrics_listen "$metrics" 2>"$log" &
+  --http_listen "$http" --metrics_listen "$metrics" 2>"$log" &
 daemon=$!
 cleanup() {
   kill -TERM "$daemon" 2>/dev/null || true
@@ -86,6 +90,7 @@ $once && exit 0
 cat <<EOF
 
 gRPC     $listen
+HTTP     http://$http/v1
 metrics  http://$metrics/metrics
 
 Three things to try next, in another terminal:

@@ -1,20 +1,11 @@
 #include "server/call_context.h"
 
-#include <algorithm>
-#include <random>
-
-#include "absl/strings/str_format.h"
+#include "server/request_id.h"
 
 namespace based {
 namespace {
 
 constexpr char kRequestIdKey[] = "x-request-id";
-constexpr size_t kMaxRequestIdBytes = 128;
-
-std::string NewRequestId() {
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  return absl::StrFormat("%016x%016x", generator(), generator());
-}
 
 }  // namespace
 
@@ -25,11 +16,7 @@ absl::string_view MetadataOf(const grpc::CallbackServerContext& context, const c
 }
 
 std::string RequestIdOf(const grpc::CallbackServerContext& context) {
-  const absl::string_view id = MetadataOf(context, kRequestIdKey);
-  const bool printable =
-      std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 127; });
-  return printable && !id.empty() && id.size() <= kMaxRequestIdBytes ? std::string(id)
-                                                                      : NewRequestId();
+  return RequestIdFrom(MetadataOf(context, kRequestIdKey));
 }
 
 Clock::time_point DeadlineOf(const grpc::CallbackServerContext& context) {

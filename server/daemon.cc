@@ -18,6 +18,7 @@
 #include "server/admin_service.h"
 #include "server/daemon_model.h"
 #include "server/live_requests.h"
+#include "server/http_api.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
@@ -86,6 +87,7 @@ class Daemon {
   absl::Status Open();
   absl::Status OpenMetrics();
   absl::Status OpenAdmin();
+  absl::Status OpenHttp();
   absl::Status Load();
   // Returns the first termination signal, or nothing when the device fails: the process then ends,
   // so that its supervisor starts it anew.
@@ -114,6 +116,7 @@ class Daemon {
   std::unique_ptr<LiveRequests> live_;    // over engine_; what calls reach
   std::atomic<Engine*> loaded_{nullptr};  // engine_, once other threads may use it
   std::unique_ptr<Server> server_;
+  std::unique_ptr<HttpApi> http_;  // null until the model is there
   std::unique_ptr<AdminService> admin_;
   std::unique_ptr<GrpcEndpoint> admin_endpoint_;
   std::unique_ptr<MetricsListener> metrics_listener_;
@@ -239,7 +242,25 @@ absl::Status Daemon::Load() {
     loaded_ = engine_.get();
   }
   server_->Serve(*live_);
+  if (!options_.http.server.listen.empty()) BASED_RETURN_IF_ERROR(OpenHttp());
   LogReady(*engine_, addresses_, SecondsSince(start_));
+  return absl::OkStatus();
+}
+
+// In the clear: beyond loopback it needs a proxy that encrypts, which --insecure_listen stands for.
+absl::Status Daemon::OpenHttp() {
+  const std::string& address = options_.http.server.listen;
+  NetworkOptions network = options_.network;
+  network.tls = {};
+  BASED_RETURN_IF_ERROR(
+      CheckListenPolicy("http_listen", address, network, access_->keys_required()));
+  std::string tokenizer_dir = options_.tokenizer_dir;
+  if (tokenizer_dir.empty()) {
+    BASED_ASSIGN_OR_RETURN(tokenizer_dir, FindModelDir(options_.model_dir));
+  }
+  BASED_ASSIGN_OR_RETURN(
+      http_, HttpApi::Start(options_.http, tokenizer_dir, *access_, *live_, metrics_));
+  addresses_.http = WithPort(address, http_->port());
   return absl::OkStatus();
 }
 
@@ -295,6 +316,7 @@ absl::Status Daemon::Reload() {
 void Daemon::Drain(std::optional<int> signal) {
   draining_ = true;
   server_->SetServing(false);
+  if (http_ != nullptr) http_->BeginDrain();
   ExitAtNextSignal();
   if (signal) {
     Log(LogLevel::kInfo, "draining",
@@ -306,6 +328,7 @@ void Daemon::Drain(std::optional<int> signal) {
     Log(LogLevel::kError, "device_failed", {{"message", engine_->health().message()}});
   }
   const bool complete = engine_->Drain(options_.drain_timeout);
+  if (http_ != nullptr) http_->Shutdown(kFlushLimit);
   server_->Shutdown(kFlushLimit);
   if (admin_endpoint_ != nullptr) admin_endpoint_->Shutdown(kFlushLimit);
   Log(LogLevel::kInfo, "stopped", {{"complete", complete}});

@@ -60,6 +60,7 @@ void LogReady(const Engine& engine, const Addresses& addresses, double load_seco
        {"workspace_bytes", capacity.workspace_bytes},
        {"token_budget", int64_t{capacity.token_budget}},
        {"grpc", absl::string_view(addresses.grpc)},
+       {"http", absl::string_view(addresses.http)},
        {"metrics", absl::string_view(addresses.metrics)},
        {"admin", absl::string_view(addresses.admin)},
        {"read_s", model.read_seconds},

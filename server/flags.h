@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "engine/engine.h"
 #include "kernels/base/command_line.h"
+#include "server/http_api.h"
 #include "server/log.h"
 #include "server/network_flags.h"
 #include "server/server.h"
@@ -29,6 +30,7 @@ struct DaemonOptions {
   EngineOptions engine;
   ServerOptions server;
   NetworkOptions network;
+  HttpApiOptions http;
   LogOptions log;
   std::chrono::milliseconds drain_timeout{0};
   bool help = false;

@@ -37,7 +37,7 @@ done
 log=$(mktemp)
 results=$(mktemp)
 "$bin/based-server" --model "$model" --backend cpu --slots 64 --listen 127.0.0.1:0 \
-  --metrics_listen 127.0.0.1:0 2>"$log" &
+  --http_listen "" --metrics_listen 127.0.0.1:0 2>"$log" &
 pid=$!
 trap 'kill "$pid" 2>/dev/null || true; rm -f "$log" "$results" "$results.pairs"' EXIT
 

@@ -51,7 +51,8 @@ class Daemon:
 
     def __init__(self, *flags, program=BIN / "based-server", environment=None):
         self.process = subprocess.Popen(
-            [program, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", *flags],
+            [program, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
+             "--http_listen=127.0.0.1:0", *flags],
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
@@ -67,6 +68,7 @@ class Daemon:
             raise RuntimeError("did not start:\n" + "".join(self.lines))
         ready = next(line for line in self.lines if "event=ready" in line)
         self.address = re.search(r" grpc=(\S+)", ready).group(1)
+        self.http_address = re.search(r" http=(\S+)", ready).group(1)
         self.metrics_address = re.search(r" metrics=(\S+)", ready).group(1)
 
     def _read(self):
@@ -154,5 +156,5 @@ def run_based(*arguments, **options):
 def run_server(*flags):
     """Runs a daemon that is expected to end by itself."""
     return subprocess.run(
-        [BIN / "based-server", *map(str, flags)], capture_output=True, text=True, timeout=60
+        [BIN / "based-server", "--http_listen=", *map(str, flags)], capture_output=True, text=True, timeout=60
     )

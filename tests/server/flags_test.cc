@@ -32,6 +32,8 @@ TEST(ReadFlags, WrongValuesAreOneLineThatNamesTheFlag) {
        {"--slots=-1", "--memory_budget=x", "--memory_budget=99999999T", "--listen=host",
         "--listen=:1", "--max_queue=0", "--threads=many", "--stream_queue=0", "--max_connections=0",
         "--write_timeout_ms=0", "--token_budget=1", "--max_batch=1", "--log_level=x", "--nothing",
+        "--http_listen=host", "--http_max_connections=0", "--http_timeout_ms=-1",
+        "--http_cors_origin=a b", "--http_chat_template=jinja",
         "--nomodel"}) {
     const absl::Status status = Read({argument}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << argument;
@@ -42,7 +44,9 @@ TEST(ReadFlags, WrongValuesAreOneLineThatNamesTheFlag) {
     ASSERT_TRUE(
         Read({"--slots=auto", "--memory_budget=0", "--listen=127.0.0.1:0", "--max_queue=1",
               "--threads=0", "--stream_queue=1", "--max_connections=1", "--write_timeout_ms=1",
-              "--token_budget=0", "--max_batch=0", "--log_level=info"})
+              "--token_budget=0", "--max_batch=0", "--log_level=info", "--http_listen=",
+              "--http_max_connections=1", "--http_timeout_ms=0", "--http_cors_origin=",
+              "--http_chat_template=auto"})
             .ok());
   }
 }

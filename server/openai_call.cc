@@ -1,0 +1,136 @@
+#include "server/openai_call.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/http_log.h"
+#include "server/log.h"
+
+namespace based {
+
+class OpenAiCall::PromptSink final : public TokenSink {
+ public:
+  PromptSink(std::shared_ptr<OpenAiCall> call, int32_t prompt)
+      : call_(std::move(call)), prompt_(prompt) {}
+
+  void OnStarted(const Started& started) override { call_->OnStarted(prompt_, started); }
+  bool OnDelta(Delta delta) override { return call_->OnDelta(prompt_, delta); }
+  void OnChoiceFinished(const Finished& finished) override {
+    call_->OnChoiceFinished(prompt_, finished);
+  }
+  void OnFinished(const Finished& finished) override { call_->OnFinished(prompt_, finished); }
+  void OnError(const absl::Status& status) override { call_->Fail(status); }
+
+ private:
+  const std::shared_ptr<OpenAiCall> call_;
+  const int32_t prompt_;
+};
+
+OpenAiCall::OpenAiCall(Engine& engine, Metrics& metrics, std::shared_ptr<HttpExchange> exchange,
+                       OpenAiEndpoint endpoint, std::string request_id,
+                       std::unique_ptr<OpenAiReply> reply)
+    : engine_(engine),
+      metrics_(metrics),
+      exchange_(std::move(exchange)),
+      endpoint_(endpoint),
+      request_id_(std::move(request_id)),
+      reply_(std::move(reply)) {
+  metrics_.OnStreamOpened();
+}
+
+OpenAiCall::~OpenAiCall() { metrics_.OnStreamClosed(); }
+
+void OpenAiCall::Start(std::vector<Request> requests) {
+  exchange_->OnClosed([weak = weak_from_this()] {
+    if (const auto call = weak.lock()) call->OnClientGone();
+  });
+  {
+    MutexLock lock(mutex_);
+    open_ = requests.size();
+  }
+  for (size_t i = 0; i < requests.size(); ++i) {
+    absl::StatusOr<RequestId> id =
+        engine_.Submit(std::move(requests[i]), std::make_shared<PromptSink>(
+                                                   shared_from_this(), static_cast<int32_t>(i)));
+    if (!id.ok()) return Fail(id.status());
+    absl::Status gone;
+    {
+      MutexLock lock(mutex_);
+      ids_.push_back(*id);
+      if (ended_) gone = status_;
+    }
+    // It ended meanwhile, and did not know of this one.
+    if (!gone.ok()) return engine_.Cancel(*id, gone);
+  }
+  MutexLock lock(mutex_);
+  submitted_ = true;
+  BeginIfReady();
+}
+
+void OpenAiCall::BeginIfReady() {
+  if (!submitted_ || !started_ || begun_ || ended_) return;
+  begun_ = true;
+  reply_->Begin();
+}
+
+void OpenAiCall::OnStarted(int32_t, const Started& started) {
+  MutexLock lock(mutex_);
+  usage_.prompt_tokens += started.prompt_tokens;
+  started_ = true;
+  BeginIfReady();
+}
+
+bool OpenAiCall::OnDelta(int32_t prompt, const Delta& delta) {
+  MutexLock lock(mutex_);
+  if (ended_) return true;
+  delivered_ += delta.tokens;
+  return reply_->OnDelta(prompt, delta);
+}
+
+void OpenAiCall::OnChoiceFinished(int32_t prompt, const Finished& finished) {
+  MutexLock lock(mutex_);
+  if (ended_) return;
+  usage_.completion_tokens += finished.generated_tokens;
+  timings_ = finished.timings;
+  reply_->OnChoiceFinished(prompt, finished);
+}
+
+void OpenAiCall::OnFinished(int32_t prompt, const Finished& finished) {
+  OnChoiceFinished(prompt, finished);
+  MutexLock lock(mutex_);
+  if (ended_ || --open_ > 0) return;
+  submitted_ = true;  // all have ended: Start is about to say so
+  BeginIfReady();
+  ended_ = true;
+  reply_->Finish(usage_);
+  LogAccess();
+}
+
+void OpenAiCall::OnClientGone() { Fail(absl::CancelledError("the client has closed the call")); }
+
+void OpenAiCall::Fail(const absl::Status& status) {
+  std::vector<RequestId> ids;
+  {
+    MutexLock lock(mutex_);
+    if (ended_) return;
+    ended_ = true;
+    status_ = status;
+    ids = ids_;
+    reply_->Fail(ErrorOfStatus(status, endpoint_));
+    LogAccess();
+  }
+  // Ids that have ended are ignored.
+  for (const RequestId id : ids) engine_.Cancel(id, status);
+}
+
+void OpenAiCall::LogAccess() const {
+  LogHttpCall(exchange_->request(), request_id_,
+              {.status = status_.ok() ? 200 : ErrorOfStatus(status_, endpoint_).status,
+               .message = std::string(status_.message()),
+               .prompt_tokens = usage_.prompt_tokens,
+               .generated_tokens = std::max(usage_.completion_tokens, delivered_),
+               .timings = timings_,
+               .total = Clock::now() - arrival_});
+}
+
+}  // namespace based

@@ -1,0 +1,67 @@
+// One completions or chat call: its prompts are requests to the engine, and what comes of them goes
+// into one reply. Thread-safe. Lives as long as the engine or the exchange knows of it.
+#ifndef BASED_SERVER_OPENAI_CALL_H_
+#define BASED_SERVER_OPENAI_CALL_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "kernels/base/mutex.h"
+#include "server/http_server.h"
+#include "server/metrics.h"
+#include "server/openai_reply.h"
+#include "server/openai_request.h"
+
+namespace based {
+
+class OpenAiCall : public std::enable_shared_from_this<OpenAiCall> {
+ public:
+  // References must outlive the call. Requests have their ids and deadlines.
+  OpenAiCall(Engine& engine, Metrics& metrics, std::shared_ptr<HttpExchange> exchange,
+             OpenAiEndpoint endpoint, std::string request_id, std::unique_ptr<OpenAiReply> reply);
+  ~OpenAiCall();
+
+  // Submits the requests; the reply tells the rest. Call once.
+  void Start(std::vector<Request> requests);
+
+ private:
+  class PromptSink;
+
+  // From the sinks.
+  void OnStarted(int32_t prompt, const Started& started);
+  bool OnDelta(int32_t prompt, const Delta& delta);
+  void OnChoiceFinished(int32_t prompt, const Finished& finished);
+  void OnFinished(int32_t prompt, const Finished& finished);
+
+  void OnClientGone();
+  // Ends the call with `status`, the first that is not OK; the others are ignored.
+  void Fail(const absl::Status& status);
+  void BeginIfReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LogAccess() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Engine& engine_;
+  Metrics& metrics_;
+  const std::shared_ptr<HttpExchange> exchange_;
+  const OpenAiEndpoint endpoint_;
+  const std::string request_id_;
+  const Clock::time_point arrival_ = Clock::now();
+
+  mutable Mutex mutex_;
+  const std::unique_ptr<OpenAiReply> reply_ ABSL_PT_GUARDED_BY(mutex_);
+  std::vector<RequestId> ids_ ABSL_GUARDED_BY(mutex_);  // submitted
+  size_t open_ ABSL_GUARDED_BY(mutex_) = 0;             // prompts that have not ended
+  bool submitted_ ABSL_GUARDED_BY(mutex_) = false;      // all of them
+  bool started_ ABSL_GUARDED_BY(mutex_) = false;        // one of them
+  bool begun_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  OpenAiUsage usage_ ABSL_GUARDED_BY(mutex_);  // of what has ended
+  int64_t delivered_ ABSL_GUARDED_BY(mutex_) = 0;  // tokens of the Deltas
+  Timings timings_ ABSL_GUARDED_BY(mutex_);        // of the last to end
+};
+
+}  // namespace based
+
+#endif  // BASED_SERVER_OPENAI_CALL_H_

@@ -1,0 +1,221 @@
+#include "server/openai_fields.h"
+
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "engine/json_file.h"
+
+namespace based {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr uint8_t kC = static_cast<uint8_t>(OpenAiEndpoint::kCompletions);
+constexpr uint8_t kH = static_cast<uint8_t>(OpenAiEndpoint::kChat);
+constexpr uint8_t kT = static_cast<uint8_t>(OpenAiEndpoint::kTokenize);
+constexpr uint8_t kD = static_cast<uint8_t>(OpenAiEndpoint::kDetokenize);
+
+// A field with `neutral` values is refused with any other; they ask for nothing.
+struct Field {
+  absl::string_view name;
+  uint8_t endpoints;
+  bool served = true;
+  absl::string_view neutral = "";  // JSON values, a line each
+};
+
+// What no endpoint lists is ignored, and named in a header of the answer.
+constexpr Field kFields[] = {
+    {"model", kC | kH | kT | kD},
+    {"prompt", kC | kT},
+    {"messages", kH},
+    {"max_tokens", kC | kH},
+    {"max_completion_tokens", kH},
+    {"temperature", kC | kH},
+    {"top_p", kC | kH},
+    {"n", kC | kH},
+    {"best_of", kC},
+    {"stream", kC | kH},
+    {"stream_options", kC | kH},
+    {"logprobs", kC | kH},
+    {"top_logprobs", kH},
+    {"echo", kC},
+    {"stop", kC | kH},
+    {"presence_penalty", kC | kH},
+    {"frequency_penalty", kC | kH},
+    {"logit_bias", kC | kH},
+    {"seed", kC | kH},
+    {"user", kC | kH},
+    // Extensions that vLLM's clients know.
+    {"top_k", kC | kH},
+    {"min_p", kC | kH},
+    {"typical_p", kC | kH},
+    {"repetition_penalty", kC | kH},
+    {"min_tokens", kC | kH},
+    {"ignore_eos", kC | kH},
+    {"stop_token_ids", kC | kH},
+    {"include_stop_str_in_output", kC | kH},
+    {"allowed_token_ids", kC | kH},
+    {"bad_words", kC | kH},
+    {"return_token_ids", kC | kH},
+    {"tokens", kD},
+    {"skip_special_tokens", kD},
+    {"add_special_tokens", kT, false, "true\nfalse"},  // nothing is ever added
+    // Not served.
+    {"suffix", kC, false, "\"\""},
+    {"echo", kH, false, "false"},
+    {"skip_special_tokens", kC | kH, false, "true"},
+    {"tools", kH, false, "[]"},
+    {"tool_choice", kH, false, "\"none\"\n\"auto\""},
+    {"functions", kH, false, "[]"},
+    {"function_call", kH, false, "\"none\"\n\"auto\""},
+    {"modalities", kH, false, "[\"text\"]"},
+    {"audio", kH, false},
+    {"web_search_options", kH, false},
+    {"use_beam_search", kC | kH, false, "false"},
+    {"prompt_logprobs", kC | kH, false},
+    {"priority", kC | kH, false, "0"},
+    // What the text must look like: see ReadConstraint.
+    {"response_format", kC | kH, false, "{\"type\":\"text\"}"},
+    {"structured_outputs", kC | kH, false},
+    {"guided_json", kC | kH, false},
+    {"guided_regex", kC | kH, false},
+    {"guided_choice", kC | kH, false},
+    {"guided_grammar", kC | kH, false},
+};
+
+const Field* FindField(absl::string_view name, OpenAiEndpoint endpoint) {
+  for (const Field& field : kFields) {
+    if (field.name == name && (field.endpoints & static_cast<uint8_t>(endpoint)) != 0) {
+      return &field;
+    }
+  }
+  return nullptr;
+}
+
+bool AsksForNothing(const Field& field, const Json& value) {
+  for (absl::string_view text : absl::StrSplit(field.neutral, '\n', absl::SkipEmpty())) {
+    if (value == Json::parse(text.begin(), text.end())) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool IsOpenAiField(absl::string_view name, OpenAiEndpoint endpoint) {
+  return FindField(name, endpoint) != nullptr;
+}
+
+absl::Status CheckOpenAiFields(const Json& body, OpenAiEndpoint endpoint,
+                               std::vector<std::string>& ignored) {
+  for (const auto& [name, value] : body.items()) {
+    if (value.is_null()) continue;
+    const Field* field = FindField(name, endpoint);
+    if (field == nullptr) {
+      ignored.push_back(name);
+    } else if (!field->served && !AsksForNothing(*field, value)) {
+      return absl::UnimplementedError(
+          absl::StrCat(name, " is ", JsonExcerpt(value),
+                       "; this daemon does not serve it, leave the field out"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+bool JsonToInt32(const Json& value, int32_t& target) {
+  if (!value.is_number_integer()) return false;
+  if (value.is_number_unsigned() &&
+      value.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int32_t>::max())) {
+    return false;
+  }
+  const int64_t number = value.get<int64_t>();
+  if (number < std::numeric_limits<int32_t>::min() ||
+      number > std::numeric_limits<int32_t>::max()) {
+    return false;
+  }
+  target = static_cast<int32_t>(number);
+  return true;
+}
+
+const Json* OpenAiFields::Find(const std::string& name) const {
+  const auto found = object_.find(name);
+  return found == object_.end() || found->is_null() ? nullptr : &*found;
+}
+
+void OpenAiFields::Read(const std::string& name, float& target) {
+  const Json* value = Find(name);
+  if (value == nullptr) return;
+  if (!value->is_number()) return Wrong(name, *value, "a number");
+  target = value->get<float>();
+}
+
+void OpenAiFields::Read(const std::string& name, int32_t& target) {
+  const Json* value = Find(name);
+  if (value == nullptr) return;
+  if (!JsonToInt32(*value, target)) Wrong(name, *value, "an integer of 32 bits");
+}
+
+void OpenAiFields::Read(const std::string& name, int64_t& target) {
+  const Json* value = Find(name);
+  if (value == nullptr) return;
+  const bool fits = value->is_number_integer() &&
+                    (!value->is_number_unsigned() ||
+                     value->get<uint64_t>() <=
+                         static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
+  if (!fits) return Wrong(name, *value, "an integer");
+  target = value->get<int64_t>();
+}
+
+void OpenAiFields::Read(const std::string& name, bool& target) {
+  const Json* value = Find(name);
+  if (value == nullptr) return;
+  if (!value->is_boolean()) return Wrong(name, *value, "true or false");
+  target = value->get<bool>();
+}
+
+void OpenAiFields::Read(const std::string& name, std::string& target) {
+  const Json* value = Find(name);
+  if (value == nullptr) return;
+  if (!value->is_string()) return Wrong(name, *value, "a string");
+  target = value->get<std::string>();
+}
+
+void OpenAiFields::Read(const std::string& name, std::vector<int32_t>& target) {
+  const Json* value = Find(name);
+  if (value == nullptr) return;
+  if (!value->is_array()) return Wrong(name, *value, "an array of token ids");
+  target.resize(value->size());
+  for (size_t i = 0; i < value->size(); ++i) {
+    if (!JsonToInt32((*value)[i], target[i])) {
+      return Wrong(absl::StrCat(name, "[", i, "]"), (*value)[i], "a token id");
+    }
+  }
+}
+
+void OpenAiFields::ReadTexts(const std::string& name, std::vector<std::string>& target) {
+  const Json* value = Find(name);
+  if (value == nullptr) return;
+  if (value->is_string()) {
+    target = {value->get<std::string>()};
+    return;
+  }
+  if (!value->is_array()) return Wrong(name, *value, "a string or an array of strings");
+  target.clear();
+  for (size_t i = 0; i < value->size(); ++i) {
+    if (!(*value)[i].is_string()) {
+      return Wrong(absl::StrCat(name, "[", i, "]"), (*value)[i], "a string");
+    }
+    target.push_back((*value)[i].get<std::string>());
+  }
+}
+
+void OpenAiFields::Wrong(const std::string& place, const Json& value, absl::string_view expected) {
+  Fail(absl::InvalidArgumentError(
+      absl::StrCat(place, " is ", JsonExcerpt(value), "; expected ", expected)));
+}
+
+void OpenAiFields::Fail(absl::Status status) {
+  if (status_.ok()) status_ = std::move(status);
+}
+
+}  // namespace based

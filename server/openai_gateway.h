@@ -1,0 +1,74 @@
+// The daemon's HTTP API: OpenAI's completions, chat and models, and vLLM's tokenize, detokenize and
+// health, over one engine. Thread-safe.
+#ifndef BASED_SERVER_OPENAI_GATEWAY_H_
+#define BASED_SERVER_OPENAI_GATEWAY_H_
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/engine.h"
+#include "nlohmann/json.hpp"
+#include "server/access.h"
+#include "server/http_server.h"
+#include "server/metrics.h"
+#include "server/openai_request.h"
+
+namespace based {
+
+struct OpenAiGatewayOptions {
+  // Calls that say nothing of it (x-request-timeout-ms) end after so long; 0: never.
+  std::chrono::milliseconds timeout{0};
+  std::string cors_origin;            // that browsers may call from; empty: none
+  std::string foreign_chat_template;  // see OpenAiModel
+  size_t stream_queue_bytes = 256 << 10;
+  const AccessControl* access = nullptr;  // null: nobody is asked for a key
+};
+
+class OpenAiGateway {
+ public:
+  // References must outlive the gateway and its calls.
+  OpenAiGateway(OpenAiGatewayOptions options, Engine& engine, Metrics& metrics);
+
+  // Answers one request; an HttpServer::Handler.
+  void Handle(const std::shared_ptr<HttpExchange>& exchange);
+
+  // What /health says; calls are refused by the engine once it drains.
+  void SetServing(bool serving) { serving_ = serving; }
+
+ private:
+  struct Route;
+  struct Call;
+
+  static const std::vector<Route>& Routes();
+  const Route* FindRoute(Call& call);
+  void Answer(Call& call, HttpResponse response, const std::string& message = "");
+  void Refuse(Call& call, const OpenAiError& error);
+  void Refuse(Call& call, const absl::Status& status);
+  absl::Status Admit(Call& call) const;
+  absl::StatusOr<Clock::time_point> DeadlineOf(const HttpRequest& request) const;
+
+  void Complete(Call& call);
+  void Chat(Call& call);
+  void StartCall(Call& call, absl::StatusOr<OpenAiRequest> request);
+  void Embed(Call& call);
+  void ListModels(Call& call);
+  void GetModel(Call& call);
+  void Tokenize(Call& call);
+  void Detokenize(Call& call);
+  void Health(Call& call);
+
+  const OpenAiGatewayOptions options_;
+  Engine& engine_;
+  Metrics& metrics_;
+  const OpenAiModel model_;
+  const int64_t created_;  // seconds since 1970
+  std::atomic<bool> serving_{true};
+};
+
+}  // namespace based
+
+#endif  // BASED_SERVER_OPENAI_GATEWAY_H_
