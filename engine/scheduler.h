@@ -13,7 +13,7 @@
 //                 what is left while others wait behind it, so that one long prompt cannot hold up
 //                 short ones. Beside decodes it is held to mixed_prefill_tokens, so that it cannot
 //                 stretch their inter-token latency; while it waits, decodes leave it a quarter of
-//                 the budget.
+//                 the budget and a sixteenth of the spans.
 //   Forks         a request for n completions is one queued sequence until its prompt is fed but
 //   for
 //                 the last token. That slot is then the source that the others are copied from, one
