@@ -181,6 +181,7 @@ for part in $parts; do
       run_test op_suite "$bin/backend_test" '--gtest_filter=*cuda*'
       run_test fast_paths "$bin/cuda_fast_path_test"
       run_test model_properties "$bin/model_properties_test" '--gtest_filter=*cuda*'
+      run_test completions "$bin/completion_backends_test" '--gtest_filter=*cuda*'
       for test in cuda_sample_test cuda_golden_test cuda_pipeline_test cuda_limits_test \
         cuda_fault_test; do
         [ -x "$bin/$test" ] && run_test "$test" "$bin/$test"
@@ -211,6 +212,7 @@ for part in $parts; do
       run_test memcheck_fast_paths "${memcheck[@]}" "$bin/cuda_fast_path_test" \
         '--gtest_filter=*RandomHistories*:*Gemv*:*Graphs*'
       run_test memcheck_pipeline "${memcheck[@]}" "$bin/cuda_pipeline_test"
+      run_test memcheck_sampling "${memcheck[@]}" "$bin/cuda_sample_test" '--gtest_filter=CudaSample*'
       # Without cuBLASLt, whose Hopper kernels racecheck cannot follow.
       run_test racecheck_kernels timeout "${SANITIZE_SECONDS:-180}" compute-sanitizer \
         --tool racecheck --error-exitcode 9 "$bin/cuda_run_kernels"

@@ -22,7 +22,13 @@ int32_t StepCost::FirstGuess(int32_t decodes, int32_t waiting) {
 }
 
 void StepCost::Observe(int32_t decodes, int32_t prefill, double seconds) {
-  if (decodes <= 0 || seconds <= 0) return;
+  if (seconds <= 0) return;
+  if (decodes <= 0) {
+    alone_ = kKeep * alone_ + prefill;
+    alone_seconds_ = kKeep * alone_seconds_ + seconds;
+    return;
+  }
+  mixed_in_a_row_ = prefill == 0 ? 0 : mixed_in_a_row_ + 1;
   if (prefill == 0) return ObserveDecode(decodes, seconds);
   const double decode = DecodeSeconds(decodes);
   if (decode <= 0) return;
@@ -78,20 +84,28 @@ StepCost::Prefill StepCost::PrefillCost() const {
 }
 
 int32_t StepCost::PrefillBeside(int32_t decodes, int32_t waiting) const {
+  if (mixed_in_a_row_ >= (steps_ < kLeastSteps ? kFirstProbes : kProbes)) return 0;
   const int32_t guess = FirstGuess(decodes, waiting);
   if (steps_ < kLeastSteps || mixed_steps_ < kLeastSteps) return guess;
+  const double decode = DecodeSeconds(decodes);
   const double share = std::max(kStretch - 1, static_cast<double>(waiting) / decodes);
-  const double room = share * DecodeSeconds(decodes);
+  const double room = target_ > 0 ? target_ - decode : share * decode;
   const double most = kMostGrowth * std::max<double>(prefill_ / mixed_steps_, guess);
   const Prefill cost = PrefillCost();
   double fits = most;
   if (cost.each > 0) {
-    // Where the fixed part takes most of the room, at least as much time goes to tokens.
-    const double least = std::min<double>(guess, cost.fixed / cost.each);
+    // Where the fixed part takes most of the room, at least as much time goes to tokens; but a
+    // target is kept.
+    const double least = target_ > 0 ? 0 : std::min<double>(guess, cost.fixed / cost.each);
     fits = std::min(most, std::max(least, (room - cost.fixed) / cost.each));
   }
   return static_cast<int32_t>(
       std::clamp<double>(fits, kLeastPrefill, std::numeric_limits<int32_t>::max()));
+}
+
+double StepCost::PrefillSeconds() const {
+  if (prefill_ > 0) return extra_ / prefill_;
+  return alone_ > 0 ? alone_seconds_ / alone_ : 0;
 }
 
 }  // namespace based

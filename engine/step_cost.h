@@ -10,6 +10,7 @@
 // Policy: prompts and decodes share a step's time. Prompts get kStretch - 1 times what the decodes
 // take, so that a long prompt does little to the inter-token latency of others; or, where more
 // sequences wait for their prompts than decode, time by the numbers of both.
+// With a target (--itl_target_ms) prompts may fill the step up to it instead.
 #ifndef BASED_ENGINE_STEP_COST_H_
 #define BASED_ENGINE_STEP_COST_H_
 
@@ -27,20 +28,31 @@ class StepCost {
   static constexpr int32_t kLeastPrefill = 8;
   // Until both kinds of step have been seen so often, PrefillBeside gives FirstGuess.
   static constexpr double kLeastSteps = 4;
+  // When prompts never stop coming, one step in so many goes without them, for the line's sake; of
+  // the first ones one in kFirstProbes.
+  static constexpr int32_t kProbes = 128;
+  static constexpr int32_t kFirstProbes = 8;
 
   // One row of decode costs no less than one of prefill, so as many of both at most double a step;
   // few decodes are no reason to starve prompts.
   static int32_t FirstGuess(int32_t decodes, int32_t waiting);
 
+  // Seconds that a step with decodes may take; 0: no target.
+  void SetTarget(double seconds) { target_ = seconds; }
+
   // A step that has run.
   void Observe(int32_t decodes, int32_t prefill, double seconds);
 
   // Most prefill tokens beside `decodes` (at least 1) decoding sequences, with `waiting` sequences
-  // whose prompts are not fed.
+  // whose prompts are not fed. 0: a step without any is wanted, to learn from.
   int32_t PrefillBeside(int32_t decodes, int32_t waiting) const;
 
   // Seconds of a decode-only step; 0 while unknown.
   double DecodeSeconds(int32_t decodes) const;
+
+  // Seconds that a prompt token adds to a step with decodes; of one alone while no such step was
+  // seen; 0 while unknown.
+  double PrefillSeconds() const;
 
  private:
   // Seconds that prefill adds to a step: `fixed`, and `each` a token.
@@ -53,8 +65,12 @@ class StepCost {
 
   // Exponentially weighted sums over decode-only steps: 1, d, t, d * d, d * t.
   double steps_ = 0, decodes_ = 0, seconds_ = 0, decodes2_ = 0, decodes_seconds_ = 0;
+  int32_t mixed_in_a_row_ = 0;  // since the last decode-only step
   // Over mixed steps: 1, p, seconds x beyond decode(d), p * p, p * x.
   double mixed_steps_ = 0, prefill_ = 0, extra_ = 0, prefill2_ = 0, prefill_extra_ = 0;
+  // Over steps of prefill alone: prefill tokens, seconds.
+  double alone_ = 0, alone_seconds_ = 0;
+  double target_ = 0;
 };
 
 }  // namespace based

@@ -62,6 +62,8 @@ void LogReady(const Engine& engine, const Addresses& addresses, double load_seco
        {"grpc", absl::string_view(addresses.grpc)},
        {"metrics", absl::string_view(addresses.metrics)},
        {"admin", absl::string_view(addresses.admin)},
+       {"read_s", model.read_seconds},
+       {"compile_s", model.compile_seconds},
        {"load_s", load_seconds}});
 }
 

@@ -86,6 +86,7 @@ absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const st
   if (mg_get_server_ports(listener->context_, 1, &port) == 1) listener->port_ = port.port;
   mg_set_request_handler(listener->context_, "/metrics$", HandleMetrics, listener.get());
   mg_set_request_handler(listener->context_, "/healthz$", HandleHealth, listener.get());
+  if (listener->handlers_.debug) AddDebugPages(listener->context_, &listener->handlers_.debug);
   mg_set_request_handler(listener->context_, "**", HandlePage, listener.get());
   return listener;
 }

@@ -249,23 +249,26 @@ TEST_P(CompletionModelTest, CompletionsAreThoseOfRequestsWithTheirSeeds) {
   EXPECT_EQ(distinct.size(), static_cast<size_t>(kSlots));
 }
 
+// A continuation that is scored, and the same ids as the end of a prompt.
 TEST_P(CompletionModelTest, ScoresAreTheLogprobsOfThePrompt) {
-  Request request = IdsRequest(Prompt(300), 1);
+  const std::vector<int32_t> ids = Prompt(300);
+  Request request = IdsRequest(ids, 1);
   request.output.prompt_logprobs = true;
   request.output.top_logprobs = 1;
   const auto generated = Run(request);
-  request.score_from = 120;
+  request = IdsRequest({ids.begin(), ids.begin() + 120}, 1);
+  request.continuations.emplace_back(ids.begin() + 120, ids.end());
   const auto scored = Run(request);
   ASSERT_EQ(generated->prompt_logprobs.size(), 299u);
   ASSERT_EQ(scored->prompt_logprobs.size(), 180u);
   for (size_t i = 0; i < 180; ++i) {
     const TokenLogprob& score = scored->prompt_logprobs[i];
     const TokenLogprob& other = generated->prompt_logprobs[i + 119];
-    EXPECT_EQ(score.token_id, request.prompt_token_ids[i + 120]);
+    EXPECT_EQ(score.token_id, ids[i + 120]);
     EXPECT_EQ(other.token_id, score.token_id);
     EXPECT_NEAR(score.logprob, other.logprob, 1e-4);
-    ASSERT_EQ(score.alternatives.size(), 1u);
-    EXPECT_EQ(score.most_likely, score.alternatives[0].id == score.token_id);
+    ASSERT_EQ(other.alternatives.size(), 1u);
+    EXPECT_EQ(score.most_likely, other.alternatives[0].id == score.token_id);
   }
   EXPECT_EQ(scored->choices[0].finished[0].generated_tokens, 0);
 }

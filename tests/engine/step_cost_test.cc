@@ -32,8 +32,10 @@ TEST(StepCost, KnowsNothingAtFirst) {
   EXPECT_EQ(cost.PrefillBeside(5, 1), 32);
   EXPECT_EQ(cost.PrefillBeside(100, 1), 100);
   EXPECT_EQ(cost.PrefillBeside(5, 700), 700);
-  // Mixed steps say nothing while decodes alone are unknown.
-  RunMixed({1e-3, 1e-4, 1e-4}, 8, 50, cost);
+  // Mixed steps say nothing while decodes alone are unknown: one of those is wanted.
+  for (int i = 0; i < 50; ++i) cost.Observe(8, 32, 5e-3);
+  EXPECT_EQ(cost.PrefillBeside(8, 1), 0);
+  cost.Observe(8, 0, 2e-3);
   EXPECT_EQ(cost.PrefillBeside(8, 1), 32);
 }
 
@@ -64,6 +66,56 @@ TEST(StepCost, MixedStepsStayWithinTheStretchOnAnyMachine) {
     // And uses what it may.
     EXPECT_GE(machine.Seconds(decodes, prefill + 1), 0.99 * StepCost::kStretch * alone);
   }
+}
+
+TEST(StepCost, PromptsThatNeverStopAreLearntFromAllTheSame) {
+  const Machine machine = {8e-3, 1e-4, 2e-5};
+  StepCost cost;
+  int without = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const int32_t prefill = cost.PrefillBeside(32, 1);
+    without += prefill == 0;
+    cost.Observe(32, prefill, machine.Seconds(32, prefill));
+  }
+  EXPECT_GE(without, 4);
+  EXPECT_LE(without, 20);
+  const double alone = machine.Seconds(32, 0);
+  EXPECT_NEAR(machine.Seconds(32, cost.PrefillBeside(32, 1)), StepCost::kStretch * alone,
+              0.01 * alone);
+}
+
+TEST(StepCost, StepsAreFilledUpToATarget) {
+  const int32_t decodes = 32;
+  for (const Machine& machine : {Machine{5e-4, 1e-4, 8e-5}, Machine{2e-3, 1e-5, 1e-5}}) {
+    for (const double target : {6e-3, 20e-3}) {
+      StepCost cost;
+      cost.SetTarget(target);
+      for (int i = 0; i < 50; ++i) cost.Observe(decodes, 0, machine.Seconds(decodes, 0));
+      RunMixed(machine, decodes, 300, cost);
+      const int32_t prefill = cost.PrefillBeside(decodes, 1);
+      EXPECT_LE(machine.Seconds(decodes, prefill), 1.01 * target);
+      EXPECT_GE(machine.Seconds(decodes, prefill + 1), 0.99 * target);
+    }
+  }
+}
+
+TEST(StepCost, ATargetBelowADecodeStepStarvesNoPrompt) {
+  StepCost cost;
+  cost.SetTarget(1e-3);
+  for (int i = 0; i < 50; ++i) cost.Observe(32, 0, 4e-3);
+  RunMixed({4e-3, 0, 1e-4}, 32, 50, cost);
+  EXPECT_EQ(cost.PrefillBeside(32, 1), StepCost::kLeastPrefill);
+}
+
+TEST(StepCost, KnowsWhatAPromptTokenCosts) {
+  StepCost cost;
+  EXPECT_EQ(cost.PrefillSeconds(), 0);
+  for (int i = 0; i < 50; ++i) cost.Observe(0, 512, 10e-3);
+  EXPECT_NEAR(cost.PrefillSeconds(), 10e-3 / 512, 1e-9);
+  const Machine machine = {1e-3, 1e-4, 5e-5};
+  for (int i = 0; i < 50; ++i) cost.Observe(8, 0, machine.Seconds(8, 0));
+  RunMixed(machine, 8, 100, cost);
+  EXPECT_NEAR(cost.PrefillSeconds(), 5e-5, 1e-6);
 }
 
 // Decodes at 1 ms + 10 us each, prefill at 2 ms + 5 us each: about an H100 and 1.3B parameters.
@@ -98,7 +150,11 @@ TEST(StepCost, FreePrefillGrowsStepByStep) {
   int32_t last = cost.PrefillBeside(4, 1);
   for (int i = 0; i < 300; ++i) {
     cost.Observe(4, last, 1e-3);
-    const int32_t next = cost.PrefillBeside(4, 1);
+    int32_t next = cost.PrefillBeside(4, 1);
+    if (next == 0) {
+      cost.Observe(4, 0, 1e-3);
+      next = cost.PrefillBeside(4, 1);
+    }
     ASSERT_LE(next, 2 * last);
     last = std::min(next, 4096);  // the token budget's part
   }
