@@ -127,7 +127,7 @@ TEST(StepCost, AFixedCostIsToldFromTheTokens) {
     const int32_t prefill = 100 + i * 37 % 900;
     cost.Observe(1000, prefill, machine.Seconds(1000, prefill));
   }
-  cost.Observe(1000, 0, machine.Seconds(1000, 0));  // or one would be asked for
+  cost.Observe(1000, 0, machine.Seconds(1000, 0));  // the step without prefill that is now due
   // 0.75 * 11 ms hold 2 ms and 1,250 tokens.
   EXPECT_NEAR(cost.PrefillBeside(1000, 1), 1250, 15);
   // 0.75 * 1.1 ms do not hold the fixed part, which 400 tokens outweigh; nor does the guess.
