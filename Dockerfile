@@ -39,7 +39,7 @@ USER 10001:10001
 EXPOSE 7433 7480 7490
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
-  CMD ["/opt/based/based", "info", "--address", "127.0.0.1:7433", "--timeout", "2s"]
+  CMD ["/opt/based/based", "info", "--address", "127.0.0.1:7433"]
 ENTRYPOINT ["/opt/based/based-server"]
 # Inside a container every peer is remote. Add TLS and keys, or keep the ports on a private network.
 CMD ["--listen=0.0.0.0:7433", "--http_listen=0.0.0.0:7480", "--metrics_listen=0.0.0.0:7490", \

@@ -24,9 +24,9 @@ struct HttpApiOptions {
 
 class HttpApi {
  public:
-  // Starts to listen. `tokenizer_dir` is where the model's chat template would be; `access`, `engine`
-  // and `metrics` must outlive the API, and the engine must be drained before it goes. UNAVAILABLE
-  // when the address cannot be bound.
+  // Starts to listen. `tokenizer_dir` is where the model's chat template would be; `access`,
+  // `engine` and `metrics` must outlive the API, and the engine must be drained before it goes.
+  // UNAVAILABLE when the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<HttpApi>> Start(const HttpApiOptions& options,
                                                         const std::string& tokenizer_dir,
                                                         const AccessControl& access,

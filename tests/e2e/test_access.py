@@ -94,7 +94,8 @@ def test_keys_are_asked_for_and_all_wrong_ones_get_one_answer(guarded, proto, ke
     for reason in ("missing", "unknown", 'expired: left'):
         wait_for_line(guarded, "event=access_denied", reason)
     assert not any(keys["a"][0] in line or "guess" in line for line in guarded.lines)
-    assert guarded.metric('based_rejections_total{code="UNAUTHENTICATED"}') == 6
+    refused = 'based_rejections_total{code="UNAUTHENTICATED",reason="credentials"}'
+    assert guarded.metric(refused) == 6
 
 
 def test_every_service_asks(guarded, proto, keys):
