@@ -26,7 +26,9 @@ struct Command {
 };
 
 // Flags that several commands share are declared in common_flags.cc.
-inline const FlagGroup kDaemonFlags = {"Daemon", {"address", "timeout"}};
+inline const FlagGroup kDaemonFlags = {"Daemon",
+                                       {"address", "timeout", "tls", "tls_ca", "tls_cert",
+                                        "tls_key", "api_key", "api_key_file"}};
 inline const FlagGroup kEngineFlags = {"Engine in this process", {"backend", "threads", "device"}};
 
 }  // namespace based

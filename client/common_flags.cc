@@ -8,6 +8,7 @@ ABSL_FLAG(bool, json, false, "Prints JSON, one message per line.");
 ABSL_FLAG(std::string, model, "",
           "generate, info, tokenize: name of the model at the daemon, empty for the one it serves. "
           "perplexity, verify: directory of config.json and model.safetensors.");
+ABSL_FLAG(std::string, tenant, "", "keygen: whose key it is; empty: the default tenant's.");
 ABSL_FLAG(std::string, file, "", "File to read; - is standard input.");
 ABSL_FLAG(std::string, tokenizer, "",
           "Directory of tokenizer.json (or vocab.json and merges.txt).");

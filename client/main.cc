@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/daemon_credentials.h"
 #include "client/local.h"
 #include "client/remote.h"
 #include "client/tokenize_command.h"
@@ -20,7 +21,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const std::string& kind, in
 std::vector<Command> Commands() {
   return {GenerateCommand(), InfoCommand(),
           TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
-          PerplexityCommand(MakeBackend), VerifyCommand(MakeBackend)};
+          PerplexityCommand(MakeBackend), VerifyCommand(MakeBackend), KeygenCommand()};
 }
 
 std::string Help(const std::vector<Command>& commands) {
@@ -49,7 +50,8 @@ int RunCommand(const Command& command, absl::Span<const char* const> arguments) 
   const absl::StatusOr<CommandLine> line = ParseCommandLine(arguments, command.flags);
   if (!line.ok()) return Fail(line.status().message(), kExitUsage);
   if (line->help) return std::fputs(Help(command).c_str(), stdout) < 0;
-  const absl::Status status = command.run(*line);
+  absl::Status status = ReadDaemonCredentials().status();
+  if (status.ok()) status = command.run(*line);
   if (status.ok()) return 0;
   return Fail(status.message(), IsUsageError(status) ? kExitUsage : 1);
 }

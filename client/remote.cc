@@ -5,6 +5,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "client/common_flags.h"
+#include "client/daemon_credentials.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace based {
@@ -12,8 +13,10 @@ namespace based {
 std::shared_ptr<grpc::Channel> DaemonChannel() {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
-  return grpc::CreateCustomChannel(absl::GetFlag(FLAGS_address),
-                                   grpc::InsecureChannelCredentials(), arguments);
+  const absl::StatusOr<DaemonCredentials> credentials = ReadDaemonCredentials();
+  // No channel at all rather than one without what the flags ask for; main has reported why.
+  if (!credentials.ok()) return grpc::CreateChannel("", nullptr);
+  return NewChannel(absl::GetFlag(FLAGS_address), *credentials, arguments);
 }
 
 void SetDeadline(grpc::ClientContext& context) {

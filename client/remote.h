@@ -29,6 +29,8 @@ absl::StatusOr<v1::GenerateRequest> RequestFromFlags(const CommandLine& line);
 
 Command GenerateCommand();
 Command InfoCommand();
+// Needs no daemon.
+Command KeygenCommand();
 // Tokenizes at the daemon.
 absl::Status TokenizeAtDaemon(const std::string& text);
 absl::Status DetokenizeAtDaemon(const std::vector<int32_t>& ids);

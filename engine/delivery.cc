@@ -153,7 +153,7 @@ bool Delivery::HandleEvent(Shard& shard, DeliveryStream& stream, const Scheduler
     case SchedulerEvent::Kind::kStarted:
       return Begin(stream, event.id, when);
     case SchedulerEvent::Kind::kPrompt:
-      return Send(stream, event.id, {.prompt_logprobs = event.logprobs});
+      return Send(stream, event.id, {.index = event.index, .prompt_logprobs = event.logprobs});
     case SchedulerEvent::Kind::kEnded:
       Fail(stream, event.status);
       return false;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/admission.h"
 #include "engine/delivery.h"
 #include "engine/scheduler.h"
 #include "engine/step_cost.h"
@@ -34,13 +35,6 @@ uint64_t RandomSeed() {
 int32_t DeliveryThreads(const EngineOptions& options) {
   if (options.delivery_threads > 0) return options.delivery_threads;
   return std::clamp(static_cast<int32_t>(std::thread::hardware_concurrency()) / 4, 1, 4);
-}
-
-absl::Status CheckScoreFrom(int64_t score_from, int64_t prompt_tokens) {
-  if (score_from >= 1 && score_from < prompt_tokens) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("score_from is ", score_from,
-                                                 "; expected a token of the prompt's ",
-                                                 prompt_tokens, ", not its first"));
 }
 
 void SetEcho(const Request& request, const std::vector<int32_t>& prompt, const Tokenizer* tokenizer,
@@ -67,6 +61,7 @@ class EngineImpl final : public Engine {
         observer_(observer),
         slots_total_(slots),
         token_budget_(scheduler_options.token_budget),
+        admission_({.max_requests = options.max_queue, .max_tokens = options.max_queue_tokens}),
         scheduler_(scheduler_options),
         delivery_(DeliveryThreads(options), model_->tokenizer.get(), observer,
                   [this](RequestId id, int32_t index) { Stop(id, index); }) {
@@ -86,6 +81,14 @@ class EngineImpl final : public Engine {
 
   absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<TokenSink> sink) override;
   void Cancel(RequestId id, absl::Status status) override;
+  absl::Status SetTenants(std::vector<TenantLimits> tenants) override {
+    MutexLock lock(mutex_);
+    return admission_.SetTenants(std::move(tenants));
+  }
+  std::vector<TenantUse> tenants() const override {
+    MutexLock lock(mutex_);
+    return admission_.use();
+  }
   Capacity capacity() const override;
   const Model& model() const override { return *model_; }
   bool Drain(std::chrono::milliseconds limit) override;
@@ -140,6 +143,7 @@ class EngineImpl final : public Engine {
   mutable Mutex mutex_;
   CondVar changed_;
   Inbox inbox_ ABSL_GUARDED_BY(mutex_);
+  Admission admission_ ABSL_GUARDED_BY(mutex_);
   // Submissions in the inbox and the scheduler's queue.
   int32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t active_ ABSL_GUARDED_BY(mutex_) = 0;  // slots
@@ -186,6 +190,9 @@ absl::StatusOr<RequestId> EngineImpl::Submit(Request request, std::shared_ptr<To
 
 absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
                                                            std::shared_ptr<TokenSink> sink) const {
+  if (const size_t scored = request.continuations.size(); scored > 0) {
+    request.n = request.best_of = static_cast<int32_t>(scored);
+  }
   BASED_RETURN_IF_ERROR(ValidateRequest(request, *model_, options_, slots_total_));
   BASED_RETURN_IF_ERROR(CheckBackend(request, model_->executable->info()));
   Submission submission;
@@ -195,9 +202,7 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   SequenceSpec& spec = submission.spec;
   BASED_ASSIGN_OR_RETURN(spec.prompt, PromptTokens(request, *model_, options_));
   const auto prompt_tokens = static_cast<int64_t>(spec.prompt.size());
-  if (request.score_from.has_value()) {
-    BASED_RETURN_IF_ERROR(CheckScoreFrom(*request.score_from, prompt_tokens));
-  }
+  BASED_RETURN_IF_ERROR(CheckContinuations(request, *model_, options_, prompt_tokens));
   if (request.output.echo) {
     SetEcho(request, spec.prompt, model_->tokenizer.get(), stream);
   }
@@ -215,9 +220,10 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   spec.logprobs = request.output.logprobs || request.best_of > request.n;
   spec.top_logprobs = std::min(request.output.top_logprobs, model_->config.vocab_size);
   if (request.output.prompt_logprobs) spec.score_from = 1;
-  if (request.score_from.has_value()) {
-    spec.score_from = *request.score_from;
+  if (!request.continuations.empty()) {
+    spec.score_from = prompt_tokens;
     spec.max_tokens = 0;
+    spec.continuations = std::move(request.continuations);
   }
   spec.eos_token_id = request.stop.ignore_eos ? kNone : model_->config.eos_token_id;
   spec.stop_token_ids = std::move(request.stop.token_ids);
@@ -357,12 +363,15 @@ absl::Status EngineImpl::LaunchNext(bool& launched) {
                 .prefill_tokens = plan_.prefill_tokens,
                 .sequences = static_cast<int32_t>(plan_.table.spans.size())};
   step.launched = Clock::now();
-  step.stats.host = step.launched - begin;
+  step.stats.plan = step.launched - begin;
+  BASED_RETURN_IF_ERROR(model_->executable->Launch(plan_.table));
+  step.stats.launch = Clock::now() - step.launched;
   launched_.push_back(step);
-  return model_->executable->Launch(plan_.table);
+  return absl::OkStatus();
 }
 
 absl::Status EngineImpl::CollectOldest() {
+  const Clock::time_point begin = Clock::now();
   BASED_RETURN_IF_ERROR(model_->executable->Collect(output_));
   const Clock::time_point collected = Clock::now();
   LaunchedStep step = launched_.front();
@@ -375,8 +384,9 @@ absl::Status EngineImpl::CollectOldest() {
   scheduler_.Commit(output_, events_);
   Publish(collected);
   if (observer_ != nullptr) {
+    step.stats.wait = collected - begin;
     step.stats.duration = collected - step.launched;
-    step.stats.host += Clock::now() - collected;
+    step.stats.commit = Clock::now() - collected;
     observer_->OnStep(step.stats);
   }
   return absl::OkStatus();

@@ -9,12 +9,14 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/model.h"
 #include "engine/observer.h"
 #include "engine/request.h"
+#include "engine/tenant.h"
 
 namespace based {
 
@@ -24,6 +26,8 @@ struct EngineOptions {
   int64_t memory_budget = 0;
   int32_t token_budget = 0;       // most tokens in a step; 0: the model's compile-time maximum
   int32_t max_queue = 4096;       // requests waiting for a slot, inbox included
+  // Prompt and output tokens waiting for a slot; one request may always wait.
+  int64_t max_queue_tokens = int64_t{1} << 24;
   int64_t max_prompt_tokens = 1'000'000;
   int64_t max_output_tokens = 1'000'000;
   int32_t max_stop_strings = 16;
@@ -43,6 +47,10 @@ struct Capacity {
   int64_t workspace_bytes = 0;
   int32_t queued_requests = 0;
   int32_t max_queue = 0;
+  int64_t queued_tokens = 0;  // prompt and output, at most
+  int64_t max_queue_tokens = 0;
+  // For a slot, of an interactive request of the default tenant that came now.
+  std::chrono::milliseconds predicted_wait{0};
   int32_t token_budget = 0;
   int64_t max_prompt_tokens = 0;
   int64_t max_output_tokens = 0;
@@ -62,13 +70,22 @@ class Engine {
   // an error it hears nothing:
   //   INVALID_ARGUMENT     names the proto field, its value and what was expected
   //   FAILED_PRECONDITION  text asked for or given, and the model has no tokenizer
-  //   RESOURCE_EXHAUSTED   the queue is full
+  //   INVALID_ARGUMENT     the tenant is unknown
+  //   RESOURCE_EXHAUSTED   the queue is full, or the tenant at a limit (see refusal.h)
+  //   DEADLINE_EXCEEDED    the deadline has passed, or no token would come before it
   //   UNAVAILABLE          draining, or the device failed
   virtual absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<TokenSink> sink) = 0;
 
   // The sequence ends with OnError(status) unless it has ended already; its slot is free once the
   // steps in flight retire. Unknown or ended ids are ignored.
   virtual void Cancel(RequestId id, absl::Status status) = 0;
+
+  // Replaces the tenants and their limits; requests that were admitted go on as they were. While
+  // only the default tenant exists, every request is its own. INVALID_ARGUMENT names the tenant and
+  // the limit, and nothing is changed.
+  virtual absl::Status SetTenants(std::vector<TenantLimits> tenants) = 0;
+  // One entry per tenant, by name.
+  virtual std::vector<TenantUse> tenants() const = 0;
 
   virtual Capacity capacity() const = 0;
   virtual const Model& model() const = 0;

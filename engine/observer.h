@@ -14,9 +14,17 @@ namespace based {
 struct StepStats {
   int32_t decode_tokens = 0;
   int32_t prefill_tokens = 0;
-  int32_t sequences = 0;               // spans in the step
+  int32_t sequences = 0;  // spans in the step
+  // The engine thread's time: choosing the step, handing it to the device, waiting for the device,
+  // handing its tokens to delivery. With another step in the pipeline, the device works meanwhile;
+  // no time left to wait then means that the thread is the slower of the two.
+  std::chrono::nanoseconds plan{0};
+  std::chrono::nanoseconds launch{0};
+  std::chrono::nanoseconds wait{0};
+  std::chrono::nanoseconds commit{0};
   std::chrono::nanoseconds duration{0};  // Launch to Collect
-  std::chrono::nanoseconds host{0};      // scheduling and bookkeeping on the engine thread
+
+  std::chrono::nanoseconds host() const { return plan + launch + commit; }
 };
 
 class Observer {

@@ -16,6 +16,8 @@ namespace {
 constexpr int64_t kAny = -1;            // a width that the tensor decides
 constexpr int64_t kMaxWidth = 1 << 20;  // of such a width
 constexpr int64_t kMaxKernel = 64;      // convolution taps
+// The engine keeps up to two steps in flight, so a sequence overruns its stop by at most one token.
+constexpr int32_t kSpareTokens = 1;
 
 std::optional<DType> WeightType(std::string_view dtype) {
   if (dtype == "F32") return DType::kF32;
@@ -45,6 +47,7 @@ class ProgramBuilder {
       : config_(config), table_(table) {}
 
   absl::StatusOr<Program> Build() {
+    program_.spare_tokens = kSpareTokens;
     residual_ = NewBuffer(config_.d_model, /*residual=*/true);
     normed_ = NewBuffer(config_.d_model, /*residual=*/false);
     const WeightId embedding =

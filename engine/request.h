@@ -78,9 +78,10 @@ struct Request {
   int32_t best_of = 1;  // completions drawn, at least n
   std::string tenant;   // one of Engine::SetTenants; empty: the default tenant
   Priority priority = Priority::kInteractive;
-  // Set: nothing is generated. Tokens of the prompt from this index on, at least 1, are scored: the
-  // sink hears of them in Delta::prompt_logprobs, then Finished.
-  std::optional<int64_t> score_from;
+  // Not empty: nothing is generated, and n and best_of are not read. Each of these, at least one
+  // token, is scored as what follows the prompt, which is computed once for all: the sink hears of
+  // its tokens in Delta::prompt_logprobs under its index, then of its end as of a completion's.
+  std::vector<std::vector<int32_t>> continuations;
   Clock::time_point deadline = Clock::time_point::max();
 };
 
@@ -100,7 +101,7 @@ struct TokenLogprob {
   int32_t token_id = -1;
   double logprob = 0;
   std::vector<TokenScore> alternatives;  // most likely first
-  bool most_likely = false;              // only told where score_from is set
+  bool most_likely = false;              // only told of continuations
 };
 
 // Text and ids that came of one or more decode steps. Text is valid UTF-8, never half a character;

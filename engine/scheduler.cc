@@ -38,6 +38,13 @@ struct Scheduler::Sequence {
   // First row, as a position, that has a sample: it scores the token after it or draws one.
   int64_t first_sample() const { return std::min(spec.score_from, prompt_tokens()) - 1; }
   bool draw_is_known() const { return committed == draws; }
+  // Makes the continuation of this index the prompt's end; REQUIRES: the others have theirs.
+  void TakeContinuation() {
+    if (spec.continuations.empty()) return;
+    const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(index)];
+    spec.prompt.insert(spec.prompt.end(), own.begin(), own.end());
+    spec.continuations.clear();
+  }
 };
 
 Scheduler::Scheduler(const SchedulerOptions& options)
@@ -53,13 +60,14 @@ Scheduler::Scheduler(const SchedulerOptions& options)
 Scheduler::~Scheduler() = default;
 
 void Scheduler::Submit(SequenceSpec spec) {
-  BASED_CHECK(spec.prompt.size() >= (spec.max_tokens == 0 ? 2u : 1u));
+  BASED_CHECK(spec.prompt.size() + spec.continuations.size() >= (spec.max_tokens == 0 ? 2u : 1u));
   BASED_CHECK(spec.completions >= 1 && spec.completions <= slots_.total());
   BASED_CHECK(spec.score_from >= 1);
   auto sequence = std::make_unique<Sequence>();
   sequence->forks_left = spec.completions - 1;
   sequence->index = sequence->forks_left;
   sequence->spec = std::move(spec);
+  if (sequence->forks_left == 0) sequence->TakeContinuation();
   queue_.push_back(sequence.get());
   const RequestId id = sequence->spec.id;
   if (sequence->spec.deadline != Clock::time_point::max()) {
@@ -148,6 +156,7 @@ void Scheduler::StartForks(StepPlan& plan) {
     --pending_sources_;
     sources_.pop_front();
     source.phase = Sequence::Phase::kPrefilling;
+    source.TakeContinuation();
     source.spec.sampling.seed += static_cast<uint64_t>(source.index);
     prefilling_.push_back(&source);
   }
@@ -169,6 +178,11 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
                 .stop_token_ids = spec.stop_token_ids,
                 .deadline = spec.deadline};
   fork->spec.sampling.seed += static_cast<uint64_t>(fork->index);
+  if (!spec.continuations.empty()) {
+    const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(fork->index)];
+    fork->spec.prompt.insert(fork->spec.prompt.end(), own.begin(), own.end());
+    fork->spec.score_from = spec.score_from;
+  }
   fork->prompt_offset = static_cast<int64_t>(spec.prompt.size()) - 1;
   fork->position = fork->prompt_offset;
   if (spec.rules != nullptr) fork->rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
@@ -180,9 +194,14 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
 }
 
 void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
+  // A waiting prompt needs tokens, but only a few spans.
   const bool share = !prefilling_.empty();
-  const int32_t rows = std::min(options_.token_budget, options_.max_spans);
-  const int32_t most = share ? std::max(1, rows - std::max(1, rows / 4)) : rows;
+  const int32_t tokens = options_.token_budget;
+  const int32_t spans = options_.max_spans;
+  const int32_t most =
+      share ? std::max(1, std::min(tokens - std::max(1, tokens / 4),
+                                   spans - std::max(1, spans / 16)))
+            : std::min(tokens, spans);
   const size_t count = decoding_.size();
   std::vector<Sequence*> waiting;  // for an id that their rules need; they keep their turn
   for (size_t i = 0; i < count && plan.decode_tokens < most; ++i) {
@@ -373,14 +392,16 @@ void Scheduler::CommitSample(const StepOutput& output, size_t sample, size_t top
 void Scheduler::CommitScore(Sequence& sequence, TokenLogprob scored,
                             std::vector<SchedulerEvent>& events) {
   const SequenceSpec& spec = sequence.spec;
-  if (events.empty() || events.back().id != spec.id ||
+  // A prompt that is not only scored belongs to no completion.
+  const int32_t index = spec.max_tokens == 0 ? sequence.index : 0;
+  if (events.empty() || events.back().id != spec.id || events.back().index != index ||
       events.back().kind != SchedulerEvent::Kind::kPrompt) {
-    events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kPrompt});
+    events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kPrompt, .index = index});
   }
   events.back().logprobs.push_back(std::move(scored));
   ++sequence.scored;
   if (spec.max_tokens > 0 || sequence.scored < sequence.prompt_tokens() - spec.score_from) return;
-  events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kFinished});
+  events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kFinished, .index = index});
   End(sequence);
 }
 

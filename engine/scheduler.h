@@ -66,6 +66,9 @@ struct SequenceSpec {
   SampleParams sampling;        // position is filled in per draw; completion i adds i to seed
   std::shared_ptr<const RuleSpec> rules;  // null: none
   int64_t max_tokens = 1;                 // 0: only scores the prompt, of at least two tokens
+  // Each is scored as what follows the prompt. Where there are any, max_tokens is 0, completions
+  // is their number and score_from the length of the prompt, of at least one token.
+  std::vector<std::vector<int32_t>> continuations;
   int32_t completions = 1;                // 1 to the number of slots
   bool logprobs = false;                  // of drawn tokens
   int32_t top_logprobs = 0;               // alternatives with each logprob; at most vocab_size
@@ -79,7 +82,7 @@ struct SequenceSpec {
 struct SchedulerEvent {
   enum class Kind : uint8_t {
     kStarted,   // took a slot
-    kPrompt,    // `logprobs` of the next prompt tokens
+    kPrompt,    // `logprobs` of the next prompt tokens, or of those of continuation `index`
     kToken,     // drew `token`
     kFinished,  // completion `index` drew `token` (kNone: only scored), which ended it for `reason`
     kEnded,     // the request ended without finishing: `status`

@@ -16,6 +16,15 @@ struct TenantLimits {
   int32_t max_concurrent = 0;      // requests queued or running
 };
 
+// What a tenant has had since it was first set, and has now.
+struct TenantUse {
+  std::string name;
+  int32_t active = 0;  // requests queued or running
+  int64_t admitted = 0;
+  int64_t refused = 0;  // by limits, the queue's or the tenant's
+  int64_t tokens = 0;   // computed for it, prompt and output
+};
+
 }  // namespace based
 
 #endif  // BASED_ENGINE_TENANT_H_

@@ -312,4 +312,20 @@ absl::StatusOr<std::vector<int32_t>> PromptTokens(const Request& request, const 
   return ids;
 }
 
+absl::Status CheckContinuations(const Request& request, const Model& model,
+                                const EngineOptions& limits, int64_t prompt_tokens) {
+  for (size_t i = 0; i < request.continuations.size(); ++i) {
+    const std::vector<int32_t>& ids = request.continuations[i];
+    const std::string field = absl::StrCat("continuations[", i, "]");
+    const auto tokens = static_cast<int64_t>(ids.size());
+    if (tokens < 1 || prompt_tokens + tokens > limits.max_prompt_tokens) {
+      return OutOfRange(field, absl::StrCat(tokens, " tokens long"),
+                        absl::StrCat("at least 1, with the prompt's ", prompt_tokens, " at most ",
+                                     limits.max_prompt_tokens));
+    }
+    BASED_RETURN_IF_ERROR(CheckTokenIds(field, ids, model.config.vocab_size));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace based

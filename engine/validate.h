@@ -31,6 +31,11 @@ absl::StatusOr<std::shared_ptr<const RuleSpec>> MakeRules(const Request& request
 absl::StatusOr<std::vector<int32_t>> PromptTokens(const Request& request, const Model& model,
                                                   const EngineOptions& limits);
 
+// INVALID_ARGUMENT naming the first of the request's continuations that is empty, holds an id
+// outside [0, vocab_size) or with the prompt is longer than limits.max_prompt_tokens.
+absl::Status CheckContinuations(const Request& request, const Model& model,
+                                const EngineOptions& limits, int64_t prompt_tokens);
+
 }  // namespace based
 
 #endif  // BASED_ENGINE_VALIDATE_H_

@@ -58,6 +58,16 @@ absl::Status CheckSpans(const StepTable& table, const StepLimits& limits) {
   return absl::OkStatus();
 }
 
+// The mask comes from outside this library.
+absl::Status CheckMask(const SampleRow& sample, size_t index, const StepLimits& limits) {
+  if (sample.rules == nullptr || sample.rules->mask.empty()) return absl::OkStatus();
+  const size_t words = (static_cast<size_t>(limits.vocab_size) + 31) / 32;
+  if (sample.rules->mask.size() == words) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("step table: samples[", index, "].rules->mask has ", sample.rules->mask.size(),
+                   " words, expected ", words, " for ", limits.vocab_size, " ids"));
+}
+
 absl::Status CheckSamples(const StepTable& table, const StepLimits& limits) {
   const int64_t rows = static_cast<int64_t>(table.tokens.size());
   for (size_t i = 0; i < table.samples.size(); ++i) {
@@ -75,6 +85,7 @@ absl::Status CheckSamples(const StepTable& table, const StepLimits& limits) {
     if (sample.top_logprobs < 0) {
       return Wrong(absl::StrCat("samples[", i, "].top_logprobs is ", sample.top_logprobs));
     }
+    BASED_RETURN_IF_ERROR(CheckMask(sample, i, limits));
   }
   return absl::OkStatus();
 }

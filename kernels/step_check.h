@@ -19,6 +19,7 @@ struct StepLimits {
 };
 
 // INTERNAL, naming the field, when the table breaks a rule of backend.h: the caller has a bug.
+// INVALID_ARGUMENT when a mask of sampling rules has not ceil(vocab_size / 32) words.
 // Linear in the table's size plus the number of slots.
 absl::Status CheckStepTable(const StepTable& table, const StepLimits& limits);
 

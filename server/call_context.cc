@@ -9,10 +9,14 @@ constexpr char kRequestIdKey[] = "x-request-id";
 
 }  // namespace
 
+absl::string_view MetadataOf(const grpc::CallbackServerContext& context, const char* key) {
+  const auto found = context.client_metadata().find(key);
+  if (found == context.client_metadata().end()) return "";
+  return {found->second.data(), found->second.size()};
+}
+
 std::string RequestIdOf(const grpc::CallbackServerContext& context) {
-  const auto found = context.client_metadata().find(kRequestIdKey);
-  if (found == context.client_metadata().end()) return RequestIdFrom("");
-  return RequestIdFrom(absl::string_view(found->second.data(), found->second.size()));
+  return RequestIdFrom(MetadataOf(context, kRequestIdKey));
 }
 
 Clock::time_point DeadlineOf(const grpc::CallbackServerContext& context) {

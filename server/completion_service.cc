@@ -8,7 +8,7 @@ namespace based {
 grpc::ServerWriteReactor<v1::GenerateResponse>* CompletionService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   // Deletes itself in OnDone.
-  auto* reactor = new GenerateReactor(engine_, metrics_, watch_, context, max_queued_messages_);
+  auto* reactor = new GenerateReactor(gate_, metrics_, watch_, context, max_queued_messages_);
   reactor->Start(*request);
   return reactor;
 }
@@ -16,7 +16,7 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* CompletionService::Generate(
 grpc::ServerUnaryReactor* CompletionService::Score(grpc::CallbackServerContext* context,
                                                    const v1::ScoreRequest* request,
                                                    v1::ScoreResponse* response) {
-  auto* reactor = new ScoreReactor(engine_, metrics_, context);
+  auto* reactor = new ScoreReactor(gate_, metrics_, context);
   reactor->Start(*request, response);
   return reactor;
 }

@@ -3,7 +3,7 @@
 #define BASED_SERVER_COMPLETION_SERVICE_H_
 
 #include "based/v1/completion.grpc.pb.h"
-#include "engine/engine.h"
+#include "server/gate.h"
 #include "server/metrics.h"
 #include "server/stream_watch.h"
 
@@ -12,9 +12,9 @@ namespace based {
 class CompletionService final : public v1::CompletionService::CallbackService {
  public:
   // All references must outlive the service.
-  CompletionService(Engine& engine, Metrics& metrics, StreamWatch& watch,
+  CompletionService(const Gate& gate, Metrics& metrics, StreamWatch& watch,
                     size_t max_queued_messages)
-      : engine_(engine),
+      : gate_(gate),
         metrics_(metrics),
         watch_(watch),
         max_queued_messages_(max_queued_messages) {}
@@ -26,7 +26,7 @@ class CompletionService final : public v1::CompletionService::CallbackService {
                                   v1::ScoreResponse* response) override;
 
  private:
-  Engine& engine_;
+  const Gate& gate_;
   Metrics& metrics_;
   StreamWatch& watch_;
   const size_t max_queued_messages_;

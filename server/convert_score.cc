@@ -1,5 +1,11 @@
 // The Score half of convert.h.
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "kernels/base/status.h"
 #include "server/convert.h"
 
@@ -40,7 +46,7 @@ absl::StatusOr<PairTokens> Tokenize(const v1::ScorePair& pair, int index, const 
   return tokens;
 }
 
-absl::StatusOr<Request> ScoreFromProto(const v1::ScorePair& pair, int index, const Model& model) {
+absl::StatusOr<PairTokens> TokensOf(const v1::ScorePair& pair, int index, const Model& model) {
   const bool ids = pair.has_context_ids() || pair.has_continuation_ids();
   const bool text = !pair.context().empty() || !pair.continuation().empty();
   if (ids == text)
@@ -66,30 +72,82 @@ absl::StatusOr<Request> ScoreFromProto(const v1::ScorePair& pair, int index, con
     }
     tokens.context.push_back(start);
   }
-  Request request;
-  request.prompt_is_text = false;
-  request.output = {.text = false};
-  request.score_from = static_cast<int64_t>(tokens.context.size());
-  request.prompt_token_ids = std::move(tokens.context);
-  request.prompt_token_ids.insert(request.prompt_token_ids.end(), tokens.continuation.begin(),
-                                  tokens.continuation.end());
-  return request;
+  return tokens;
 }
+
+// What Engine::Submit checks too, where it does not know of pairs.
+absl::Status CheckTokens(const PairTokens& tokens, int index, const Model& model,
+                         const Capacity& limits) {
+  const size_t length = tokens.context.size() + tokens.continuation.size();
+  if (static_cast<int64_t>(length) > limits.max_prompt_tokens) {
+    return WrongPair(index, absl::StrCat(" is ", length, " tokens long; expected at most ",
+                                         limits.max_prompt_tokens));
+  }
+  for (const auto& [field, ids] : {std::pair(".context_ids.ids[", &tokens.context),
+                                   std::pair(".continuation_ids.ids[", &tokens.continuation)}) {
+    for (size_t i = 0; i < ids->size(); ++i) {
+      const int32_t id = (*ids)[i];
+      if (id >= 0 && id < model.config.vocab_size) continue;
+      return WrongPair(index, absl::StrCat(field, i, "] is ", id, "; expected a token id in [0, ",
+                                           model.config.vocab_size, ")"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Contexts stay where they are when groups move.
+static_assert(std::is_nothrow_move_constructible_v<ScoreGroup>);
+
+// Puts pairs into groups of equal contexts.
+class Grouping {
+ public:
+  explicit Grouping(int32_t slots)
+      : most_(std::clamp<size_t>(static_cast<size_t>(slots), 1, ScoreGroup::kMostPairs)) {}
+
+  void Add(PairTokens tokens, int pair) {
+    const auto found = open_.find(absl::MakeConstSpan(tokens.context));
+    if (found != open_.end()) {
+      ScoreGroup& group = groups_[found->second];
+      group.pairs.push_back(pair);
+      group.request.continuations.push_back(std::move(tokens.continuation));
+      if (group.pairs.size() == most_) open_.erase(found);
+      return;
+    }
+    ScoreGroup& group = groups_.emplace_back();
+    group.pairs.push_back(pair);
+    group.request.prompt_is_text = false;
+    group.request.output = {.text = false};
+    group.request.prompt_token_ids = std::move(tokens.context);
+    group.request.continuations.push_back(std::move(tokens.continuation));
+    if (most_ == 1 || group.request.prompt_token_ids.size() < ScoreGroup::kLeastShared) return;
+    open_.emplace(group.request.prompt_token_ids, groups_.size() - 1);
+  }
+
+  std::vector<ScoreGroup> Take() && { return std::move(groups_); }
+
+ private:
+  const size_t most_;
+  std::vector<ScoreGroup> groups_;
+  // Groups with room, by contexts that they hold.
+  absl::flat_hash_map<absl::Span<const int32_t>, size_t> open_;
+};
 
 }  // namespace
 
-absl::StatusOr<std::vector<Request>> ScoresFromProto(const v1::ScoreRequest& message,
-                                                     const Model& model) {
+absl::StatusOr<std::vector<ScoreGroup>> ScoresFromProto(const v1::ScoreRequest& message,
+                                                        const Model& model,
+                                                        const Capacity& limits) {
   if (message.pairs_size() < 1 || message.pairs_size() > kMaxPairs) {
     return absl::InvalidArgumentError(
         absl::StrCat("pairs is ", message.pairs_size(), " long; expected 1 to ", kMaxPairs));
   }
-  std::vector<Request> requests;
+  Grouping grouping(limits.slots_total);
   for (int i = 0; i < message.pairs_size(); ++i) {
-    BASED_ASSIGN_OR_RETURN(Request request, ScoreFromProto(message.pairs(i), i, model));
-    requests.push_back(std::move(request));
+    BASED_ASSIGN_OR_RETURN(PairTokens tokens, TokensOf(message.pairs(i), i, model));
+    BASED_RETURN_IF_ERROR(CheckTokens(tokens, i, model, limits));
+    grouping.Add(std::move(tokens), i);
   }
-  return requests;
+  return std::move(grouping).Take();
 }
 
 void ScoreToProto(const std::vector<TokenLogprob>& tokens, bool token_logprobs,

@@ -2,22 +2,25 @@
 
 #include <unistd.h>
 
-#include <cerrno>
+#include <atomic>
 #include <ctime>
-#include <filesystem>
+#include <future>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/engine.h"
 #include "engine/model.h"
 #include "kernels/base/status.h"
+#include "server/access.h"
+#include "server/daemon_model.h"
 #include "server/http_api.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
 #include "server/process_memory.h"
-#include "server/version.h"
+#include "server/tls.h"
 
 namespace based {
 namespace {
@@ -25,8 +28,9 @@ namespace {
 // After the drain, time for the last messages to leave.
 constexpr std::chrono::milliseconds kFlushLimit{2000};
 constexpr int64_t kTrimGrowth = int64_t{32} << 20;
-constexpr std::chrono::seconds kTrimInterval{5};
+constexpr std::chrono::seconds kTickInterval{5};
 constexpr timespec kHealthPoll = {.tv_sec = 0, .tv_nsec = 200'000'000};
+constexpr timespec kLoadPoll = {.tv_sec = 0, .tv_nsec = 5'000'000};
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -37,74 +41,12 @@ std::string WithPort(const std::string& address, int port) {
   return absl::StrCat(address.substr(0, address.rfind(':') + 1), port);
 }
 
-absl::StatusOr<std::unique_ptr<Model>> Load(const DaemonOptions& options, Backend& backend) {
-  ModelOptions model_options;
-  BASED_ASSIGN_OR_RETURN(model_options.model_dir, FindModelDir(options.model_dir));
-  model_options.tokenizer_dir = options.tokenizer_dir;
-  model_options.name = options.model_name;
-  model_options.compile = backend.DefaultOptions();
-  if (options.engine.token_budget > 0) {
-    model_options.compile.max_rows = options.engine.token_budget;
-  }
-  if (options.max_batch > 0) {
-    model_options.compile.max_spans = model_options.compile.max_samples = options.max_batch;
-  }
-  return LoadModel(model_options, backend);
-}
-
-void LogReady(const Engine& engine, const std::string& grpc_address,
-              const std::string& http_address, const std::string& metrics_address,
-              double load_seconds) {
-  const Model& model = engine.model();
-  const ExecutableInfo& info = model.executable->info();
-  const Capacity capacity = engine.capacity();
-  for (const std::string& warning : model.config.warnings) {
-    Log(LogLevel::kWarning, "model", {{"message", absl::string_view(warning)}});
-  }
-  Log(LogLevel::kInfo, "ready",
-      {{"version", absl::string_view(kVersion)},
-       {"model", absl::string_view(model.name)},
-       {"parameters", model.checkpoint.parameters},
-       {"tokenizer", model.tokenizer != nullptr},
-       {"backend", absl::string_view(info.backend)},
-       {"device", absl::string_view(info.device)},
-       {"slots", int64_t{capacity.slots_total}},
-       {"slot_bytes", capacity.slot_bytes},
-       {"pool_bytes", capacity.pool_bytes},
-       {"weight_bytes", capacity.weight_bytes},
-       {"workspace_bytes", capacity.workspace_bytes},
-       {"token_budget", int64_t{capacity.token_budget}},
-       {"grpc", absl::string_view(grpc_address)},
-       {"http", absl::string_view(http_address)},
-       {"metrics", absl::string_view(metrics_address)},
-       {"load_s", load_seconds}});
-}
-
-absl::StatusOr<std::unique_ptr<HttpApi>> StartHttp(const DaemonOptions& options, Engine& engine,
-                                                   Metrics& metrics) {
-  std::string tokenizer_dir = options.tokenizer_dir;
-  if (tokenizer_dir.empty()) {
-    BASED_ASSIGN_OR_RETURN(tokenizer_dir, FindModelDir(options.model_dir));
-  }
-  return HttpApi::Start(options.http, tokenizer_dir, engine, metrics);
-}
-
-// Returns the first termination signal, or nothing when the device fails: the process then ends,
-// so that its supervisor starts it anew. Meanwhile memory that a burst of clients has left goes
-// back to the system.
-std::optional<int> WaitForSignal(const Engine& engine) {
-  const sigset_t signals = TerminationSignals();
-  MemoryTrimmer trimmer(kTrimGrowth);
-  Clock::time_point next_trim = Clock::now() + kTrimInterval;
-  while (true) {
-    const int signal = ::sigtimedwait(&signals, nullptr, &kHealthPoll);
-    if (signal > 0) return signal;
-    if (Clock::now() >= next_trim) {
-      trimmer.Tick();
-      next_trim = Clock::now() + kTrimInterval;
-    }
-    if (!engine.health().ok()) return std::nullopt;
-  }
+sigset_t TerminationSignals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  return signals;
 }
 
 // Ends the process at the second signal; runs until then, or until main returns.
@@ -117,79 +59,180 @@ void ExitAtNextSignal() {
   }).detach();
 }
 
+void LogReload(absl::string_view what, const absl::Status& status) {
+  if (status.ok()) return Log(LogLevel::kInfo, "reload", {{"what", what}});
+  Log(LogLevel::kError, "reload_failed", {{"what", what}, {"message", status.message()}});
+}
+
+class Daemon {
+ public:
+  Daemon(const DaemonOptions& options, Backend& backend) : options_(options), backend_(backend) {}
+
+  absl::Status Run() {
+    BASED_RETURN_IF_ERROR(Open());
+    BASED_RETURN_IF_ERROR(Load());
+    const std::optional<int> signal = WaitForEnd();
+    Drain(signal);
+    return engine_->health();
+  }
+
+ private:
+  // Reads what guards the addresses, and opens them.
+  absl::Status Open();
+  absl::Status OpenMetrics();
+  absl::Status Load();
+  // Returns the first termination signal, or nothing when the device fails: the process then ends,
+  // so that its supervisor starts it anew.
+  std::optional<int> WaitForEnd();
+  // What is done every few seconds: memory that a burst of clients has left goes back to the
+  // system, certificates that were replaced are read.
+  void Tick();
+  void Reload();
+  void Drain(std::optional<int> signal);
+  absl::Status Health() const;
+
+  const DaemonOptions& options_;
+  Backend& backend_;
+  const Clock::time_point start_ = Clock::now();
+  Addresses addresses_;
+  MemoryTrimmer trimmer_{kTrimGrowth};
+  // In the order of their dependence.
+  Metrics metrics_;
+  std::unique_ptr<AccessControl> access_;
+  std::shared_ptr<TlsCertificates> tls_;  // null: no TLS
+  std::unique_ptr<Engine> engine_;
+  std::atomic<Engine*> loaded_{nullptr};  // engine_, once other threads may use it
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<MetricsListener> metrics_listener_;
+};
+
+absl::Status Daemon::Open() {
+  BASED_ASSIGN_OR_RETURN(access_, AccessControl::Load(options_.network.access_file));
+  ServerOptions server_options = options_.server;
+  if (options_.network.tls.enabled()) {
+    BASED_ASSIGN_OR_RETURN(tls_, TlsCertificates::Load(options_.network.tls));
+    server_options.credentials = tls_->NewCredentials();
+  }
+  BASED_RETURN_IF_ERROR(CheckListenPolicy("listen", options_.server.listen, options_.network,
+                                          access_->keys_required()));
+  BASED_ASSIGN_OR_RETURN(server_, Server::Start(server_options, *access_, metrics_));
+  addresses_.grpc = WithPort(options_.server.listen, server_->port());
+  if (!options_.metrics_listen.empty()) BASED_RETURN_IF_ERROR(OpenMetrics());
+  Log(LogLevel::kInfo, "listening",
+      {{"grpc", absl::string_view(addresses_.grpc)},
+       {"metrics", absl::string_view(addresses_.metrics)},
+       {"tls", tls_ != nullptr},
+       {"keys", access_->keys_required()}});
+  if (options_.network.insecure_listen && !IsLoopback(options_.server.listen) &&
+      !(tls_ != nullptr && access_->keys_required())) {
+    Log(LogLevel::kWarning, "insecure_listen",
+        {{"address", absl::string_view(addresses_.grpc)},
+         {"tls", tls_ != nullptr},
+         {"keys", access_->keys_required()},
+         {"message", absl::string_view("whoever reaches this address is served")}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::OpenMetrics() {
+  MetricsListener::Handlers handlers = {.metrics =
+                                            [this] {
+                                              if (const Engine* engine = loaded_) {
+                                                metrics_.SetCapacity(engine->capacity());
+                                              }
+                                              return metrics_.Render();
+                                            },
+                                        .health = [this] { return Health(); }};
+  BASED_ASSIGN_OR_RETURN(metrics_listener_,
+                         MetricsListener::Start(options_.metrics_listen, std::move(handlers)));
+  addresses_.metrics = WithPort(options_.metrics_listen, metrics_listener_->port());
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::Health() const {
+  const Engine* engine = loaded_;
+  return engine == nullptr ? absl::UnavailableError("the model is loading") : engine->health();
+}
+
+absl::Status Daemon::Load() {
+  std::future<absl::StatusOr<std::unique_ptr<Model>>> loading =
+      std::async(std::launch::async, [this] { return LoadServedModel(options_, backend_); });
+  const sigset_t signals = TerminationSignals();
+  while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    if (const int signal = ::sigtimedwait(&signals, nullptr, &kLoadPoll); signal > 0) {
+      // Nothing has begun that could be ended well, and a load cannot be stopped.
+      Log(LogLevel::kInfo, "stopped", {{"signal", int64_t{signal}}, {"complete", true}});
+      std::_Exit(0);
+    }
+  }
+  BASED_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, loading.get());
+  BASED_ASSIGN_OR_RETURN(engine_, Engine::Create(std::move(model), options_.engine, &metrics_));
+  metrics_.SetBuildInfo(engine_->model().executable->info().backend, engine_->model().name);
+  metrics_.SetCapacity(engine_->capacity());
+  loaded_ = engine_.get();
+  server_->Serve(*engine_);
+  LogReady(*engine_, addresses_, SecondsSince(start_));
+  return absl::OkStatus();
+}
+
+std::optional<int> Daemon::WaitForEnd() {
+  const sigset_t signals = DaemonSignals();
+  Clock::time_point next_tick = Clock::now() + kTickInterval;
+  while (true) {
+    const int signal = ::sigtimedwait(&signals, nullptr, &kHealthPoll);
+    if (signal == SIGHUP) {
+      Reload();
+    } else if (signal > 0) {
+      return signal;
+    }
+    if (Clock::now() >= next_tick) {
+      Tick();
+      next_tick = Clock::now() + kTickInterval;
+    }
+    if (!engine_->health().ok()) return std::nullopt;
+  }
+}
+
+void Daemon::Tick() {
+  trimmer_.Tick();
+  if (tls_ == nullptr) return;
+  bool changed = false;
+  const absl::Status status = tls_->ReloadIfChanged(changed);
+  if (changed) LogReload("certificates", status);
+}
+
+void Daemon::Reload() {
+  if (!options_.network.access_file.empty()) LogReload("access_file", access_->Reload());
+  if (tls_ != nullptr) LogReload("certificates", tls_->Reload());
+}
+
+void Daemon::Drain(std::optional<int> signal) {
+  server_->SetServing(false);
+  ExitAtNextSignal();
+  if (signal) {
+    Log(LogLevel::kInfo, "draining",
+        {{"signal", int64_t{*signal}},
+         {"grace_ms", int64_t{options_.network.drain_grace.count()}},
+         {"limit_ms", int64_t{options_.drain_timeout.count()}}});
+    std::this_thread::sleep_for(options_.network.drain_grace);
+  } else {
+    Log(LogLevel::kError, "device_failed", {{"message", engine_->health().message()}});
+  }
+  const bool complete = engine_->Drain(options_.drain_timeout);
+  server_->Shutdown(kFlushLimit);
+  Log(LogLevel::kInfo, "stopped", {{"complete", complete}});
+}
+
 }  // namespace
 
-sigset_t TerminationSignals() {
-  sigset_t signals;
-  ::sigemptyset(&signals);
-  ::sigaddset(&signals, SIGTERM);
-  ::sigaddset(&signals, SIGINT);
+sigset_t DaemonSignals() {
+  sigset_t signals = TerminationSignals();
+  ::sigaddset(&signals, SIGHUP);
   return signals;
 }
 
-absl::StatusOr<std::string> FindModelDir(const std::string& model_dir) {
-  if (!model_dir.empty()) return model_dir;
-  std::error_code error;
-  const std::filesystem::path binary = std::filesystem::read_symlink("/proc/self/exe", error);
-  for (const char* relative : {"models/demo", "../share/based/models/demo", "../../models/demo",
-                               "../../../models/demo"}) {
-    const std::filesystem::path candidate = (binary.parent_path() / relative).lexically_normal();
-    if (std::filesystem::exists(candidate / "config.json", error)) return candidate.string();
-  }
-  return absl::NotFoundError(
-      "no --model is given and the demo model is not beside this program; start with --model DIR, "
-      "where DIR holds config.json and model.safetensors");
-}
-
 absl::Status RunDaemon(const DaemonOptions& options, Backend& backend) {
-  const Clock::time_point start = Clock::now();
-  Metrics metrics;
-  BASED_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Load(options, backend));
-  BASED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                         Engine::Create(std::move(model), options.engine, &metrics));
-  metrics.SetBuildInfo(engine->model().executable->info().backend, engine->model().name);
-  metrics.SetCapacity(engine->capacity());
-
-  BASED_ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
-                         Server::Start(options.server, *engine, metrics));
-  std::unique_ptr<HttpApi> http;
-  std::string http_address = "none";
-  if (!options.http.server.listen.empty()) {
-    BASED_ASSIGN_OR_RETURN(http, StartHttp(options, *engine, metrics));
-    http_address = WithPort(options.http.server.listen, http->port());
-  }
-  std::unique_ptr<MetricsListener> listener;
-  std::string metrics_address = "none";
-  if (!options.metrics_listen.empty()) {
-    BASED_ASSIGN_OR_RETURN(
-        listener, MetricsListener::Start(options.metrics_listen,
-                                         {.metrics =
-                                              [&] {
-                                                metrics.SetCapacity(engine->capacity());
-                                                return metrics.Render();
-                                              },
-                                          .health = [&] { return engine->health(); }}));
-    metrics_address = WithPort(options.metrics_listen, listener->port());
-  }
-
-  const std::string grpc_address = WithPort(options.server.listen, server->port());
-  LogReady(*engine, grpc_address, http_address, metrics_address, SecondsSince(start));
-
-  const std::optional<int> signal = WaitForSignal(*engine);
-  server->SetServing(false);
-  if (http != nullptr) http->BeginDrain();
-  ExitAtNextSignal();
-  if (signal) {
-    Log(LogLevel::kInfo, "draining", {{"signal", int64_t{*signal}},
-                                      {"limit_ms", int64_t{options.drain_timeout.count()}}});
-  } else {
-    Log(LogLevel::kError, "device_failed", {{"message", engine->health().message()}});
-  }
-  const bool complete = engine->Drain(options.drain_timeout);
-  if (http != nullptr) http->Shutdown(kFlushLimit);
-  server->Shutdown(kFlushLimit);
-  Log(LogLevel::kInfo, "stopped", {{"complete", complete}});
-  return engine->health();
+  return Daemon(options, backend).Run();
 }
 
 }  // namespace based

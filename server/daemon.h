@@ -10,18 +10,19 @@
 
 namespace based {
 
-// SIGTERM and SIGINT. Block them before the first thread starts; RunDaemon waits for them.
-sigset_t TerminationSignals();
+// SIGTERM, SIGINT and SIGHUP. Block them before the first thread starts; RunDaemon waits for them.
+sigset_t DaemonSignals();
 
-// Serves until a termination signal, then drains: health NOT_SERVING, running requests end or are
-// cut after options.drain_timeout. A second signal ends the process at once with status 1. When it
-// serves it logs the event "ready" with what it serves, where, and the seconds that loading took.
-// When the device fails, every request ends with UNAVAILABLE and the fault is returned.
+// Listens at once, loads the model (health NOT_SERVING, calls UNAVAILABLE), serves, and ends at
+// SIGTERM or SIGINT: health NOT_SERVING, options.network.drain_grace in which requests are still
+// taken, then running requests end or are cut after options.drain_timeout. A second signal ends the
+// process at once with status 1; one during the load ends it with status 0. SIGHUP reads the access
+// file and the certificates again.
+//
+// Events in the log: "listening", "ready" with what it serves, where, and the seconds until then,
+// "reload", "draining", "stopped". When the device fails, every request ends with UNAVAILABLE and
+// the fault is returned. FAILED_PRECONDITION for an address that CheckListenPolicy refuses.
 absl::Status RunDaemon(const DaemonOptions& options, Backend& backend);
-
-// options.model_dir, or where the demo model lies relative to this executable. NOT_FOUND when there
-// is none; the message says what to do.
-absl::StatusOr<std::string> FindModelDir(const std::string& model_dir);
 
 }  // namespace based
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "kernels/base/status.h"
+#include "server/http_flags.h"
 
 ABSL_FLAG(std::string, model, "",
           "Directory of the model: config.json and model.safetensors. Empty: the demo model that "
@@ -22,17 +23,6 @@ ABSL_FLAG(int32_t, device, 0, "Index of the CUDA device.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:7433", "HOST:PORT for gRPC. Port 0 takes a free one.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:7490",
           "HOST:PORT for /metrics and /healthz over HTTP; empty: none.");
-ABSL_FLAG(std::string, http_listen, "127.0.0.1:7480",
-          "HOST:PORT for the OpenAI-compatible HTTP API; empty: none.");
-ABSL_FLAG(int32_t, http_max_connections, 4096,
-          "HTTP connections at a time; more are closed at once.");
-ABSL_FLAG(int32_t, http_timeout_ms, 0,
-          "HTTP calls end after so long, unless they say x-request-timeout-ms; 0: never.");
-ABSL_FLAG(std::string, http_cors_origin, "",
-          "Origin, e.g. https://chat.example, whose pages may call the HTTP API; empty: none.");
-ABSL_FLAG(std::string, http_chat_template, "auto",
-          "auto: chat is refused where the model brings a Jinja template, which is not run; plain: "
-          "the plain template in any case.");
 ABSL_FLAG(std::string, slots, "auto",
           "Sequences that live at once, or auto: as many as --memory_budget holds.");
 ABSL_FLAG(
@@ -61,24 +51,24 @@ ABSL_FLAG(int32_t, write_timeout_ms, 30000,
 ABSL_FLAG(int32_t, drain_timeout_ms, 10000,
           "On SIGTERM, time for running requests to end before they are cut.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning, error or off.");
-ABSL_FLAG(bool, log_json, false, "Log lines as JSON.");
+ABSL_FLAG(std::string, log_format, "text", "text (key=value) or json.");
 ABSL_FLAG(bool, version, false, "Prints the version and exits.");
 
 namespace based {
 namespace {
 
-const std::array<FlagGroup, 6>& Groups() {
-  static const auto* groups = new std::array<FlagGroup, 6>{{
+const std::array<FlagGroup, 8>& Groups() {
+  static const auto* groups = new std::array<FlagGroup, 8>{{
       {"Model", {"model", "model_name", "tokenizer"}},
       {"Hardware", {"backend", "threads", "device", "batch_invariant"}},
       {"Addresses", {"listen", "metrics_listen"}},
-      {"HTTP",
-       {"http_listen", "http_max_connections", "http_timeout_ms", "http_cors_origin",
-        "http_chat_template"}},
+      HttpFlags(),
       {"Capacity",
        {"slots", "memory_budget", "token_budget", "max_batch", "max_queue", "max_connections",
         "stream_queue", "write_timeout_ms", "drain_timeout_ms"}},
-      {"Logs and other", {"log_level", "log_json", "version"}},
+      SecurityFlags(),
+      ConnectionFlags(),
+      {"Logs and other", {"log_level", "log_format", "version"}},
   }};
   return *groups;
 }
@@ -86,16 +76,6 @@ const std::array<FlagGroup, 6>& Groups() {
 absl::Status Wrong(absl::string_view flag, auto value, absl::string_view expected) {
   return absl::InvalidArgumentError(
       absl::StrCat("--", flag, " is '", value, "'; expected ", expected));
-}
-
-absl::Status CheckAddress(absl::string_view flag, const std::string& address) {
-  const size_t colon = address.rfind(':');
-  int32_t port = -1;
-  if (colon == std::string::npos || colon == 0 ||
-      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
-    return Wrong(flag, address, "HOST:PORT with a port in [0, 65535], e.g. 127.0.0.1:7433");
-  }
-  return absl::OkStatus();
 }
 
 absl::Status CheckAtLeast(absl::string_view flag, int32_t value, int32_t least) {
@@ -156,29 +136,6 @@ absl::Status ReadAddresses(DaemonOptions& options) {
   return CheckAddress("metrics_listen", options.metrics_listen);
 }
 
-absl::Status ReadHttp(DaemonOptions& options) {
-  HttpApiOptions& http = options.http;
-  http.server.listen = absl::GetFlag(FLAGS_http_listen);
-  if (!http.server.listen.empty()) {
-    BASED_RETURN_IF_ERROR(CheckAddress("http_listen", http.server.listen));
-  }
-  http.server.max_connections = absl::GetFlag(FLAGS_http_max_connections);
-  BASED_RETURN_IF_ERROR(CheckAtLeast("http_max_connections", http.server.max_connections, 1));
-  const int32_t timeout = absl::GetFlag(FLAGS_http_timeout_ms);
-  BASED_RETURN_IF_ERROR(CheckAtLeast("http_timeout_ms", timeout, 0));
-  http.timeout = std::chrono::milliseconds(timeout);
-  http.cors_origin = absl::GetFlag(FLAGS_http_cors_origin);
-  if (http.cors_origin.find_first_of(" \r\n\t,") != std::string::npos) {
-    return Wrong("http_cors_origin", http.cors_origin, "one origin, e.g. https://chat.example");
-  }
-  const std::string chat = absl::GetFlag(FLAGS_http_chat_template);
-  if (chat != "auto" && chat != "plain") return Wrong("http_chat_template", chat, "auto or plain");
-  http.plain_chat_template = chat == "plain";
-  http.server.write_timeout = options.server.write_timeout;
-  http.stream_queue_bytes = static_cast<size_t>(options.server.stream_queue) * 1024;
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<int64_t> ParseBytes(absl::string_view text) {
@@ -219,12 +176,15 @@ absl::StatusOr<DaemonOptions> ReadFlags(absl::Span<const char* const> arguments)
   BASED_RETURN_IF_ERROR(ReadHardware(options));
   BASED_RETURN_IF_ERROR(ReadAddresses(options));
   BASED_RETURN_IF_ERROR(ReadCapacity(options));
-  BASED_RETURN_IF_ERROR(ReadHttp(options));
+  BASED_RETURN_IF_ERROR(ReadNetworkFlags(options.network, options.server));
+  BASED_RETURN_IF_ERROR(ReadHttpFlags(options.server, options.http));
   const absl::StatusOr<LogLevel> level = ParseLogLevel(absl::GetFlag(FLAGS_log_level));
   if (!level.ok()) {
     return Wrong("log_level", absl::GetFlag(FLAGS_log_level), "debug, info, warning, error or off");
   }
-  options.log = {.level = *level, .json = absl::GetFlag(FLAGS_log_json)};
+  const std::string format = absl::GetFlag(FLAGS_log_format);
+  if (format != "text" && format != "json") return Wrong("log_format", format, "text or json");
+  options.log = {.level = *level, .json = format == "json"};
   return options;
 }
 

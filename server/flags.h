@@ -12,6 +12,7 @@
 #include "kernels/base/command_line.h"
 #include "server/http_api.h"
 #include "server/log.h"
+#include "server/network_flags.h"
 #include "server/server.h"
 
 namespace based {
@@ -29,6 +30,7 @@ struct DaemonOptions {
   EngineOptions engine;
   ServerOptions server;
   HttpApiOptions http;
+  NetworkOptions network;
   LogOptions log;
   std::chrono::milliseconds drain_timeout{0};
   bool help = false;

@@ -21,9 +21,9 @@ int64_t Microseconds(std::chrono::nanoseconds duration) {
 
 }  // namespace
 
-GenerateReactor::GenerateReactor(Engine& engine, Metrics& metrics, StreamWatch& watch,
+GenerateReactor::GenerateReactor(const Gate& gate, Metrics& metrics, StreamWatch& watch,
                                  grpc::CallbackServerContext* context, size_t max_queued_messages)
-    : engine_(engine),
+    : gate_(gate),
       metrics_(metrics),
       watch_(watch),
       context_(context),
@@ -33,12 +33,19 @@ GenerateReactor::GenerateReactor(Engine& engine, Metrics& metrics, StreamWatch& 
 }
 
 void GenerateReactor::Start(const v1::GenerateRequest& message) {
-  const Model& model = engine_.model();
+  absl::StatusOr<Gate::Entry> entry = gate_.Enter(*context_, Permission::kGenerate, request_id_);
+  if (!entry.ok()) return Reject(entry.status(), true);
+  engine_ = &entry->engine;
+  const Model& model = engine_->model();
   if (absl::Status named = CheckModelName(message.model(), model.name); !named.ok()) {
     return Reject(named, true);
   }
   absl::StatusOr<Request> request = RequestFromProto(message, model.tokenizer != nullptr);
   if (!request.ok()) return Reject(request.status(), true);
+  if (absl::Status named = ApplyTenant(entry->caller, request->tenant); !named.ok()) {
+    return Reject(named, true);
+  }
+  tenant_ = request->tenant;
   request->request_id = request_id_;
   request->deadline = DeadlineOf(*context_);
   auto stream = std::make_shared<GenerateStream>(this, context_, request_id_,
@@ -46,7 +53,7 @@ void GenerateReactor::Start(const v1::GenerateRequest& message) {
   // Set before Submit: the engine may start and even finish the stream before Submit returns, and
   // gRPC, which has not bound the reactor yet, calls OnWriteDone and OnDone only afterwards.
   stream_ = stream;
-  absl::StatusOr<RequestId> id = engine_.Submit(*std::move(request), stream);
+  absl::StatusOr<RequestId> id = engine_->Submit(*std::move(request), stream);
   if (!id.ok()) {
     stream_ = nullptr;
     return Reject(id.status(), false);
@@ -64,7 +71,7 @@ void GenerateReactor::Reject(const absl::Status& status, bool tell_metrics) {
 void GenerateReactor::OnCancel() {
   if (stream_ == nullptr) return;
   const bool late = context_->deadline() <= std::chrono::system_clock::now() + kDeadlineSlack;
-  engine_.Cancel(id_, late ? absl::DeadlineExceededError("the call's deadline has passed")
+  engine_->Cancel(id_, late ? absl::DeadlineExceededError("the call's deadline has passed")
                            : absl::CancelledError("the client has cancelled the call"));
 }
 
@@ -86,6 +93,7 @@ void GenerateReactor::LogAccess() const {
   Log(LogLevel::kInfo, "generate",
       {{"request_id", absl::string_view(request_id_)},
        {"peer", absl::string_view(peer)},
+       {"tenant", absl::string_view(tenant_)},
        {"code", absl::string_view(code)},
        {"message", summary.status.message()},
        {"prompt_tokens", summary.started.prompt_tokens},

@@ -9,6 +9,7 @@
 
 #include "based/v1/completion.grpc.pb.h"
 #include "engine/engine.h"
+#include "server/gate.h"
 #include "server/generate_stream.h"
 #include "server/metrics.h"
 #include "server/stream_watch.h"
@@ -18,7 +19,7 @@ namespace based {
 class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
   // All references must outlive the call.
-  GenerateReactor(Engine& engine, Metrics& metrics, StreamWatch& watch,
+  GenerateReactor(const Gate& gate, Metrics& metrics, StreamWatch& watch,
                   grpc::CallbackServerContext* context, size_t max_queued_messages);
 
   // Submits the request, or finishes the call with what is wrong with it. Call once, before gRPC is
@@ -33,7 +34,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   void Reject(const absl::Status& status, bool tell_metrics);
   void LogAccess() const;
 
-  Engine& engine_;
+  const Gate& gate_;
   Metrics& metrics_;
   StreamWatch& watch_;
   grpc::CallbackServerContext* const context_;
@@ -41,6 +42,8 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   const std::string request_id_;
   const Clock::time_point arrival_ = Clock::now();
   // Set by Start, before gRPC can call OnCancel or OnDone.
+  Engine* engine_ = nullptr;  // null when the call did not pass the gate
+  std::string tenant_;
   std::shared_ptr<GenerateStream> stream_;  // null when the request was refused
   RequestId id_ = 0;
   absl::Status rejection_;

@@ -21,7 +21,7 @@ int Run(absl::Span<const char* const> arguments) {
   if (options->help) return std::fputs(HelpText().c_str(), stdout) < 0;
   if (options->version) return std::printf("based-server %s\n", kVersion) < 0;
   SetLogOptions(options->log);
-  const sigset_t signals = TerminationSignals();
+  const sigset_t signals = DaemonSignals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   const absl::StatusOr<std::unique_ptr<Backend>> backend = NewBackend(
       {.kind = options->backend,

@@ -20,9 +20,10 @@ constexpr std::array<const char*, 4> kFinishReasons = {"end_of_text", "stop_stri
                                                        "max_tokens"};
 constexpr std::array<const char*, 5> kErrorCodes = {
     "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "INTERNAL"};
-constexpr std::array<const char*, 7> kRejectionCodes = {
+constexpr std::array<const char*, 9> kRejectionCodes = {
     "INVALID_ARGUMENT",   "NOT_FOUND",     "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED",
-    "DEADLINE_EXCEEDED",  "UNAVAILABLE",   "UNIMPLEMENTED"};
+    "DEADLINE_EXCEEDED",  "UNAVAILABLE",   "UNIMPLEMENTED",
+    "UNAUTHENTICATED",    "PERMISSION_DENIED"};
 constexpr std::array<const char*, 4> kCancelCauses = {"client", "deadline", "slow_reader", "drain"};
 
 // 1, 2.5, 5 per decade: a decode step of a small model takes well under a millisecond, a queued
@@ -177,7 +178,7 @@ void Metrics::AddProcess() {
 
 void Metrics::OnStep(const StepStats& stats) {
   step_->Observe(Seconds(stats.duration));
-  step_host_->Observe(Seconds(stats.host));
+  step_host_->Observe(Seconds(stats.host()));
   step_decode_tokens_->Observe(stats.decode_tokens);
   step_prefill_tokens_->Observe(stats.prefill_tokens);
   batch_size_->Observe(stats.sequences);

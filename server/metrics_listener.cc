@@ -6,11 +6,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "civetweb.h"
+#include "server/live_page.h"
 
 namespace based {
 namespace {
 
 constexpr char kPlainText[] = "text/plain; charset=utf-8";
+// The page runs its own files alone, whatever text a prompt or a label may bring into it.
+constexpr char kContentPolicy[] =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
 
 int Answer(mg_connection* connection, int code, absl::string_view reason, const char* content_type,
@@ -19,8 +24,9 @@ int Answer(mg_connection* connection, int code, absl::string_view reason, const 
   const std::string message =
       absl::StrCat("HTTP/1.1 ", code, " ", reason, "\r\nContent-Type: ", content_type,
                    "\r\nContent-Length: ", body.size(),
-                   "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-                   "Connection: close\r\n\r\n",
+                   "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
+                   "Content-Security-Policy: ", kContentPolicy,
+                   "\r\nConnection: close\r\n\r\n",
                    head ? "" : body);
   mg_write(connection, message.data(), message.size());
   return code;
@@ -57,9 +63,9 @@ MetricsListener::MetricsListener(Handlers handlers)
 absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const std::string& address,
                                                                         Handlers handlers) {
   std::unique_ptr<MetricsListener> listener(new MetricsListener(std::move(handlers)));
-  // Two threads, and five seconds for a peer to say what it wants: nobody can hold the listener
+  // A few threads, and five seconds for a peer to say what it wants: nobody can hold the listener
   // long.
-  const char* options[] = {"listening_ports",    address.c_str(), "num_threads", "2",
+  const char* options[] = {"listening_ports",    address.c_str(), "num_threads", "4",
                            "request_timeout_ms", "5000",          "enable_keep_alive", "no",
                            nullptr};
   mg_callbacks callbacks{};
@@ -76,7 +82,7 @@ absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const st
   if (mg_get_server_ports(listener->context_, 1, &port) == 1) listener->port_ = port.port;
   mg_set_request_handler(listener->context_, "/metrics$", HandleMetrics, listener.get());
   mg_set_request_handler(listener->context_, "/healthz$", HandleHealth, listener.get());
-  mg_set_request_handler(listener->context_, "/$", HandleIndex, listener.get());
+  mg_set_request_handler(listener->context_, "**", HandlePage, listener.get());
   return listener;
 }
 
@@ -98,12 +104,14 @@ int MetricsListener::HandleHealth(mg_connection* connection, void* self) {
                 absl::StrCat(health.message(), "\n"));
 }
 
-int MetricsListener::HandleIndex(mg_connection* connection, void*) {
+int MetricsListener::HandlePage(mg_connection* connection, void*) {
   if (!IsRead(connection)) return RefuseMethod(connection);
-  return Answer(connection, 200, "OK", "text/html; charset=utf-8",
-                "<!doctype html><title>based-server</title><h1>based-server</h1>"
-                "<p><a href=\"/metrics\">/metrics</a> for Prometheus, "
-                "<a href=\"/healthz\">/healthz</a> for probes.</p>\n");
+  const absl::string_view path = mg_get_request_info(connection)->local_uri;
+  for (const PageFile& file : LivePage()) {
+    if (file.path == path) return Answer(connection, 200, "OK", file.content_type, file.body);
+  }
+  return Answer(connection, 404, "Not Found", kPlainText,
+                "nothing here; try / or /metrics or /healthz\n");
 }
 
 }  // namespace based

@@ -1,4 +1,4 @@
-// The daemon's HTTP listener for operators: /metrics, /healthz and an index of the two. Apart from
+// The daemon's HTTP listener for operators: /metrics, /healthz and the live page. Apart from
 // gRPC, so that a scrape never waits behind requests.
 #ifndef BASED_SERVER_METRICS_LISTENER_H_
 #define BASED_SERVER_METRICS_LISTENER_H_
@@ -35,7 +35,7 @@ class MetricsListener {
 
   static int HandleMetrics(mg_connection* connection, void* self);
   static int HandleHealth(mg_connection* connection, void* self);
-  static int HandleIndex(mg_connection* connection, void* self);
+  static int HandlePage(mg_connection* connection, void* self);
 
   struct StartLog;
 

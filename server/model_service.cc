@@ -1,18 +1,25 @@
 #include "server/model_service.h"
 
+#include "kernels/base/status.h"
 #include "server/convert.h"
 #include "server/status.h"
 
 namespace based {
 
+absl::StatusOr<const Engine*> ModelService::Find(const grpc::CallbackServerContext& context,
+                                                 const std::string& name) const {
+  BASED_ASSIGN_OR_RETURN(const Gate::Entry entry, gate_.Enter(context, std::nullopt));
+  BASED_RETURN_IF_ERROR(CheckModelName(name, entry.engine.model().name));
+  return &entry.engine;
+}
+
 grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
                                                  const v1::GetModelRequest* request,
                                                  v1::GetModelResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const Model& model = engine_.model();
-  const absl::Status named = CheckModelName(request->model(), model.name);
-  if (named.ok()) *response = ModelToProto(model);
-  reactor->Finish(FailCall(context, named, FailedAt::kAdmission));
+  const absl::StatusOr<const Engine*> engine = Find(*context, request->model());
+  if (engine.ok()) *response = ModelToProto((*engine)->model());
+  reactor->Finish(FailCall(context, engine.status(), FailedAt::kAdmission));
   return reactor;
 }
 
@@ -20,9 +27,9 @@ grpc::ServerUnaryReactor* ModelService::GetCapacity(grpc::CallbackServerContext*
                                                     const v1::GetCapacityRequest* request,
                                                     v1::GetCapacityResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const absl::Status named = CheckModelName(request->model(), engine_.model().name);
-  if (named.ok()) *response = CapacityToProto(engine_.capacity());
-  reactor->Finish(FailCall(context, named, FailedAt::kAdmission));
+  const absl::StatusOr<const Engine*> engine = Find(*context, request->model());
+  if (engine.ok()) *response = CapacityToProto((*engine)->capacity());
+  reactor->Finish(FailCall(context, engine.status(), FailedAt::kAdmission));
   return reactor;
 }
 

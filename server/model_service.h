@@ -3,14 +3,14 @@
 #define BASED_SERVER_MODEL_SERVICE_H_
 
 #include "based/v1/model.grpc.pb.h"
-#include "engine/engine.h"
+#include "server/gate.h"
 
 namespace based {
 
 class ModelService final : public v1::ModelService::CallbackService {
  public:
-  // `engine` must outlive the service.
-  explicit ModelService(const Engine& engine) : engine_(engine) {}
+  // `gate` must outlive the service.
+  explicit ModelService(const Gate& gate) : gate_(gate) {}
 
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
                                      const v1::GetModelRequest* request,
@@ -20,7 +20,11 @@ class ModelService final : public v1::ModelService::CallbackService {
                                         v1::GetCapacityResponse* response) override;
 
  private:
-  const Engine& engine_;
+  // The engine whose model `name` is.
+  absl::StatusOr<const Engine*> Find(const grpc::CallbackServerContext& context,
+                                     const std::string& name) const;
+
+  const Gate& gate_;
 };
 
 }  // namespace based

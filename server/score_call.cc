@@ -8,34 +8,39 @@
 
 namespace based {
 
-// Collects what the engine says of one pair.
-class ScoreCall::PairSink final : public TokenSink {
+// Collects what the engine says of one group.
+class ScoreCall::GroupSink final : public TokenSink {
  public:
-  PairSink(std::shared_ptr<ScoreCall> call, size_t pair) : call_(std::move(call)), pair_(pair) {}
+  GroupSink(std::shared_ptr<ScoreCall> call, size_t group, size_t pairs)
+      : call_(std::move(call)), group_(group), tokens_(pairs) {}
 
   void OnStarted(const Started&) override {}
   bool OnDelta(Delta delta) override {
     std::move(delta.prompt_logprobs.begin(), delta.prompt_logprobs.end(),
-              std::back_inserter(tokens_));
+              std::back_inserter(tokens_[static_cast<size_t>(delta.index)]));
     return true;
   }
-  void OnFinished(const Finished&) override { call_->OnPairEnd(pair_, tokens_, absl::OkStatus()); }
-  void OnError(const absl::Status& status) override { call_->OnPairEnd(pair_, tokens_, status); }
+  void OnFinished(const Finished&) override {
+    call_->OnGroupEnd(group_, tokens_, absl::OkStatus());
+  }
+  void OnError(const absl::Status& status) override { call_->OnGroupEnd(group_, tokens_, status); }
 
  private:
   const std::shared_ptr<ScoreCall> call_;
-  const size_t pair_;
-  std::vector<TokenLogprob> tokens_;
+  const size_t group_;
+  std::vector<std::vector<TokenLogprob>> tokens_;  // of each pair
 };
 
-ScoreCall::ScoreCall(Engine& engine, std::vector<Request> requests, bool token_logprobs,
+ScoreCall::ScoreCall(Engine& engine, std::vector<ScoreGroup> groups, bool token_logprobs,
                      v1::ScoreResponse* response, std::function<void(const absl::Status&)> done)
     : engine_(engine),
       token_logprobs_(token_logprobs),
       done_(std::move(done)),
-      requests_(std::move(requests)),
+      groups_(std::move(groups)),
       response_(response) {
-  for (size_t i = 0; i < requests_.size(); ++i) response_->add_scores();
+  for (const ScoreGroup& group : groups_) {
+    for (size_t i = 0; i < group.pairs.size(); ++i) response_->add_scores();
+  }
 }
 
 void ScoreCall::Cancel(const absl::Status& status) {
@@ -50,28 +55,28 @@ void ScoreCall::Cancel(const absl::Status& status) {
 
 // Submits as long as there is room. Sinks may call back from inside Submit.
 void ScoreCall::Pump() {
-  size_t pair = 0;
-  while (TakeNext(pair)) {
-    Request request;
-    {
-      MutexLock lock(mutex_);
-      request = requests_[pair];
-    }
-    OnSubmitted(pair, engine_.Submit(std::move(request),
-                                     std::make_shared<PairSink>(shared_from_this(), pair)));
+  size_t group = 0;
+  Request request;
+  while (TakeNext(group, request)) {
+    auto sink =
+        std::make_shared<GroupSink>(shared_from_this(), group, request.continuations.size());
+    OnSubmitted(group, engine_.Submit(std::move(request), std::move(sink)));
   }
   FinishIfOver();
 }
 
-bool ScoreCall::TakeNext(size_t& pair) {
+bool ScoreCall::TakeNext(size_t& group, Request& request) {
   MutexLock lock(mutex_);
-  if (!status_.ok() || next_ == requests_.size() || in_flight_ == kInFlight) return false;
-  pair = next_++;
-  ++in_flight_;
+  if (!status_.ok() || next_ == groups_.size()) return false;
+  const size_t pairs = groups_[next_].pairs.size();
+  if (in_flight_ + pairs > kInFlight) return false;
+  group = next_++;
+  request = std::move(groups_[group].request);
+  in_flight_ += pairs;
   return true;
 }
 
-void ScoreCall::OnSubmitted(size_t pair, const absl::StatusOr<RequestId>& id) {
+void ScoreCall::OnSubmitted(size_t group, const absl::StatusOr<RequestId>& id) {
   std::vector<RequestId> ids;
   absl::Status status;
   {
@@ -82,24 +87,26 @@ void ScoreCall::OnSubmitted(size_t pair, const absl::StatusOr<RequestId>& id) {
       // Cancelled since: the others were, this one was not known yet.
       if (!status.ok()) ids.push_back(*id);
     } else {
-      --in_flight_;
-      status = absl::Status(id.status().code(),
-                            absl::StrCat("pairs[", pair, "]: ", id.status().message()));
+      in_flight_ -= groups_[group].pairs.size();
+      status = absl::Status(id.status().code(), absl::StrCat("pairs[", groups_[group].pairs.front(),
+                                                             "]: ", id.status().message()));
       ids = FailLocked(status);
     }
   }
   CancelAll(ids, status);
 }
 
-void ScoreCall::OnPairEnd(size_t pair, const std::vector<TokenLogprob>& tokens,
-                          const absl::Status& status) {
+void ScoreCall::OnGroupEnd(size_t group, const std::vector<std::vector<TokenLogprob>>& tokens,
+                           const absl::Status& status) {
   std::vector<RequestId> ids;
   {
     MutexLock lock(mutex_);
-    --in_flight_;
-    if (status.ok()) {
-      ScoreToProto(tokens, token_logprobs_, *response_->mutable_scores(static_cast<int>(pair)));
-    } else {
+    const std::vector<int>& pairs = groups_[group].pairs;
+    in_flight_ -= pairs.size();
+    for (size_t i = 0; status.ok() && i < pairs.size(); ++i) {
+      ScoreToProto(tokens[i], token_logprobs_, *response_->mutable_scores(pairs[i]));
+    }
+    if (!status.ok()) {
       ids = FailLocked(status);
     }
   }
@@ -122,7 +129,7 @@ void ScoreCall::FinishIfOver() {
   absl::Status status;
   {
     MutexLock lock(mutex_);
-    const bool all = next_ == requests_.size() || !status_.ok();
+    const bool all = next_ == groups_.size() || !status_.ok();
     if (finished_ || in_flight_ > 0 || !all) return;
     finished_ = true;
     status = status_;

@@ -10,23 +10,29 @@
 namespace based {
 
 void ScoreReactor::Start(const v1::ScoreRequest& message, v1::ScoreResponse* response) {
-  const Model& model = engine_.model();
-  const absl::Status named = CheckModelName(message.model(), model.name);
-  absl::StatusOr<std::vector<Request>> requests =
-      named.ok() ? ScoresFromProto(message, model) : named;
-  if (!requests.ok()) {
-    metrics_.OnRejected(requests.status());
-    return Finish(FailCall(context_, requests.status(), FailedAt::kAdmission));
-  }
   const std::string request_id = RequestIdOf(*context_);
-  for (Request& request : *requests) {
-    request.request_id = request_id;
-    request.deadline = DeadlineOf(*context_);
+  absl::StatusOr<Gate::Entry> entry = gate_.Enter(*context_, Permission::kGenerate, request_id);
+  if (!entry.ok()) {
+    metrics_.OnRejected(entry.status());
+    return Finish(FailCall(context_, entry.status(), FailedAt::kAdmission));
   }
-  const auto pairs = static_cast<int64_t>(requests->size());
+  const Model& model = entry->engine.model();
+  const absl::Status named = CheckModelName(message.model(), model.name);
+  absl::StatusOr<std::vector<ScoreGroup>> groups =
+      named.ok() ? ScoresFromProto(message, model, entry->engine.capacity()) : named;
+  if (!groups.ok()) {
+    metrics_.OnRejected(groups.status());
+    return Finish(FailCall(context_, groups.status(), FailedAt::kAdmission));
+  }
+  for (ScoreGroup& group : *groups) {
+    group.request.request_id = request_id;
+    group.request.tenant = entry->caller.tenant;
+    group.request.deadline = DeadlineOf(*context_);
+  }
+  const int64_t pairs = message.pairs_size();
   const Clock::time_point arrival = Clock::now();
   call_ = std::make_shared<ScoreCall>(
-      engine_, *std::move(requests), message.token_logprobs(), response,
+      entry->engine, *std::move(groups), message.token_logprobs(), response,
       [this, request_id, pairs, arrival](const absl::Status& status) {
         const std::string code = StatusCodeName(status.code());
         const auto total =

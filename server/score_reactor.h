@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "based/v1/completion.grpc.pb.h"
-#include "engine/engine.h"
+#include "server/gate.h"
 #include "server/metrics.h"
 #include "server/score_call.h"
 
@@ -14,8 +14,8 @@ namespace based {
 class ScoreReactor final : public grpc::ServerUnaryReactor {
  public:
   // All references must outlive the call.
-  ScoreReactor(Engine& engine, Metrics& metrics, grpc::CallbackServerContext* context)
-      : engine_(engine), metrics_(metrics), context_(context) {}
+  ScoreReactor(const Gate& gate, Metrics& metrics, grpc::CallbackServerContext* context)
+      : gate_(gate), metrics_(metrics), context_(context) {}
 
   // Scores the pairs, or finishes the call with what is wrong with them. Call once, before gRPC is
   // given the reactor.
@@ -25,7 +25,7 @@ class ScoreReactor final : public grpc::ServerUnaryReactor {
   void OnCancel() override;
   void OnDone() override { delete this; }
 
-  Engine& engine_;
+  const Gate& gate_;
   Metrics& metrics_;
   grpc::CallbackServerContext* const context_;
   std::shared_ptr<ScoreCall> call_;  // null when the message was refused; set by Start

@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <algorithm>
+#include <limits>
 #include <mutex>
 
 #include "absl/synchronization/mutex.h"
@@ -12,6 +13,7 @@
 #include "kernels/base/status.h"
 #include "server/completion_service.h"
 #include "server/connection_listener.h"
+#include "server/gate.h"
 #include "server/log.h"
 #include "server/model_service.h"
 #include "server/stream_watch.h"
@@ -20,12 +22,8 @@
 namespace based {
 namespace {
 
-// A silent client is pinged after a minute and given up 20 s later; one that pings oftener than
-// every ten seconds without calls is cut.
-constexpr int kKeepaliveTimeMs = 60'000;
-constexpr int kKeepaliveTimeoutMs = 20'000;
+// A client that pings oftener than this without calls is cut.
 constexpr int kMinPingIntervalMs = 10'000;
-constexpr int kMaxStreamsPerConnection = 16'384;
 // Descriptors that are no connections of clients: files, pipes, metrics, a few to spare.
 constexpr int64_t kReservedDescriptors = 128;
 // A connection must have spoken HTTP/2 within the first, and one without calls is closed after the
@@ -49,17 +47,31 @@ void InitOnce() {
   });
 }
 
+int Milliseconds(std::chrono::seconds duration) {
+  const int64_t milliseconds = std::chrono::milliseconds(duration).count();
+  return static_cast<int>(std::min<int64_t>(milliseconds, std::numeric_limits<int>::max()));
+}
+
 void SetLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   builder.SetMaxSendMessageSize(-1);  // what we send is bounded by what we were asked
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, options.max_header_bytes);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS,
+                             static_cast<int>(options.keepalive_time.count()));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                             static_cast<int>(options.keepalive_timeout.count()));
+  if (options.max_connection_age.count() > 0) {
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
+                               Milliseconds(options.max_connection_age));
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
+                               Milliseconds(options.max_connection_age_grace));
+  }
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinPingIntervalMs);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxConnectionIdleMs);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
   // Only reflection uses the synchronous API.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
@@ -71,11 +83,12 @@ void SetLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
 
 class GrpcServer final : public Server {
  public:
-  GrpcServer(const ServerOptions& options, Engine& engine, Metrics& metrics)
+  GrpcServer(const ServerOptions& options, const AccessControl& access, Metrics& metrics)
       : watch_(options.write_timeout),
-        completion_(engine, metrics, watch_, static_cast<size_t>(options.stream_queue)),
-        model_(engine),
-        tokenizer_(engine.model()) {}
+        gate_(access),
+        completion_(gate_, metrics, watch_, static_cast<size_t>(options.stream_queue)),
+        model_(gate_),
+        tokenizer_(gate_) {}
 
   ~GrpcServer() override { Shutdown(std::chrono::milliseconds(0)); }
 
@@ -89,13 +102,13 @@ class GrpcServer final : public Server {
                                                      descriptors, 1, options.max_connections))));
     acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
         grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
-        grpc::InsecureServerCredentials());
+        options.credentials != nullptr ? options.credentials : grpc::InsecureServerCredentials());
     builder.RegisterService(&completion_);
     builder.RegisterService(&model_);
     builder.RegisterService(&tokenizer_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return absl::InternalError("gRPC did not start");
-    SetServing(true);
+    SetServing(false);
     listener_->Start([this](int listener, int connection) {
       grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
       parameters.listener_fd = listener;
@@ -106,6 +119,11 @@ class GrpcServer final : public Server {
   }
 
   int port() const override { return listener_->port(); }
+
+  void Serve(Engine& engine) override {
+    gate_.Open(engine);
+    SetServing(true);
+  }
 
   void SetServing(bool serving) override {
     grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
@@ -125,6 +143,7 @@ class GrpcServer final : public Server {
 
  private:
   StreamWatch watch_;
+  Gate gate_;
   CompletionService completion_;
   ModelService model_;
   TokenizerService tokenizer_;
@@ -135,11 +154,20 @@ class GrpcServer final : public Server {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Engine& engine,
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
+                                                      const AccessControl& access,
                                                       Metrics& metrics) {
   InitOnce();
-  auto server = std::make_unique<GrpcServer>(options, engine, metrics);
+  auto server = std::make_unique<GrpcServer>(options, access, metrics);
   if (absl::Status status = server->Listen(options); !status.ok()) return status;
+  return server;
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Engine& engine,
+                                                      Metrics& metrics) {
+  static const auto* open = new AccessControl();
+  BASED_ASSIGN_OR_RETURN(std::unique_ptr<Server> server, Start(options, *open, metrics));
+  server->Serve(engine);
   return server;
 }
 

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
 #include "grpcpp/grpcpp.h"
+#include "server/access.h"
 #include "server/metrics.h"
 
 namespace based {
@@ -20,18 +21,34 @@ struct ServerOptions {
   // A client that takes no message for so long is cut; see stream_watch.h.
   std::chrono::milliseconds write_timeout{30'000};
   int32_t max_message_bytes = 16 << 20;
+  int32_t max_header_bytes = 16 << 10;
+  int32_t max_streams_per_connection = 16'384;
+  // A silent client is pinged after the first and given up after the second.
+  std::chrono::milliseconds keepalive_time{60'000};
+  std::chrono::milliseconds keepalive_timeout{20'000};
+  std::chrono::seconds max_connection_age{0};  // 0: none
+  std::chrono::seconds max_connection_age_grace{300};
+  std::shared_ptr<grpc::ServerCredentials> credentials;  // null: no TLS
   int64_t memory_quota_bytes = int64_t{1} << 30;  // of gRPC's own buffers
 };
 
 class Server {
  public:
-  // Starts to listen; health says SERVING. `engine` and `metrics` must outlive the server.
-  // UNAVAILABLE when the address cannot be bound.
+  // Starts to listen; health says NOT_SERVING and calls are refused until Serve. `access` and
+  // `metrics` must outlive the server. UNAVAILABLE when the address cannot be bound.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
+                                                       const AccessControl& access,
+                                                       Metrics& metrics);
+  // Start without keys, and Serve.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, Engine& engine,
                                                        Metrics& metrics);
   virtual ~Server() = default;
 
   virtual int port() const = 0;
+
+  // The model is loaded: calls reach `engine`, which must outlive the server, and health says
+  // SERVING. Call once.
+  virtual void Serve(Engine& engine) = 0;
 
   // What health says of "" and based.v1.CompletionService; watchers hear of a change.
   virtual void SetServing(bool serving) = 0;

@@ -3,14 +3,14 @@
 #define BASED_SERVER_TOKENIZER_SERVICE_H_
 
 #include "based/v1/tokenizer.grpc.pb.h"
-#include "engine/model.h"
+#include "server/gate.h"
 
 namespace based {
 
 class TokenizerService final : public v1::TokenizerService::CallbackService {
  public:
-  // `model` must outlive the service.
-  explicit TokenizerService(const Model& model) : model_(model) {}
+  // `gate` must outlive the service.
+  explicit TokenizerService(const Gate& gate) : gate_(gate) {}
 
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const v1::TokenizeRequest* request,
@@ -20,11 +20,7 @@ class TokenizerService final : public v1::TokenizerService::CallbackService {
                                        v1::DetokenizeResponse* response) override;
 
  private:
-  absl::Status Tokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse& response) const;
-  absl::Status Detokenize(const v1::DetokenizeRequest& request,
-                          v1::DetokenizeResponse& response) const;
-
-  const Model& model_;
+  const Gate& gate_;
 };
 
 }  // namespace based

@@ -25,7 +25,7 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 
-install_packages
+install_packages prometheus chromium
 build_preset cpu
 link_binaries cpu
 $build_only && exit 0

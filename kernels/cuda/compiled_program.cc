@@ -399,7 +399,7 @@ absl::Status CompiledProgram::Add(const LogitsOp& op) {
                .accumulate = false,
                .swiglu = false};
   step.gemv_fits = act_ == Type::kBF16 && GemvSupports(step.gemv);
-  step.sample.logits = static_cast<const float*>(logits.data);
+  step.sample.logits = static_cast<float*>(logits.data);
   step.sample.stride = padded_vocab_size_;
   step.sample.vocab_size = op.vocab_size;
   steps_.push_back(step);

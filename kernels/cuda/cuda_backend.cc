@@ -17,10 +17,10 @@ class CudaBackend : public Backend {
 
   std::string name() const override { return "cuda"; }
 
-  // 1,024 decodes fill the card; beside them or alone, 2,048 rows of prefill keep activations in
-  // L2.
+  // 1,024 decodes fill the card, and a few spans more leave room for prompts beside them; beside
+  // them or alone, 2,048 rows of prefill keep activations in L2.
   CompileOptions DefaultOptions() const override {
-    return {.max_rows = 3072, .max_spans = 1024, .max_samples = 1024};
+    return {.max_rows = 3072, .max_spans = 1152, .max_samples = 1152};
   }
 
   absl::StatusOr<std::unique_ptr<Executable>> Compile(const Program& program,

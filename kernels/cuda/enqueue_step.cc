@@ -146,12 +146,12 @@ absl::Status CompiledProgram::Run(const LogitsStep& logits, const StepContext& s
       call.rows = count;
       BASED_RETURN_IF_ERROR(gemm_->Run(logits.shape, call, stream));
     }
+    BASED_RETURN_IF_ERROR(CopyLogits(logits, step, first, count, stream));  // Sample may spoil them
     SampleParamsDevice sample = logits.sample;
     sample.samples = step.table.samples + first;
     sample.results = step.results + first;
     sample.count = count;
     BASED_CUDA_RETURN_IF_ERROR(Sample(sample, stream));
-    BASED_RETURN_IF_ERROR(CopyLogits(logits, step, first, count, stream));
   }
   return absl::OkStatus();
 }

@@ -72,6 +72,7 @@ absl::Status CudaExecutable::Build(const Program& program) {
   BASED_ASSIGN_OR_RETURN(
       program_, CompiledProgram::Create(program, compile_, options_, prepared, stream_.get()));
   BASED_RETURN_IF_ERROR(MakeStaging());
+  BASED_RETURN_IF_ERROR(LoadKernels());
 
   cudaDeviceProp properties;
   BASED_CUDA_RETURN_IF_ERROR(cudaGetDeviceProperties(&properties, options_.device));
@@ -90,6 +91,8 @@ absl::Status CudaExecutable::Build(const Program& program) {
   info_.pipeline_depth = spare_tokens_ >= 1 ? 2 : 1;
   info_.vocab_size = program_->vocab_size();
   info_.padded_vocab_size = program_->padded_vocab_size();
+  info_.sampling_rules = true;
+  info_.top_logprobs = true;
   return absl::OkStatus();
 }
 
@@ -109,7 +112,28 @@ absl::Status CudaExecutable::MakeStaging() {
   for (InFlight& step : in_flight_) {
     BASED_ASSIGN_OR_RETURN(step.table, PinnedBuffer::Create(table_bytes, "the step table"));
     BASED_ASSIGN_OR_RETURN(step.results, PinnedBuffer::Create(result_bytes, "sampling results"));
+    BASED_ASSIGN_OR_RETURN(step.sampling,
+                           SampleStaging::Create(compile_.max_samples, program_->vocab_size()));
     BASED_ASSIGN_OR_RETURN(step.done, NewEvent());
+  }
+  return absl::OkStatus();
+}
+
+// Steps of padding alone. The driver takes device memory for a kernel when it first runs; later,
+// others may have taken all there is.
+absl::Status CudaExecutable::LoadKernels() {
+  const int32_t rows = std::min(compile_.max_rows, 8);
+  const TableShape decode = {.rows = 1, .decode_spans = 1, .samples = 1, .max_length = 1};
+  const TableShape mixed = {
+      .rows = rows, .decode_spans = 1, .prefill_spans = 1, .samples = 1, .max_length = rows};
+  for (const TableShape& shape : {decode, mixed}) {
+    FillTable({}, nullptr, shape, in_flight_[0].table.as<std::byte>());
+    const TableView view(in_flight_[0].table.as<std::byte>(), shape);
+    BASED_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(table_.data(), in_flight_[0].table.data(),
+                                               static_cast<size_t>(view.bytes),
+                                               cudaMemcpyHostToDevice, stream_.get()));
+    BASED_RETURN_IF_ERROR(Enqueue(shape, in_flight_[0]));
+    BASED_CUDA_RETURN_IF_ERROR(cudaStreamSynchronize(stream_.get()));
   }
   return absl::OkStatus();
 }
@@ -213,10 +237,11 @@ absl::Status CudaExecutable::Launch(const StepTable& table) {
                       shape.samples > 0 && bucket != graphs_.end();
   if (replay) shape.rows = shape.decode_spans = shape.samples = bucket->first;
   FillTable(table, fold_position_.data(), shape, step.table.as<std::byte>());
-  BASED_CUDA_RETURN_IF_ERROR(
-      cudaMemcpyAsync(table_.data(), step.table.data(),
-                      static_cast<size_t>(TableView(step.table.as<std::byte>(), shape).bytes),
-                      cudaMemcpyHostToDevice, stream_.get()));
+  const TableView view(step.table.as<std::byte>(), shape);
+  BASED_RETURN_IF_ERROR(step.sampling.Stage(table.samples, view.samples));
+  BASED_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(table_.data(), step.table.data(),
+                                             static_cast<size_t>(view.bytes),
+                                             cudaMemcpyHostToDevice, stream_.get()));
   if (replay) {
     BASED_CUDA_RETURN_IF_ERROR(cudaGraphLaunch(bucket->second.get(), stream_.get()));
   } else {
@@ -268,6 +293,7 @@ absl::Status CudaExecutable::Collect(StepOutput& output) {
   output.logits.resize(values);
   const float* logits = step.logits.as<float>();
   std::copy_n(logits, values, output.logits.begin());
+  step.sampling.CopyTop(output.top);
   return absl::OkStatus();
 }
 

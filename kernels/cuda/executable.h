@@ -17,6 +17,7 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/device_table.h"
+#include "kernels/cuda/sample_staging.h"
 
 namespace based::cuda {
 
@@ -44,6 +45,7 @@ class CudaExecutable : public Executable {
     PinnedBuffer table;
     PinnedBuffer results;  // [max_samples] SampleResult
     PinnedBuffer logits;   // grows to what was asked for
+    SampleStaging sampling;
     Event done;
     int32_t samples = 0;
     std::vector<uint8_t> drawn;           // per sample: a draw was asked for
@@ -55,6 +57,7 @@ class CudaExecutable : public Executable {
 
   absl::Status Build(const Program& program);
   absl::Status MakeStaging();
+  absl::Status LoadKernels();
   absl::Status CaptureGraphs();
   absl::Status Check(const StepTable& table) const;
   void NoteFolds(const StepTable& table);

@@ -25,6 +25,40 @@ struct DeviceSpan {
   int64_t fold_position;  // S and z are folded as of a step at this position; see taylor_state.cuh
 };
 
+struct DeviceCount {
+  int32_t id;
+  int32_t output_count;
+};
+
+struct DeviceBias {
+  int32_t id;
+  float bias;
+};
+
+// SampleRules (kernels/sampling.h) of one draw. Ids outside the vocabulary are ignored.
+struct DeviceRules {
+  float repetition_penalty;
+  float presence_penalty;
+  float frequency_penalty;
+  float typical_p;
+  DeviceCount* counts;    // [count_size]; the kernel may overwrite output_count
+  DeviceBias* biases;     // [bias_size]; the kernel may overwrite bias
+  const int32_t* banned;  // [banned_size]
+  const uint32_t* mask;   // a bit for each id, set: may be drawn; null: all
+  int32_t count_size;
+  int32_t bias_size;
+  int32_t banned_size;
+  int32_t reserved;
+};
+
+// A TokenScore.
+struct DeviceScore {
+  double logprob;
+  int32_t id;
+  int32_t reserved;
+};
+
+// What `rules` and `top` point to may be pinned host memory.
 struct DeviceSample {
   int64_t position;
   uint64_t seed;
@@ -32,12 +66,17 @@ struct DeviceSample {
   float top_p;
   float min_p;
   int32_t top_k;
-  int32_t row;     // < 0: padding
-  int32_t target;  // id whose logprob is asked for, or -1
+  int32_t row;        // < 0: padding
+  int32_t target;     // id whose logprob is asked for, or -1
+  int32_t top_count;  // most likely ids asked for; at most kMostTopScores and vocab_size
   uint8_t sample;
   uint8_t logprob;
-  uint8_t reserved[6];
+  uint8_t reserved[2];
+  const DeviceRules* rules;  // null: none
+  DeviceScore* top;          // [top_count]
 };
+
+constexpr int32_t kMostTopScores = 1024;
 
 struct SampleResult {
   double logprob;
@@ -179,8 +218,9 @@ cudaError_t WindowDecode(const WindowParams& p, cudaStream_t stream);
 bool WindowPrefillSupports(const WindowParams& p);
 cudaError_t WindowPrefill(const WindowParams& p, int32_t max_length, cudaStream_t stream);
 
+// Rows with rules are changed in place: their logits are spoilt.
 struct SampleParamsDevice {
-  const float* logits;          // [count, stride]
+  float* logits;                // [count, stride]
   const DeviceSample* samples;  // [count]
   SampleResult* results;        // [count]
   int32_t count, stride, vocab_size;

@@ -1,10 +1,10 @@
 // Drawing tokens and log probabilities on the device; the rules are those of kernels/sampling.h.
 //
 // Grid: samples. Greedy reads the row once (201 KB at V = 50,264), a log probability once more;
-// temperature 3 times, top_k and top_p 2 times more each. At 1,024 greedy rows 206 MB: 0.07 ms at
-// 3.1 TB/s. Reached on an NVIDIA H100 80GB HBM3: 0.10 ms.
+// temperature 3 times, top_k and top_p 2 times more each, top_logprobs 3. At 1,024 greedy rows 206
+// MB: 0.07 ms at 3.1 TB/s. Reached on an NVIDIA H100 80GB HBM3: 0.10 ms.
 #include "kernels/cuda/overlapped_launch.cuh"
-#include "kernels/cuda/sample_select.cuh"
+#include "kernels/cuda/sample_rules.cuh"
 
 namespace based::cuda {
 namespace {
@@ -37,7 +37,7 @@ __device__ float PhiloxUniform(uint64_t seed, int64_t position) {
 
 // The row's maximum at its lowest id, and whether all is finite.
 __device__ bool FindMax(const float* logits, int size, SampleShared& s, Ranked* best) {
-  Ranked mine = {-INFINITY, INT_MAX};
+  Ranked mine = Last();
   int bad = 0;
   const auto take = [&](float logit, int id) {
     const Ranked element = {logit, id};
@@ -57,12 +57,12 @@ __device__ bool FindMax(const float* logits, int size, SampleShared& s, Ranked* 
   for (int i = 4 * quads + threadIdx.x; i < size; i += kSampleThreads) take(logits[i], i);
 #pragma unroll
   for (int offset = 16; offset > 0; offset >>= 1) {
-    const Ranked other = {__shfl_xor_sync(0xffffffffu, mine.logit, offset),
+    const Ranked other = {__shfl_xor_sync(0xffffffffu, mine.key, offset),
                           __shfl_xor_sync(0xffffffffu, mine.id, offset)};
     if (Before(other, mine)) mine = other;
   }
   if (threadIdx.x % 32 == 0) {
-    s.floats[threadIdx.x / 32] = mine.logit;
+    s.floats[threadIdx.x / 32] = mine.key;
     s.ints[threadIdx.x / 32] = mine.id;
   }
   bad = __syncthreads_or(bad);
@@ -77,14 +77,26 @@ __device__ bool FindMax(const float* logits, int size, SampleShared& s, Ranked* 
 __device__ double LogSumExp(const float* logits, int size, float max, SampleShared& s) {
   double sum = 0.0;
   for (int i = threadIdx.x; i < size; i += kSampleThreads) sum += expf(logits[i] - max);
-#pragma unroll
-  for (int offset = 16; offset > 0; offset >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+  return static_cast<double>(max) + log(BlockSumDouble(sum, s));
+}
+
+// The most likely ids, most likely first.
+__device__ void WriteTop(const Row& row, const DeviceSample& sample, double log_sum,
+                         SampleShared& s) {
+  const LogitOrder order = {row, /*by_mass=*/false};
+  const Ranked limit = Select(order, Last(), static_cast<unsigned long long>(sample.top_count), s);
   __syncthreads();
-  if (threadIdx.x % 32 == 0) s.doubles[threadIdx.x / 32] = sum;
+  if (threadIdx.x == 0) s.list_count = 0;
   __syncthreads();
-  double total = 0.0;
-  for (int w = 0; w < kWarps; ++w) total += s.doubles[w];
-  return static_cast<double>(max) + log(total);
+  for (int i = threadIdx.x; i < row.size; i += kSampleThreads) {
+    const Ranked element = {row.logits[i], i};
+    if (!Before(limit, element)) s.list[atomicAdd(&s.list_count, 1)] = element;
+  }
+  __syncthreads();
+  SortList(s, sample.top_count);
+  for (int i = threadIdx.x; i < sample.top_count; i += kSampleThreads) {
+    sample.top[i] = {static_cast<double>(s.list[i].key) - log_sum, s.list[i].id, 0};
+  }
 }
 
 struct Kept {
@@ -100,10 +112,12 @@ __device__ __forceinline__ unsigned long long KeptMass(const Row& row, const Kep
 }
 
 // top_k, then top_p of what is left.
-__device__ Kept Restrict(const Row& row, const DeviceSample& sample, SampleShared& s) {
-  Kept kept = {{-INFINITY, INT_MAX}, sample.min_p};
-  if (sample.top_k > 0 && sample.top_k < row.size) {
-    kept.limit = Select(row, kept.limit, static_cast<unsigned>(sample.top_k), false, s);
+__device__ Kept Restrict(const Row& row, const DeviceSample& sample, int32_t top_k,
+                         SampleShared& s) {
+  Kept kept = {Last(), sample.min_p};
+  if (top_k > 0 && top_k < row.size) {
+    kept.limit = Select(LogitOrder{row, /*by_mass=*/false}, kept.limit,
+                        static_cast<unsigned long long>(top_k), s);
   }
   if (sample.top_p < 1.0f) {
     unsigned long long mass = 0;
@@ -113,7 +127,8 @@ __device__ Kept Restrict(const Row& row, const DeviceSample& sample, SampleShare
     }
     const double total = static_cast<double>(BlockSum64(mass, s));
     const double need = ceil(total * static_cast<double>(sample.top_p));
-    kept.limit = Select(row, kept.limit, max(static_cast<unsigned long long>(need), 1ull), true, s);
+    kept.limit = Select(LogitOrder{row, /*by_mass=*/true}, kept.limit,
+                        max(static_cast<unsigned long long>(need), 1ull), s);
   }
   return kept;
 }
@@ -155,28 +170,68 @@ __device__ int32_t Draw(const Row& row, const Kept& kept, float u, SampleShared&
   return s.found;
 }
 
+// Applies s.rules to the row; what typical_p keeps is found here too, and top_k before it. `best`
+// is the largest logit of what is left, -infinity when nothing is.
+__device__ void ApplyRules(const DeviceSample& sample, float* logits, int size, SampleShared& s,
+                           int32_t* top_k, Ranked* best) {
+  ApplyPenalties(logits, size, s.rules, sample.logprob != 0 && sample.target < 0);
+  ApplyMasks(logits, size, s.rules);
+  FindMax(logits, size, s, best);
+  if (s.rules.typical_p >= 1.0f || sample.temperature == 0.0f || !isfinite(best->key)) return;
+  const Row row = {logits, size, best->key, sample.temperature};
+  if (*top_k > 0 && *top_k < size) {
+    const LogitOrder order = {row, /*by_mass=*/false};
+    MaskAfter(order, Select(order, Last(), static_cast<unsigned long long>(*top_k), s), logits);
+  }
+  *top_k = 0;
+  KeepTypical(row, s.rules.typical_p, logits, s);
+  FindMax(logits, size, s, best);
+}
+
+// Id, or -1 when the rules leave none. `best` is the largest logit.
+__device__ int32_t DrawId(const DeviceSample& sample, float* logits, int size, Ranked best,
+                          SampleShared& s) {
+  int32_t top_k = sample.top_k;
+  if (sample.rules != nullptr) {
+    ApplyRules(sample, logits, size, s, &top_k, &best);
+    if (!isfinite(best.key)) return -1;
+  }
+  if (sample.temperature == 0.0f) return best.id;
+  const Row row = {logits, size, best.key, sample.temperature};
+  const Kept kept = Restrict(row, sample, top_k, s);
+  return Draw(row, kept, PhiloxUniform(sample.seed, sample.position), s);
+}
+
 __global__ void __launch_bounds__(kSampleThreads) SampleKernel(SampleParamsDevice p) {
   __shared__ SampleShared s;
   const DeviceSample sample = p.samples[blockIdx.x];
+  // The host wrote them before it launched the step.
+  if (sample.rules != nullptr && threadIdx.x == 0) s.rules = *sample.rules;
   WaitForPrevious();
   LetNextStart();
   if (sample.row < 0) return;
-  const float* logits = p.logits + int64_t{blockIdx.x} * p.stride;
+  float* logits = p.logits + int64_t{blockIdx.x} * p.stride;
   Ranked best;
   const bool finite = FindMax(logits, p.vocab_size, s, &best);
   SampleResult result = {0.0, -1, finite ? 1 : 0};
-  if (finite && sample.sample) {
-    result.id = best.id;
-    if (sample.temperature > 0.0f) {
-      const Row row = {logits, p.vocab_size, best.logit, sample.temperature};
-      const Kept kept = Restrict(row, sample, s);
-      result.id = Draw(row, kept, PhiloxUniform(sample.seed, sample.position), s);
+  if (finite) {
+    // Log probabilities are of the logits before any rule.
+    const double log_sum =
+        sample.logprob || sample.top_count > 0 ? LogSumExp(logits, p.vocab_size, best.key, s) : 0.0;
+    const float target = sample.target >= 0 ? logits[sample.target] : 0.0f;
+    if (sample.top_count > 0) WriteTop({logits, p.vocab_size, best.key, 1.0f}, sample, log_sum, s);
+    if (sample.sample) result.id = DrawId(sample, logits, p.vocab_size, best, s);
+    if (sample.logprob && sample.target >= 0) {
+      result.logprob = static_cast<double>(target) - log_sum;
+    } else if (sample.logprob && result.id >= 0) {
+      float logit = logits[result.id];
+      if (sample.rules != nullptr) logit = ReplacedLogit(result.id, logit, s.rules, s);
+      result.logprob = static_cast<double>(logit) - log_sum;
     }
-  }
-  const int32_t target = sample.target >= 0 ? sample.target : result.id;
-  if (finite && sample.logprob && target >= 0) {
-    result.logprob =
-        static_cast<double>(logits[target]) - LogSumExp(logits, p.vocab_size, best.logit, s);
+  } else {
+    for (int i = threadIdx.x; i < sample.top_count; i += kSampleThreads) {
+      sample.top[i] = {0.0, -1, 0};
+    }
   }
   if (threadIdx.x == 0) p.results[blockIdx.x] = result;
 }

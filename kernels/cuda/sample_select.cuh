@@ -1,5 +1,5 @@
-// Selection in the order "larger logit first, of equal ones the lower id": finds where a prefix of
-// that order reaches a given weight, without sorting the row. One block per row.
+// Selection in an order of a row's elements, "larger key first, of equal ones the lower id": finds
+// where a prefix of that order reaches a given weight, without sorting the row. One block per row.
 //
 // Weights are integers, so sums do not depend on the order of the atomics that make them.
 #ifndef BASED_KERNELS_CUDA_SAMPLE_SELECT_CUH_
@@ -11,22 +11,26 @@ namespace based::cuda {
 
 constexpr int kSampleThreads = 512;
 constexpr int kBuckets = 2048;
-constexpr float kBucketsPerUnit = 64.0f;
 constexpr int kListSize = 1024;
+static_assert(kListSize >= kMostTopScores && kListSize <= kBuckets);
 
 // An element of the row and its place in the order.
 struct Ranked {
-  float logit;
+  float key;
   int32_t id;
 };
 
+// Comes after every element.
+__device__ __forceinline__ Ranked Last() { return {-INFINITY, INT_MAX}; }
+
 // True when a comes before b.
 __device__ __forceinline__ bool Before(const Ranked& a, const Ranked& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+  return a.key > b.key || (a.key == b.key && a.id < b.id);
 }
 
 struct SampleShared {
   unsigned long long bucket[kBuckets];
+  DeviceRules rules;
   Ranked list[kListSize];
   unsigned long long sums[kSampleThreads / 32];
   float floats[32];
@@ -35,9 +39,9 @@ struct SampleShared {
   int list_count;
   int found;
   unsigned long long before;
-  Ranked bound;
 };
 
+// Logits of which a masked one is -infinity, and the largest of them.
 struct Row {
   const float* logits;
   int32_t size;
@@ -51,14 +55,47 @@ __device__ __forceinline__ unsigned long long Mass(const Row& row, float logit) 
   return static_cast<unsigned long long>(__float2ull_rn(expf(x) * 1099511627776.0f));
 }
 
-__device__ __forceinline__ unsigned long long WeightOf(const Row& row, float logit, bool by_mass) {
-  return by_mass ? Mass(row, logit) : 1ull;
+// Number of the slice of keys, `per_unit` slices to 1, in which one `distance` below the largest
+// is.
+__device__ __forceinline__ int BucketOf(float distance, float per_unit) {
+  const float at = distance * per_unit;
+  return at >= kBuckets - 1 ? kBuckets - 1 : static_cast<int>(at);
 }
 
-__device__ __forceinline__ int BucketOf(const Row& row, float logit) {
-  const float distance = (row.max - logit) * kBucketsPerUnit;
-  return distance >= kBuckets - 1 ? kBuckets - 1 : static_cast<int>(distance);
-}
+// What Select takes for an order: the key of an element, the largest key, the slice that a key is
+// in, and the weight of an element. This one is by logit; an element weighs 1 or its Mass, and
+// nothing when it is masked.
+struct LogitOrder {
+  const Row& row;
+  bool by_mass;
+
+  __device__ int size() const { return row.size; }
+  __device__ float Largest() const { return row.max; }
+  __device__ float Key(int id) const { return row.logits[id]; }
+  __device__ int Bucket(float key) const { return BucketOf(row.max - key, 64.0f); }
+  __device__ unsigned long long Weight(const Ranked& element) const {
+    if (by_mass) return Mass(row, element.key);
+    return element.key > -INFINITY ? 1 : 0;
+  }
+};
+
+// Nearest surprise to the entropy first: with x = (max - logit) / temperature, surprise less
+// entropy is x less the mean of x.
+struct TypicalOrder {
+  const Row& row;
+  double mean;
+
+  __device__ int size() const { return row.size; }
+  __device__ float Largest() const { return 0.0f; }
+  __device__ float Key(int id) const {
+    const double below = static_cast<double>(row.max) - static_cast<double>(row.logits[id]);
+    return static_cast<float>(-fabs(below / static_cast<double>(row.temperature) - mean));
+  }
+  __device__ int Bucket(float key) const { return BucketOf(-key, 256.0f); }
+  __device__ unsigned long long Weight(const Ranked& element) const {
+    return Mass(row, row.logits[element.id]);
+  }
+};
 
 __device__ __forceinline__ unsigned long long BlockSum64(unsigned long long x, SampleShared& s) {
 #pragma unroll
@@ -71,15 +108,58 @@ __device__ __forceinline__ unsigned long long BlockSum64(unsigned long long x, S
   return total;
 }
 
+// In fixed order; every thread gets the sum.
+__device__ __forceinline__ double BlockSumDouble(double x, SampleShared& s) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset >>= 1) x += __shfl_xor_sync(0xffffffffu, x, offset);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) s.doubles[threadIdx.x / 32] = x;
+  __syncthreads();
+  double total = 0.0;
+  for (int w = 0; w < kSampleThreads / 32; ++w) total += s.doubles[w];
+  return total;
+}
+
+// Index of the first of `values`, in shared memory, at which their running sum reaches `need`, with
+// the sum before it in s.before; -1 when none does. need is at least 1.
+__device__ inline int FirstReaching(const unsigned long long* values, int count,
+                                    unsigned long long need, SampleShared& s) {
+  const int warp = threadIdx.x / 32;
+  const int per = (count + kSampleThreads - 1) / kSampleThreads;
+  const int first = min(static_cast<int>(threadIdx.x) * per, count);
+  const int end = min(first + per, count);
+  unsigned long long own = 0;
+  for (int i = first; i < end; ++i) own += values[i];
+  unsigned long long sum = own;
+#pragma unroll
+  for (int offset = 1; offset < 32; offset <<= 1) {
+    const unsigned long long other = __shfl_up_sync(0xffffffffu, sum, offset);
+    if (static_cast<int>(threadIdx.x % 32) >= offset) sum += other;
+  }
+  __syncthreads();
+  if (threadIdx.x % 32 == 31) s.sums[warp] = sum;
+  if (threadIdx.x == 0) s.found = -1;
+  __syncthreads();
+  for (int w = 0; w < warp; ++w) sum += s.sums[w];
+  if (sum - own < need && sum >= need) {
+    int i = first;
+    unsigned long long before = sum - own;
+    while (before + values[i] < need) before += values[i++];
+    s.found = i;
+    s.before = before;
+  }
+  __syncthreads();
+  return s.found;
+}
+
 // Weight of everything in `bucket` that is at or before `at`.
-__device__ inline unsigned long long WeightUpTo(const Row& row, Ranked at, int bucket, bool by_mass,
-                                                SampleShared& s) {
+template <typename Order>
+__device__ unsigned long long WeightUpTo(const Order& order, Ranked at, int bucket,
+                                         SampleShared& s) {
   unsigned long long sum = 0;
-  for (int i = threadIdx.x; i < row.size; i += kSampleThreads) {
-    const Ranked element = {row.logits[i], i};
-    if (BucketOf(row, element.logit) == bucket && !Before(at, element)) {
-      sum += WeightOf(row, element.logit, by_mass);
-    }
+  for (int i = threadIdx.x; i < order.size(); i += kSampleThreads) {
+    const Ranked element = {order.Key(i), i};
+    if (order.Bucket(element.key) == bucket && !Before(at, element)) sum += order.Weight(element);
   }
   return BlockSum64(sum, s);
 }
@@ -93,25 +173,25 @@ __device__ __forceinline__ float FromOrderedBits(uint32_t bits) {
   return __uint_as_float((bits & 0x80000000u) != 0 ? bits & 0x7fffffffu : ~bits);
 }
 
-// Slow and sure: bisects the logit's bits, then the id. For buckets too full for the list.
-__device__ inline Ranked Bisect(const Row& row, int bucket, unsigned long long need, bool by_mass,
-                                SampleShared& s) {
-  uint32_t low = OrderedBits(-INFINITY);  // prefix down to low reaches `need`
-  uint32_t high = OrderedBits(row.max);   // the answer's bits are in [low, high]
+// Slow and sure: bisects the key's bits, then the id. For buckets too full for the list.
+template <typename Order>
+__device__ Ranked Bisect(const Order& order, int bucket, unsigned long long need, SampleShared& s) {
+  uint32_t low = OrderedBits(-INFINITY);         // prefix down to low reaches `need`
+  uint32_t high = OrderedBits(order.Largest());  // the answer's bits are in [low, high]
   while (low < high) {
     const uint32_t middle = low + (high - low + 1) / 2;
-    const Ranked at = {FromOrderedBits(middle), row.size};
-    if (WeightUpTo(row, at, bucket, by_mass, s) >= need) {
+    const Ranked at = {FromOrderedBits(middle), order.size()};
+    if (WeightUpTo(order, at, bucket, s) >= need) {
       low = middle;
     } else {
       high = middle - 1;
     }
   }
   int first = 0;
-  int last = row.size - 1;
+  int last = order.size() - 1;
   while (first < last) {
     const int middle = (first + last) / 2;
-    if (WeightUpTo(row, {FromOrderedBits(low), middle}, bucket, by_mass, s) >= need) {
+    if (WeightUpTo(order, {FromOrderedBits(low), middle}, bucket, s) >= need) {
       last = middle;
     } else {
       first = middle + 1;
@@ -124,7 +204,7 @@ __device__ inline Ranked Bisect(const Row& row, int bucket, unsigned long long n
 __device__ inline void SortList(SampleShared& s, int count) {
   int size = 1;
   while (size < count) size *= 2;
-  for (int i = count + threadIdx.x; i < size; i += kSampleThreads) s.list[i] = {-INFINITY, INT_MAX};
+  for (int i = count + threadIdx.x; i < size; i += kSampleThreads) s.list[i] = Last();
   for (int width = 2; width <= size; width *= 2) {
     for (int step = width / 2; step > 0; step /= 2) {
       __syncthreads();
@@ -143,55 +223,42 @@ __device__ inline void SortList(SampleShared& s, int count) {
   __syncthreads();
 }
 
-// The last element of the smallest prefix whose weight reaches `need`, which is at most the weight
-// of the whole row up to `limit`; only elements at or before `limit` count.
-__device__ inline Ranked Select(const Row& row, Ranked limit, unsigned long long need, bool by_mass,
-                                SampleShared& s) {
+// The last element of the smallest prefix whose weight reaches `need`, at least 1; `limit` when the
+// whole does not. Only elements at or before `limit` count.
+template <typename Order>
+__device__ Ranked Select(const Order& order, Ranked limit, unsigned long long need,
+                         SampleShared& s) {
+  __syncthreads();
   for (int i = threadIdx.x; i < kBuckets; i += kSampleThreads) s.bucket[i] = 0;
   if (threadIdx.x == 0) s.list_count = 0;
   __syncthreads();
-  for (int i = threadIdx.x; i < row.size; i += kSampleThreads) {
-    const float logit = row.logits[i];
-    if (Before(limit, {logit, i})) continue;
-    const unsigned long long weight = WeightOf(row, logit, by_mass);
-    if (weight > 0) atomicAdd(&s.bucket[BucketOf(row, logit)], weight);
+  for (int i = threadIdx.x; i < order.size(); i += kSampleThreads) {
+    const Ranked element = {order.Key(i), i};
+    if (Before(limit, element)) continue;
+    const unsigned long long weight = order.Weight(element);
+    if (weight > 0) atomicAdd(&s.bucket[order.Bucket(element.key)], weight);
   }
   __syncthreads();
-  if (threadIdx.x == 0) {
-    unsigned long long sum = 0;
-    int b = 0;
-    while (b < kBuckets - 1 && sum + s.bucket[b] < need) sum += s.bucket[b++];
-    s.found = b;
-    s.before = sum;
-  }
-  __syncthreads();
-  const int bucket = s.found;
+  const int bucket = FirstReaching(s.bucket, kBuckets, need, s);
+  if (bucket < 0) return limit;
   const unsigned long long rest = need - s.before;
-  for (int i = threadIdx.x; i < row.size; i += kSampleThreads) {
-    const Ranked element = {row.logits[i], i};
-    if (BucketOf(row, element.logit) != bucket || Before(limit, element)) continue;
+  for (int i = threadIdx.x; i < order.size(); i += kSampleThreads) {
+    const Ranked element = {order.Key(i), i};
+    if (order.Bucket(element.key) != bucket || Before(limit, element)) continue;
+    if (order.Weight(element) == 0) continue;
     const int at = atomicAdd(&s.list_count, 1);
     if (at < kListSize) s.list[at] = element;
   }
   __syncthreads();
   const int count = s.list_count;
   if (count > kListSize) {
-    const Ranked found = Bisect(row, bucket, rest, by_mass, s);
+    const Ranked found = Bisect(order, bucket, rest, s);
     return Before(limit, found) ? limit : found;
   }
   SortList(s, count);
-  if (threadIdx.x == 0) {
-    unsigned long long sum = 0;
-    int i = 0;
-    while (i < count - 1 && sum + WeightOf(row, s.list[i].logit, by_mass) < rest) {
-      sum += WeightOf(row, s.list[i++].logit, by_mass);
-    }
-    s.bound = count > 0 ? s.list[i] : limit;
-  }
+  for (int i = threadIdx.x; i < count; i += kSampleThreads) s.bucket[i] = order.Weight(s.list[i]);
   __syncthreads();
-  const Ranked bound = s.bound;
-  __syncthreads();
-  return bound;
+  return s.list[FirstReaching(s.bucket, count, rest, s)];
 }
 
 }  // namespace based::cuda

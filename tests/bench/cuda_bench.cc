@@ -5,11 +5,13 @@
 //   cuda_bench decode BATCH...          greedy decode steps, depth 2, all streams in one fold phase
 //   cuda_bench position BATCH           the same at position 1,000,000 against 300
 //   cuda_bench prefill B T ROWS         whole-model prefill of B prompts of T tokens, ROWS a step
-//   cuda_bench taylor B T               one linear-attention layer over B spans of T (for a
-//   profiler) cuda_bench sweep ROWS...            cuBLASLt over the model's weight shapes, weights
-//   from memory cuda_bench step BATCH               one decode step between profiler start and stop
+//   cuda_bench mixed BATCH ROWS...      BATCH decodes beside ROWS rows of prefill in spans of 512
+//   cuda_bench taylor B T               one linear-attention layer over B spans of T (profiled)
+//   cuda_bench sweep ROWS...            cuBLASLt over the model's weight shapes, not in cache
+//   cuda_bench step BATCH               one decode step between profiler start and stop
 //   cuda_bench prefill_step B ROWS      one prefill step likewise
-// Options before the command: --invariant, --generic, --eager, --plain (no deferred fold), --360m.
+// Options before the command: --invariant, --generic, --eager, --plain (no deferred fold), --360m,
+// --steps=N (of decode; 0: 120 or at large batches 40).
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 
@@ -48,6 +50,7 @@ double Milliseconds(Clock::duration duration) {
 struct Setup {
   CudaBackendOptions options;
   BenchShape shape = Based1B();
+  int32_t steps = 0;
 };
 
 class Bench {
@@ -186,7 +189,8 @@ void RunDecode(const Setup& setup, const std::vector<int32_t>& batches) {
   bench.Warm(most, 200);
   int64_t position = 200;
   for (const int32_t batch : batches) {
-    const int32_t steps = batch >= 1024 ? 43 : 123;
+    const int32_t few = batch >= 1024 ? 43 : 123;
+    const int32_t steps = setup.steps > 0 ? setup.steps + 3 : few;
     PrintDecode(bench, batch, bench.DecodeSteps(batch, position, steps));
     position += steps;
   }
@@ -198,6 +202,36 @@ void RunPosition(const Setup& setup, int32_t batch) {
   for (const int64_t position : {int64_t{200}, int64_t{1'000'000}, int64_t{300}}) {
     std::printf("position %lld: ", static_cast<long long>(position));
     PrintDecode(bench, batch, bench.DecodeSteps(batch, position, 83));
+  }
+}
+
+// What a step costs that decodes and prefills: the slope is what the scheduler's StepCost learns.
+void RunMixed(const Setup& setup, int32_t batch, const std::vector<int32_t>& prefill_rows) {
+  constexpr int32_t kPrompt = 512;
+  const int32_t most = *std::max_element(prefill_rows.begin(), prefill_rows.end());
+  const int32_t spans = batch + (most + kPrompt - 1) / kPrompt;
+  Bench bench(setup, {.max_rows = batch + most, .max_spans = spans, .max_samples = spans}, spans);
+  bench.Warm(batch, 200);
+  StepOutput output;
+  for (const int32_t rows : prefill_rows) {
+    std::vector<double> times;
+    for (int32_t i = 0; i < 25; ++i) {
+      StepTable table = bench.Decode(batch, 200, false);
+      for (int32_t at = 0; at < rows; at += kPrompt) {
+        const int32_t length = std::min(kPrompt, rows - at);
+        table.spans.push_back({batch + at / kPrompt, batch + at, length, 0});
+        for (int32_t t = 0; t < length; ++t) table.tokens.push_back(bench.RandomToken());
+      }
+      table.sources.resize(table.tokens.size(), kNone);
+      const auto start = Clock::now();
+      Fail(bench.executable().Launch(table));
+      const auto launched = Clock::now();
+      Fail(bench.executable().Collect(output));
+      if (i > 4) times.push_back(Milliseconds(Clock::now() - start));
+      if (i == 24) std::printf("launch %.3f ms, ", Milliseconds(launched - start));
+    }
+    std::printf("%d decodes beside %d rows of prefill: %.3f ms\n", batch, rows,
+                Quantile(times, 0.5));
   }
 }
 
@@ -358,6 +392,7 @@ int Main(std::vector<std::string> arguments) {
     if (arguments[0] == "--plain") setup.options.fold_interval = 1;
     if (arguments[0] == "--eager") setup.options.graphs = false;
     if (arguments[0] == "--360m") setup.shape = Based360M();
+    if (arguments[0].starts_with("--steps=")) setup.steps = std::atoi(arguments[0].c_str() + 8);
     arguments.erase(arguments.begin());
   }
   if (arguments.size() < 2) {
@@ -370,6 +405,9 @@ int Main(std::vector<std::string> arguments) {
   numbers.resize(std::max<size_t>(numbers.size(), 1));
   if (command == "decode") RunDecode(setup, numbers);
   if (command == "sweep") RunSweep(setup, numbers);
+  if (command == "mixed") {
+    RunMixed(setup, numbers[0], {numbers.begin() + 1, numbers.end()});
+  }
   if (command == "position") RunPosition(setup, numbers[0]);
   if (command == "prefill") RunPrefill(setup, numbers.at(0), numbers.at(1), numbers.at(2));
   if (command == "taylor") RunTaylor(setup, numbers.at(0), numbers.at(1));

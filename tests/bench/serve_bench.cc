@@ -1,14 +1,13 @@
-// Serves N closed-loop streams and prints one line of figures: on a daemon (--address) or on an
-// engine in this process (--engine), with the same model and the same requests.
+// Serves N closed-loop streams, or with --rate requests that arrive at random, and prints one line
+// of figures: on a daemon (--address) or on an engine in this process (--engine), with the same
+// model and the same requests. With --engine also what the engine thread did in each step.
 //
 // Times are the client's. processor_us_per_token is of the daemon (--server_pid) or, with --engine,
 // of this process; client_us_per_token is of this process.
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <cstdio>
-#include <fstream>
+#include <functional>
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -17,7 +16,10 @@
 #include "kernels/backends.h"
 #include "kernels/base/command_line.h"
 #include "kernels/base/status.h"
+#include "tests/bench/load_report.h"
+#include "tests/bench/open_loop.h"
 #include "tests/bench/serve_load.h"
+#include "tests/bench/step_trace.h"
 
 ABSL_FLAG(std::string, address, "127.0.0.1:7433", "Daemon to load.");
 ABSL_FLAG(bool, engine, false, "Load an engine in this process instead.");
@@ -25,13 +27,16 @@ ABSL_FLAG(std::string, model, "models/demo", "With --engine: directory of the mo
 ABSL_FLAG(std::string, backend, "cpu", "With --engine: cpu, cuda or reference.");
 ABSL_FLAG(int32_t, slots, 64, "With --engine: sequences that live at once.");
 ABSL_FLAG(int32_t, threads, 0, "With --engine: CPU threads; 0: one per core.");
-ABSL_FLAG(int32_t, streams, 32, "Closed-loop streams.");
+ABSL_FLAG(int32_t, max_queue, 4096, "With --engine: requests that may wait.");
+ABSL_FLAG(int32_t, streams, 32, "Closed-loop streams; with --rate, requests at the start.");
+ABSL_FLAG(double, rate, 0, "Requests a second that arrive at random (open loop); 0: closed loop.");
 ABSL_FLAG(int32_t, connections, 1, "Connections that the streams share.");
 ABSL_FLAG(double, warmup, 1, "Seconds before the measurement.");
 ABSL_FLAG(double, seconds, 5, "Seconds of the measurement.");
 ABSL_FLAG(int64_t, max_tokens, 1000, "Tokens of each completion.");
 ABSL_FLAG(int32_t, prompt_tokens, 16, "Tokens of each prompt.");
 ABSL_FLAG(double, temperature, 0, "0: greedy.");
+ABSL_FLAG(int32_t, delta_interval_ms, 0, "Tokens of so long a time go into one message.");
 ABSL_FLAG(int32_t, long_prompt, 0, "Tokens of one prompt sent after the measurement; 0: none.");
 ABSL_FLAG(int32_t, server_pid, 0, "The daemon's process, for its processor time.");
 
@@ -41,74 +46,18 @@ namespace {
 constexpr std::chrono::seconds kLongPromptLimit(300);
 constexpr int32_t kPromptIds = 60;  // fewer than any model has
 
-double ProcessorSecondsOf(int32_t pid) {
-  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
-  std::string text((std::istreambuf_iterator<char>(stat)), std::istreambuf_iterator<char>());
-  // The name may hold spaces; user and system ticks are the 12th and 13th field behind it.
-  const size_t name_end = text.rfind(')');
-  if (name_end == std::string::npos) return 0;
-  long user = 0, system = 0;
-  if (std::sscanf(text.c_str() + name_end + 1,
-                  " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld", &user, &system) != 2) {
-    return 0;
-  }
-  return static_cast<double>(user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
-}
-
-struct Moment {
-  Clock::time_point when = Clock::now();
-  double server = 0;  // processor seconds
-  double client = 0;
-
-  static Moment Now() {
-    const int32_t server = absl::GetFlag(FLAGS_server_pid);
-    return {.server = ProcessorSecondsOf(server > 0 ? server : ::getpid()),
-            .client = ProcessorSecondsOf(::getpid())};
-  }
-};
+Moment Now() { return Moment::Now(absl::GetFlag(FLAGS_server_pid)); }
 
 Ask MakeAsk(int32_t stream, int32_t prompt_tokens, int64_t max_tokens) {
   Ask ask{.max_tokens = max_tokens,
           .seed = static_cast<uint64_t>(stream) * 1'000'000,
-          .temperature = static_cast<float>(absl::GetFlag(FLAGS_temperature))};
+          .temperature = static_cast<float>(absl::GetFlag(FLAGS_temperature)),
+          .delta_interval_ms = absl::GetFlag(FLAGS_delta_interval_ms)};
+  std::mt19937 random(static_cast<uint32_t>(stream));
   for (int32_t i = 0; i < prompt_tokens; ++i) {
-    ask.prompt.push_back((stream * 31 + i * 7) % kPromptIds);
+    ask.prompt.push_back(static_cast<int32_t>(random() % kPromptIds));
   }
   return ask;
-}
-
-std::vector<float> GapsBetween(const std::vector<LoadStream::Record>& records,
-                               Clock::time_point from, Clock::time_point to) {
-  std::vector<float> gaps;
-  for (const auto& record : records) {
-    for (const auto& gap : record.gaps) {
-      if (gap.when >= from && gap.when < to) gaps.push_back(gap.seconds);
-    }
-  }
-  return gaps;
-}
-
-void Report(const std::vector<LoadStream::Record>& records, const Moment& begin,
-            const Moment& end) {
-  int64_t tokens = 0, all = 0, messages = 0;
-  std::vector<float> first;
-  for (const auto& record : records) {
-    for (const Clock::time_point when : record.tokens)
-      tokens += when >= begin.when && when < end.when;
-    all += static_cast<int64_t>(record.tokens.size());
-    messages += record.messages;
-    first.insert(first.end(), record.first_token.begin(), record.first_token.end());
-  }
-  const double seconds = std::chrono::duration<double>(end.when - begin.when).count();
-  const auto count = static_cast<double>(tokens);
-  const std::vector<float> gaps = GapsBetween(records, begin.when, end.when);
-  std::printf(
-      "tokens_per_s=%.0f tokens_per_delta=%.3f ttft_p50_ms=%.2f ttft_p99_ms=%.2f "
-      "itl_p50_ms=%.2f itl_p99_ms=%.2f processor_us_per_token=%.2f client_us_per_token=%.2f",
-      count / seconds, static_cast<double>(all) / static_cast<double>(messages),
-      1e3 * Quantile(first, 0.5), 1e3 * Quantile(first, 0.99), 1e3 * Quantile(gaps, 0.5),
-      1e3 * Quantile(gaps, 0.99), 1e6 * (end.server - begin.server) / count,
-      1e6 * (end.client - begin.client) / count);
 }
 
 void SleepSeconds(double seconds) {
@@ -125,7 +74,21 @@ void ReportLong(const std::vector<LoadStream::Record>& records, const Moment& be
               1e3 * during, during / before);
 }
 
-absl::Status RunLoad(Target& target) {
+absl::Status RunRate(Target& target, const std::function<void()>& measured) {
+  const OpenLoopOptions options = {.rate = absl::GetFlag(FLAGS_rate),
+                                   .live = absl::GetFlag(FLAGS_streams),
+                                   .warmup = absl::GetFlag(FLAGS_warmup),
+                                   .seconds = absl::GetFlag(FLAGS_seconds),
+                                   .server_pid = absl::GetFlag(FLAGS_server_pid)};
+  const auto make_ask = [](int32_t i) {
+    return MakeAsk(i, absl::GetFlag(FLAGS_prompt_tokens), absl::GetFlag(FLAGS_max_tokens));
+  };
+  return RunOpenLoop(target, options, make_ask, measured);
+}
+
+// `measured` is called when the measurement begins.
+absl::Status RunLoad(Target& target, const std::function<void()>& measured) {
+  if (absl::GetFlag(FLAGS_rate) > 0) return RunRate(target, measured);
   const int32_t streams = absl::GetFlag(FLAGS_streams);
   std::vector<std::unique_ptr<LoadStream>> load;
   for (int32_t i = 0; i < streams; ++i) {
@@ -135,16 +98,17 @@ absl::Status RunLoad(Target& target) {
     load.back()->Start();
   }
   SleepSeconds(absl::GetFlag(FLAGS_warmup));
-  const Moment begin = Moment::Now();
+  measured();
+  const Moment begin = Now();
   SleepSeconds(absl::GetFlag(FLAGS_seconds));
-  const Moment end = Moment::Now();
+  const Moment end = Now();
   Moment after = end;
   absl::Status status;
   if (const int32_t tokens = absl::GetFlag(FLAGS_long_prompt); tokens > 0) {
     LoadStream prompt(target, MakeAsk(streams, tokens, 1), /*repeat=*/false);
     prompt.Start();
     if (!prompt.WaitFor(kLongPromptLimit)) status = absl::DeadlineExceededError("the long prompt");
-    after = Moment::Now();
+    after = Now();
     prompt.Stop();
     if (!status.ok()) target.CancelAll();
     prompt.Wait();
@@ -159,7 +123,7 @@ absl::Status RunLoad(Target& target) {
     if (!records.back().error.ok()) status = records.back().error;
   }
   BASED_RETURN_IF_ERROR(status);
-  Report(records, begin, end);
+  PrintLoad(records, begin, end);
   if (absl::GetFlag(FLAGS_long_prompt) > 0) ReportLong(records, begin, end, after);
   std::printf("\n");
   return absl::OkStatus();
@@ -173,25 +137,33 @@ absl::Status RunOnEngine() {
       std::unique_ptr<Model> model,
       LoadModel({.model_dir = absl::GetFlag(FLAGS_model), .compile = backend->DefaultOptions()},
                 *backend));
+  StepTrace trace;
   BASED_ASSIGN_OR_RETURN(
       const std::unique_ptr<Engine> engine,
-      Engine::Create(std::move(model), {.slots = absl::GetFlag(FLAGS_slots)}, nullptr));
-  return RunLoad(*NewEngineTarget(*engine));
+      Engine::Create(
+          std::move(model),
+          {.slots = absl::GetFlag(FLAGS_slots), .max_queue = absl::GetFlag(FLAGS_max_queue)},
+          &trace));
+  BASED_RETURN_IF_ERROR(RunLoad(*NewEngineTarget(*engine), [&] { trace.Clear(); }));
+  trace.Print();
+  return absl::OkStatus();
 }
 
 absl::Status Main(absl::Span<const char* const> arguments) {
   const std::vector<FlagGroup> groups = {
-      {"Target", {"address", "server_pid", "engine", "model", "backend", "threads", "slots"}},
+      {"Target", {"address", "server_pid", "engine", "model", "backend", "threads", "slots",
+                  "max_queue"}},
       {"Load",
-       {"streams", "connections", "warmup", "seconds", "max_tokens", "prompt_tokens", "temperature",
-        "long_prompt"}}};
+       {"streams", "rate", "connections", "warmup", "seconds", "max_tokens", "prompt_tokens",
+        "temperature", "delta_interval_ms", "long_prompt"}}};
   BASED_ASSIGN_OR_RETURN(const CommandLine line, ParseCommandLine(arguments, groups));
   if (line.help) {
     std::fputs(FlagsHelp(groups).c_str(), stdout);
     return absl::OkStatus();
   }
   if (absl::GetFlag(FLAGS_engine)) return RunOnEngine();
-  return RunLoad(*NewGrpcTarget(absl::GetFlag(FLAGS_address), absl::GetFlag(FLAGS_connections)));
+  return RunLoad(*NewGrpcTarget(absl::GetFlag(FLAGS_address), absl::GetFlag(FLAGS_connections)),
+                 [] {});
 }
 
 }  // namespace

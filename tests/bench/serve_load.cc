@@ -63,6 +63,11 @@ void LoadStream::Wait() {
   while (!ended_) changed_.Wait(mutex_);
 }
 
+bool LoadStream::ended() {
+  MutexLock lock(mutex_);
+  return ended_;
+}
+
 bool LoadStream::WaitFor(std::chrono::seconds limit) {
   const Clock::time_point deadline = Clock::now() + limit;
   MutexLock lock(mutex_);

@@ -1,5 +1,5 @@
-// Closed-loop load: N streams, each of which asks again as soon as it has been answered, on an
-// engine in this process or on a daemon over gRPC. Every token's time is kept.
+// Streams of requests to an engine in this process or to a daemon over gRPC. Every token's time is
+// kept.
 #ifndef BASED_TESTS_BENCH_SERVE_LOAD_H_
 #define BASED_TESTS_BENCH_SERVE_LOAD_H_
 
@@ -20,6 +20,7 @@ struct Ask {
   int64_t max_tokens = 1;
   uint64_t seed = 1;
   float temperature = 0;
+  int32_t delta_interval_ms = 0;  // tokens of so long a time go into one message
 };
 
 // Hears one completion, from one thread at a time: any number of OnTokens, then OnEnd.
@@ -43,7 +44,8 @@ std::unique_ptr<Target> NewEngineTarget(Engine& engine);
 // Streams take `connections` (at least 1) in turn.
 std::unique_ptr<Target> NewGrpcTarget(const std::string& address, int32_t connections);
 
-// One closed-loop stream. Thread-safe where it says so.
+// One request, or with `repeat` a closed loop: it asks again as soon as it has been answered.
+// Thread-safe where it says so.
 class LoadStream final : public Listener {
  public:
   struct Gap {
@@ -64,6 +66,7 @@ class LoadStream final : public Listener {
   void Start();
   void Stop();                               // asks no more; thread-safe
   void Wait();                               // until the last completion has ended
+  bool ended();                              // thread-safe
   bool WaitFor(std::chrono::seconds limit);  // the same; false when it takes longer
   Record Take();                             // REQUIRES: ended
 

@@ -39,6 +39,7 @@ class EngineTarget final : public Target {
     request.stop.ignore_eos = true;
     request.output.text = engine_.model().tokenizer != nullptr;
     request.output.token_ids = true;
+    request.output.delta_interval = std::chrono::milliseconds(ask.delta_interval_ms);
     auto id = engine_.Submit(std::move(request), std::make_shared<ListenerSink>(listener));
     if (!id.ok()) return listener.OnEnd(id.status());
     MutexLock lock(mutex_);
@@ -126,6 +127,9 @@ void Call::Begin(v1::CompletionService::Stub& stub, const Ask& ask) {
   request_.mutable_stop()->set_max_tokens(ask.max_tokens);
   request_.mutable_stop()->set_ignore_eos(true);
   request_.mutable_output()->set_token_ids(true);
+  if (ask.delta_interval_ms > 0) {
+    request_.mutable_output()->set_delta_interval_ms(ask.delta_interval_ms);
+  }
   stub.async()->Generate(&context_, &request_, this);
   StartRead(&response_);
   StartCall();

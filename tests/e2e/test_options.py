@@ -5,7 +5,7 @@ import re
 
 import grpc
 import pytest
-from conftest import DEMO, run_based
+from conftest import DEMO, TINY, run_based
 
 
 def stub_of(daemon, proto):
@@ -110,6 +110,49 @@ def test_hundreds_of_pairs_in_one_call(tiny, proto):
     reply = stub_of(tiny, proto).Score(proto.completion.ScoreRequest(pairs=pairs))
     assert len(reply.scores) == 300
     assert all(s.logprob == reply.scores[i % 50].logprob for i, s in enumerate(reply.scores))
+
+
+def score_pair(proto, context, continuation):
+    ids = proto.completion.TokenIds
+    return proto.completion.ScorePair(
+        context_ids=ids(ids=context), continuation_ids=ids(ids=continuation)
+    )
+
+
+def test_pairs_of_one_context_compute_it_once(start_daemon, proto):
+    daemon = start_daemon(f"--model={TINY}", "--backend=cpu", "--slots=5", "--token_budget=32")
+    contexts = [[i, *range(1, 60)] for i in (7, 8)]
+    pairs = [score_pair(proto, contexts[i % 2], [i, i + 1, i + 2]) for i in range(20)]
+    counter = "based_prompt_tokens_total"
+
+    def score(pairs):
+        request = proto.completion.ScoreRequest(pairs=pairs, token_logprobs=True)
+        return stub_of(daemon, proto).Score(request, timeout=60).scores
+
+    before = daemon.metric(counter)
+    together = score(pairs)
+    # Ten pairs of each context in groups of five, the slots; its last token is fed to every one,
+    # the last of a continuation to none.
+    daemon.wait_for_metric(counter, before + 4 * 59 + 20 * 3)
+    alone = [score([pair])[0] for pair in pairs]
+    daemon.wait_for_metric(counter, before + 4 * 59 + 20 * 3 + 20 * (59 + 3))
+    assert list(together) == alone
+
+
+@pytest.mark.parametrize(
+    "pair, expected",
+    [
+        (([1], [61]), "pairs[1].continuation_ids.ids[0] is 61; expected a token id in [0, 61)"),
+        (([-1], [6]), "pairs[1].context_ids.ids[0] is -1; expected a token id in [0, 61)"),
+        (([1], []), "pairs[1].continuation has no tokens"),
+    ],
+)
+def test_a_wrong_pair_is_named(tiny, proto, pair, expected):
+    pairs = [score_pair(proto, [1], [2]), score_pair(proto, *pair)]
+    with pytest.raises(grpc.RpcError) as error:
+        stub_of(tiny, proto).Score(proto.completion.ScoreRequest(pairs=pairs))
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert expected in error.value.details()
 
 
 @pytest.mark.parametrize(

@@ -303,8 +303,8 @@ TEST_P(CompletionOptionsTest, ATimedDeltaGoesOutWithoutANextToken) {
 TEST_P(CompletionOptionsTest, ScoringSaysHowLikelyTheRestIsAndDrawsNothing) {
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < 700; ++i) ids.push_back(i % kVocab);
-  Request request = IdsRequest(ids, 5);
-  request.score_from = 200;
+  Request request = IdsRequest({ids.begin(), ids.begin() + 200}, 5);
+  request.continuations.emplace_back(ids.begin() + 200, ids.end());
   const auto sink = Run(request);
   ASSERT_EQ(sink->prompt_logprobs.size(), 500u);
   uint64_t state = kSimEmptyState;
@@ -409,7 +409,14 @@ TEST(CompletionOptionsInput, ContradictionsAreNamed) {
        [](Request& r) { r.sampling.frequency_penalty = std::nanf(""); }},
       {"output.delta_interval_ms is -1;",
        [](Request& r) { r.output.delta_interval = std::chrono::milliseconds(-1); }},
-      {"score_from is 1; expected a token of the prompt", [](Request& r) { r.score_from = 1; }},
+      {"continuations[1] is 0 tokens long; expected at least 1",
+       [](Request& r) {
+         r.continuations = {{1}, {}};
+       }},
+      {"continuations[0][1] is 97; expected a token id in [0, 97)",
+       [](Request& r) {
+         r.continuations = {{1, 97}};
+       }},
   };
   for (const Case& c : cases) {
     Request request = IdsRequest({1}, 5);

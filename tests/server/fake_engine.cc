@@ -89,6 +89,24 @@ void FakeEngine::Cancel(RequestId id, absl::Status status) {
   changed_.NotifyAll();
 }
 
+absl::Status FakeEngine::SetTenants(std::vector<TenantLimits> tenants) {
+  MutexLock lock(mutex_);
+  tenants_ = std::move(tenants);
+  return absl::OkStatus();
+}
+
+std::vector<TenantUse> FakeEngine::tenants() const {
+  MutexLock lock(mutex_);
+  std::vector<TenantUse> use = {{.name = ""}};
+  for (const TenantLimits& limits : tenants_) use.push_back({.name = limits.name});
+  return use;
+}
+
+std::vector<TenantLimits> FakeEngine::limits() const {
+  MutexLock lock(mutex_);
+  return tenants_;
+}
+
 Capacity FakeEngine::capacity() const {
   MutexLock lock(mutex_);
   Capacity capacity;

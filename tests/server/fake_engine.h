@@ -31,6 +31,8 @@ class FakeEngine final : public Engine {
 
   absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<TokenSink> sink) override;
   void Cancel(RequestId id, absl::Status status) override;
+  absl::Status SetTenants(std::vector<TenantLimits> tenants) override;
+  std::vector<TenantUse> tenants() const override;
   Capacity capacity() const override;
   const Model& model() const override { return model_; }
   bool Drain(std::chrono::milliseconds limit) override;
@@ -42,6 +44,7 @@ class FakeEngine final : public Engine {
   bool WaitForCancels(size_t count);
 
   std::vector<Request> requests() const;         // as submitted
+  std::vector<TenantLimits> limits() const;      // as set last
   std::vector<absl::Status> cancels() const;     // as given to Cancel
   std::vector<absl::Status> ends() const;        // how sequences ended, in order
 
@@ -72,6 +75,7 @@ class FakeEngine final : public Engine {
   std::vector<Request> requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<absl::Status> cancels_ ABSL_GUARDED_BY(mutex_);
   std::vector<absl::Status> ends_ ABSL_GUARDED_BY(mutex_);
+  std::vector<TenantLimits> tenants_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;  // last: starts when all else is made
 };
 

@@ -13,8 +13,9 @@ absl::StatusOr<DaemonOptions> Read(std::vector<const char*> arguments) {
 }
 
 TEST(ReadFlags, ReadsEveryForm) {
-  const auto options = Read({"--model=/m", "--slots", "7", "--memory_budget=2GiB", "--log_json",
-                             "--listen", "[::1]:0", "--threads=3", "--drain_timeout_ms=5"});
+  const auto options =
+      Read({"--model=/m", "--slots", "7", "--memory_budget=2GiB", "--log_format=json", "--listen",
+            "[::1]:0", "--threads=3", "--drain_timeout_ms=5"});
   ASSERT_TRUE(options.ok()) << options.status();
   EXPECT_EQ(options->model_dir, "/m");
   EXPECT_EQ(options->engine.slots, 7);
@@ -23,7 +24,7 @@ TEST(ReadFlags, ReadsEveryForm) {
   EXPECT_EQ(options->threads, 3);
   EXPECT_EQ(options->drain_timeout.count(), 5);
   EXPECT_TRUE(options->log.json);
-  EXPECT_FALSE(Read({"--nolog_json", "--slots=auto", "--memory_budget=0"})->log.json);
+  EXPECT_FALSE(Read({"--log_format=text", "--slots=auto", "--memory_budget=0"})->log.json);
 }
 
 TEST(ReadFlags, WrongValuesAreOneLineThatNamesTheFlag) {

@@ -33,8 +33,10 @@ TEST(Metrics, BoundedSeriesExistFromTheStartAtZero) {
 
 TEST(Metrics, CountsWhatTheEngineTells) {
   Metrics metrics;
-  metrics.OnStep({.decode_tokens = 3, .prefill_tokens = 5, .sequences = 4,
-                  .duration = std::chrono::milliseconds(2), .host = {}});
+  metrics.OnStep({.decode_tokens = 3,
+                  .prefill_tokens = 5,
+                  .sequences = 4,
+                  .duration = std::chrono::milliseconds(2)});
   metrics.OnFirstToken(std::chrono::milliseconds(1));
   metrics.OnInterToken(std::chrono::microseconds(50));
   Finished finished;

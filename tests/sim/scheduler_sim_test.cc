@@ -36,6 +36,16 @@ TEST(SchedulerSim, EverySeedKeepsEveryRule) {
   EXPECT_GT(total.finished, 0);
 }
 
+// Two requests of n above half the slots never fit side by side: their forks wait for slots one by
+// one, and all end with every token that they are to have.
+TEST(SchedulerSim, ForksThatWaitForSlotsNeverDeadlock) {
+  for (uint64_t seed = 1; seed <= 500; ++seed) {
+    const SimulationResult result = SimulateForks(seed);
+    ASSERT_EQ(result.error, "") << "seed " << seed;
+    ASSERT_EQ(result.finished, 30) << "seed " << seed;
+  }
+}
+
 TEST(SchedulerSim, ASeedGivesOneTrace) {
   for (uint64_t seed = 1; seed <= 100; ++seed) {
     const SimulationResult first = Simulate(seed);

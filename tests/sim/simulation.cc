@@ -28,6 +28,7 @@ struct Scenario {
   double slow_share = 0;   // readers that give up after a few tokens
   double eos_share = 0;    // requests that honour eos
   double fork_share = 0;   // requests for several completions
+  int32_t least_completions = 1;
   double score_share = 0;  // requests that score their prompt, some of them nothing else
   double rules_share = 0;  // requests whose draws depend on what they drew
 };
@@ -37,6 +38,7 @@ struct Choice {
   bool ended = false;
   int64_t unserved_steps = 0;  // while decoding
   std::vector<int32_t> tokens;
+  std::vector<TokenLogprob> scores;
 };
 
 struct Client {
@@ -45,8 +47,7 @@ struct Client {
   int64_t gives_up_after = -1;  // tokens
   bool started = false;
   bool ended = false;
-  std::vector<TokenLogprob> scores;
-  std::vector<Choice> choices;  // one per completion
+  std::vector<Choice> choices;  // one per completion or continuation
   int64_t tokens = 0;           // of all completions
 };
 
@@ -73,9 +74,9 @@ class Choices {
 
 class Simulation {
  public:
-  explicit Simulation(const Choices& choices)
+  explicit Simulation(const Choices& choices, bool only_forks = false)
       : random_(choices),
-        scenario_(Draw()),
+        scenario_(only_forks ? OnlyForks(Draw()) : Draw()),
         scheduler_(scenario_.scheduler),
         device_(scenario_.model) {
     (void)device_.CreateSlots(scenario_.scheduler.slots);
@@ -90,8 +91,10 @@ class Simulation {
   bool Chance(double share) { return std::uniform_real_distribution<>(0, 1)(random_) < share; }
 
   Scenario Draw();
+  static Scenario OnlyForks(Scenario s);
   void Arrive();
   SequenceSpec MakeSpec(RequestId id);
+  void AddContinuations(SequenceSpec& spec);
   void CancelSome();
   void PlanAndLaunch();
   void CheckPlan(const StepPlan& plan);
@@ -102,7 +105,7 @@ class Simulation {
   void ApplyToken(Client& client, const SchedulerEvent& event);
   void EndChoice(Client& client, Choice& choice);
   std::string CompareWithAlone(const Client& client, int32_t index, FinishReason reason) const;
-  std::string CompareScores(const Client& client) const;
+  std::string CompareScores(const Client& client, int32_t index) const;
   void Require(bool condition, const std::string& what) {
     if (!condition && result_.error.empty()) {
       result_.error = absl::StrCat("step ", result_.steps, ": ", what);
@@ -151,6 +154,17 @@ Scenario Simulation::Draw() {
   return s;
 }
 
+Scenario Simulation::OnlyForks(Scenario s) {
+  s.scheduler.slots = std::max(2, s.scheduler.slots);
+  s.model.nonfinite_every = 0;
+  s.requests = s.burst = 30;
+  s.arrivals_per_step = s.burst;
+  s.cancel_share = s.deadline_share = s.slow_share = 0;
+  s.fork_share = 1;
+  s.least_completions = s.scheduler.slots / 2 + 1;
+  return s;
+}
+
 SequenceSpec Simulation::MakeSpec(RequestId id) {
   SequenceSpec spec;
   spec.id = id;
@@ -165,13 +179,15 @@ SequenceSpec Simulation::MakeSpec(RequestId id) {
   if (Chance(scenario_.eos_share)) spec.eos_token_id = 0;
   if (Chance(0.2)) spec.stop_token_ids = {1, 2};
   if (Chance(scenario_.fork_share)) {
-    spec.completions = static_cast<int32_t>(Uniform(1, scenario_.scheduler.slots));
+    spec.completions =
+        static_cast<int32_t>(Uniform(scenario_.least_completions, scenario_.scheduler.slots));
   }
   if (scores) {
     spec.score_from = Uniform(1, length - 1);
     spec.top_logprobs = static_cast<int32_t>(Uniform(0, 3));
     if (Chance(0.5)) spec.max_tokens = 0;
     if (spec.max_tokens == 0) spec.completions = 1;
+    if (spec.max_tokens == 0 && Chance(0.7)) AddContinuations(spec);
   }
   if (Chance(scenario_.rules_share)) {
     auto rules = std::make_shared<RuleSpec>();
@@ -184,6 +200,17 @@ SequenceSpec Simulation::MakeSpec(RequestId id) {
     spec.deadline = Now() + std::chrono::milliseconds(Uniform(0, 60));
   }
   return spec;
+}
+
+void Simulation::AddContinuations(SequenceSpec& spec) {
+  spec.score_from = static_cast<int64_t>(spec.prompt.size());
+  spec.completions = static_cast<int32_t>(Uniform(1, scenario_.scheduler.slots));
+  for (int32_t i = 0; i < spec.completions; ++i) {
+    std::vector<int32_t>& ids = spec.continuations.emplace_back();
+    for (int64_t left = Uniform(1, scenario_.max_prompt); left > 0; --left) {
+      ids.push_back(static_cast<int32_t>(Uniform(0, scenario_.model.vocab_size - 1)));
+    }
+  }
 }
 
 void Simulation::Arrive() {
@@ -301,9 +328,11 @@ void Simulation::Apply() {
       case SchedulerEvent::Kind::kStarted:
         ApplyStarted(client);
         break;
-      case SchedulerEvent::Kind::kPrompt:
-        client.scores.insert(client.scores.end(), event.logprobs.begin(), event.logprobs.end());
+      case SchedulerEvent::Kind::kPrompt: {
+        auto& scores = client.choices[static_cast<size_t>(event.index)].scores;
+        scores.insert(scores.end(), event.logprobs.begin(), event.logprobs.end());
         break;
+      }
       case SchedulerEvent::Kind::kToken:
       case SchedulerEvent::Kind::kFinished:
         Require(client.started, "a token before the start");
@@ -345,7 +374,7 @@ void Simulation::ApplyToken(Client& client, const SchedulerEvent& event) {
     ++result_.tokens;
   }
   if (event.kind == SchedulerEvent::Kind::kFinished) {
-    std::string difference = CompareScores(client);
+    std::string difference = CompareScores(client, event.index);
     if (client.spec.max_tokens > 0 && difference.empty()) {
       difference = CompareWithAlone(client, event.index, event.reason);
     }
@@ -364,17 +393,25 @@ void Simulation::EndChoice(Client& client, Choice& choice) {
   if (client.ended) ++result_.finished;
 }
 
-// Every prompt token from score_from on, once and in order.
-std::string Simulation::CompareScores(const Client& client) const {
+// Every token of prompt and continuation from score_from on, once and in order.
+std::string Simulation::CompareScores(const Client& client, int32_t index) const {
   const SequenceSpec& spec = client.spec;
-  const auto length = static_cast<int64_t>(spec.prompt.size());
+  std::vector<int32_t> tokens = spec.prompt;
+  if (!spec.continuations.empty()) {
+    const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(index)];
+    tokens.insert(tokens.end(), own.begin(), own.end());
+  }
+  // The prompt of several completions is scored once, for the first.
+  const std::vector<TokenLogprob>& scores =
+      client.choices[spec.continuations.empty() ? 0 : static_cast<size_t>(index)].scores;
+  const auto length = static_cast<int64_t>(tokens.size());
   const int64_t expected = std::max<int64_t>(0, length - spec.score_from);
-  if (static_cast<int64_t>(client.scores.size()) != expected) return "scores are missing";
+  if (static_cast<int64_t>(scores.size()) != expected) return "scores are missing";
   uint64_t state = kSimEmptyState;
   for (int64_t i = 0; i < length; ++i) {
-    const int32_t token = spec.prompt[static_cast<size_t>(i)];
+    const int32_t token = tokens[static_cast<size_t>(i)];
     if (i >= spec.score_from) {
-      const TokenLogprob& score = client.scores[static_cast<size_t>(i - spec.score_from)];
+      const TokenLogprob& score = scores[static_cast<size_t>(i - spec.score_from)];
       if (score.token_id != token || score.logprob != SimLogprob(state, token) ||
           static_cast<int32_t>(score.alternatives.size()) != spec.top_logprobs) {
         return absl::StrCat("the score of prompt token ", i, " is wrong");
@@ -449,6 +486,10 @@ SimulationResult Simulation::Run() {
 }  // namespace
 
 SimulationResult Simulate(uint64_t seed) { return Simulation(Choices(seed, {})).Run(); }
+
+SimulationResult SimulateForks(uint64_t seed) {
+  return Simulation(Choices(seed, {}), /*only_forks=*/true).Run();
+}
 
 SimulationResult SimulateChoices(absl::Span<const uint8_t> choices) {
   return Simulation(Choices(/*seed=*/0, choices)).Run();

@@ -23,7 +23,11 @@ struct SimulationResult {
 
 SimulationResult Simulate(uint64_t seed);
 
-// The same with the random choices taken from `choices` first: a fuzzer's way in.
+// A day of requests that come at once, each for more completions than there are free slots, none of
+// which ends before its time.
+SimulationResult SimulateForks(uint64_t seed);
+
+// Simulate with the random choices taken from `choices` first: a fuzzer's way in.
 SimulationResult SimulateChoices(absl::Span<const uint8_t> choices);
 
 }  // namespace based

@@ -1,0 +1,139 @@
+#include "kernels/cuda/sample_staging.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status.h"
+
+namespace based::cuda {
+namespace {
+
+// What requests may ask for (engine/request.h); more grows the memory.
+constexpr int64_t kMostRequestedScores = 20;
+
+static_assert(sizeof(DeviceCount) == sizeof(TokenCount) &&
+              offsetof(DeviceCount, output_count) == offsetof(TokenCount, output_count));
+static_assert(sizeof(DeviceBias) == sizeof(TokenBias) &&
+              offsetof(DeviceBias, bias) == offsetof(TokenBias, bias));
+
+template <typename T>
+int64_t Bytes(const T& items) {
+  return static_cast<int64_t>(items.size() * sizeof(items[0]));
+}
+
+int64_t Words(int32_t vocab_size) { return (vocab_size + 31) / 32; }
+
+bool HasMask(const SampleRules& rules) { return !rules.allowed.empty() || !rules.mask.empty(); }
+
+// Copies a list to `at` and moves `at` past it. Returns where it is.
+template <typename To, typename From>
+To* Append(const std::vector<From>& items, std::byte*& at) {
+  To* copy = reinterpret_cast<To*>(at);
+  if (!items.empty()) std::memcpy(copy, items.data(), items.size() * sizeof(From));
+  at += Bytes(items);
+  return copy;
+}
+
+absl::Status Reserve(int64_t bytes, absl::string_view what, PinnedBuffer& buffer) {
+  if (bytes <= buffer.bytes()) return absl::OkStatus();
+  BASED_ASSIGN_OR_RETURN(buffer, PinnedBuffer::Create(std::max(bytes, 2 * buffer.bytes()), what));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<SampleStaging> SampleStaging::Create(int32_t max_samples, int32_t vocab_size) {
+  SampleStaging staging;
+  staging.vocab_size_ = vocab_size;
+  const int64_t rules = static_cast<int64_t>(sizeof(DeviceRules)) + 4 * Words(vocab_size);
+  BASED_RETURN_IF_ERROR(Reserve(max_samples * rules, "sampling rules", staging.rules_));
+  const int64_t scores = kMostRequestedScores * static_cast<int64_t>(sizeof(DeviceScore));
+  BASED_RETURN_IF_ERROR(Reserve(max_samples * scores, "alternatives", staging.top_));
+  return staging;
+}
+
+int64_t SampleStaging::RuleBytes(const SampleRules& rules) const {
+  const int64_t bytes = static_cast<int64_t>(sizeof(DeviceRules)) + Bytes(rules.counts) +
+                        Bytes(rules.biases) + Bytes(rules.banned) +
+                        (HasMask(rules) ? 4 * Words(vocab_size_) : 0);
+  return (bytes + 15) / 16 * 16;
+}
+
+absl::Status SampleStaging::Stage(const std::vector<SampleRow>& samples, DeviceSample* device) {
+  int64_t bytes = 0;
+  top_count_ = 0;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (samples[i].sample && samples[i].rules != nullptr) bytes += RuleBytes(*samples[i].rules);
+    const int32_t count = std::min(samples[i].top_logprobs, vocab_size_);
+    if (count > kMostTopScores) {
+      return absl::InvalidArgumentError(absl::StrCat("step table: samples[", i,
+                                                     "].top_logprobs is ", count,
+                                                     ", the cuda backend has ", kMostTopScores));
+    }
+    top_count_ += count;
+  }
+  BASED_RETURN_IF_ERROR(Reserve(bytes, "sampling rules", rules_));
+  BASED_RETURN_IF_ERROR(
+      Reserve(top_count_ * static_cast<int64_t>(sizeof(DeviceScore)), "alternatives", top_));
+  std::byte* next_rules = rules_.as<std::byte>();
+  DeviceScore* next_top = top_.as<DeviceScore>();
+  for (size_t i = 0; i < samples.size(); ++i) {
+    device[i].top_count = std::min(samples[i].top_logprobs, vocab_size_);
+    device[i].top = next_top;
+    next_top += device[i].top_count;
+    if (!samples[i].sample || samples[i].rules == nullptr) continue;
+    device[i].rules = Pack(*samples[i].rules, next_rules);
+    next_rules += RuleBytes(*samples[i].rules);
+  }
+  return absl::OkStatus();
+}
+
+const DeviceRules* SampleStaging::Pack(const SampleRules& rules, std::byte* at) const {
+  auto* packed = reinterpret_cast<DeviceRules*>(at);
+  at += sizeof(DeviceRules);
+  *packed = {.repetition_penalty = rules.repetition_penalty,
+             .presence_penalty = rules.presence_penalty,
+             .frequency_penalty = rules.frequency_penalty,
+             .typical_p = rules.typical_p,
+             .counts = Append<DeviceCount>(rules.counts, at),
+             .biases = Append<DeviceBias>(rules.biases, at),
+             .banned = Append<int32_t>(rules.banned, at),
+             .mask = nullptr,
+             .count_size = static_cast<int32_t>(rules.counts.size()),
+             .bias_size = static_cast<int32_t>(rules.biases.size()),
+             .banned_size = static_cast<int32_t>(rules.banned.size()),
+             .reserved = 0};
+  if (HasMask(rules)) {
+    auto* mask = reinterpret_cast<uint32_t*>(at);
+    PackMask(rules, mask);
+    packed->mask = mask;
+  }
+  return packed;
+}
+
+// The ids that are allowed and in the mask.
+void SampleStaging::PackMask(const SampleRules& rules, uint32_t* mask) const {
+  const int64_t words = Words(vocab_size_);
+  if (rules.allowed.empty()) {
+    std::copy_n(rules.mask.begin(), words, mask);
+    return;
+  }
+  std::fill_n(mask, words, 0);
+  for (const int32_t id : rules.allowed) {
+    const size_t word = static_cast<size_t>(id) / 32;
+    const uint32_t bit = uint32_t{1} << id % 32;
+    if (rules.mask.empty() || (rules.mask[word] & bit) != 0) mask[word] |= bit;
+  }
+}
+
+void SampleStaging::CopyTop(std::vector<TokenScore>& top) const {
+  top.resize(static_cast<size_t>(top_count_));
+  const DeviceScore* scores = top_.as<DeviceScore>();
+  std::transform(scores, scores + top_count_, top.begin(), [](const DeviceScore& score) {
+    return TokenScore{.id = score.id, .logprob = score.logprob};
+  });
+}
+
+}  // namespace based::cuda

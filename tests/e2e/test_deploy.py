@@ -1,0 +1,224 @@
+"""What deploy/ ships: manifests against Kubernetes' schemas, Prometheus rules, Grafana's queries
+against a real Prometheus that scrapes a live daemon, the systemd unit, client-side balancing."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+
+import grpc
+import pytest
+import yaml
+
+from conftest import ROOT, TINY
+
+DEPLOY = ROOT / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
+# Kinds of the Prometheus operator, whose schemas the validator does not bring.
+FOREIGN_KINDS = {"PodMonitor"}
+
+
+def need(program):
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"{program} is not installed")
+    return path
+
+
+def validate(documents):
+    import kubernetes_validate
+
+    seen = set()
+    for document in documents:
+        if document["kind"] not in FOREIGN_KINDS:
+            kubernetes_validate.validate(document, "1.30", strict=True)
+        seen.add(document["kind"])
+    return seen
+
+
+@pytest.mark.parametrize("overlay, kinds", [
+    ("base", {"Namespace", "Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}),
+    ("gpu", {"Deployment", "Service"}),
+    ("autoscaling", {"HorizontalPodAutoscaler", "PodMonitor", "Deployment"}),
+])
+def test_overlays_render_to_valid_manifests(overlay, kinds):
+    rendered = subprocess.run([need("kubectl"), "kustomize", KUBERNETES / overlay],
+                              capture_output=True, text=True)
+    if "must be a file" in rendered.stderr:
+        pytest.skip("this kubectl's kustomize is older than 3.0")
+    assert rendered.returncode == 0, rendered.stderr
+    assert kinds <= validate(yaml.safe_load_all(rendered.stdout))
+
+
+def test_manifests_are_valid():
+    files = [path for folder in ("base", "autoscaling")
+             for path in sorted((KUBERNETES / folder).glob("*.yaml"))
+             if path.name not in ("kustomization.yaml", "adapter-rules.yaml")]
+    kinds = set()
+    for path in files:
+        kinds |= validate(yaml.safe_load_all(path.read_text()))
+    assert {"Deployment", "Service", "HorizontalPodAutoscaler", "PodMonitor"} <= kinds
+
+
+def test_the_schemas_refuse_a_wrong_field():
+    document = yaml.safe_load((KUBERNETES / "base" / "deployment.yaml").read_text())
+    document["spec"]["replicas"] = "two"
+    with pytest.raises(Exception, match="two"):
+        validate([document])
+
+
+def test_selectors_and_ports_fit_together():
+    deployment = yaml.safe_load((KUBERNETES / "base" / "deployment.yaml").read_text())
+    pod = deployment["spec"]["template"]
+    names = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+    for service in yaml.safe_load_all((KUBERNETES / "base" / "service.yaml").read_text()):
+        assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
+    arguments = dict(argument.lstrip("-").partition("=")[::2]
+                     for argument in pod["spec"]["containers"][0]["args"])
+    drain_s = int(arguments["drain_timeout_ms"]) / 1000
+    assert drain_s < pod["spec"]["terminationGracePeriodSeconds"]
+
+
+def test_prometheus_rules():
+    promtool = need("promtool")
+    for command in (["check", "rules", "rules.yml"], ["check", "config", "prometheus.yml"],
+                    ["test", "rules", "rules_test.yml"]):
+        run = subprocess.run([promtool, *command], cwd=DEPLOY / "prometheus", capture_output=True,
+                             text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_every_alert_has_its_test_and_its_page():
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
+    tests = (DEPLOY / "prometheus" / "rules_test.yml").read_text()
+    headings = re.findall(r"^## (\w+)$", (DEPLOY / "docs" / "runbook.md").read_text(), re.M)
+    alerts = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
+    for rule in alerts:
+        assert re.search(rf"alertname: {rule['alert']}\n +exp_alerts", tests), rule["alert"]
+        page = rule["annotations"]["runbook"]
+        assert page == f"deploy/docs/runbook.md#{rule['alert'].lower()}"
+    assert sorted(headings) == sorted(rule["alert"] for rule in alerts)
+
+
+def test_systemd_unit():
+    analyze = need("systemd-analyze")
+    unit = DEPLOY / "systemd" / "based-server.service"
+    run = subprocess.run([analyze, "security", "--offline=true", "--threshold=25", unit],
+                         capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-500:]
+    run = subprocess.run([analyze, "verify", unit], capture_output=True, text=True)
+    wrong = [line for line in run.stderr.splitlines()
+             if line.startswith(str(unit)) or "is not executable" not in line]
+    assert not wrong, wrong
+
+
+def test_boards_are_what_the_script_writes():
+    subprocess.run([sys.executable, DEPLOY / "grafana" / "make_boards.py", "--check"], check=True)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Prometheus:
+    """A real Prometheus that scrapes `target` every second with the rules that we ship."""
+
+    def __init__(self, folder, target):
+        config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        config["rule_files"] = [str(DEPLOY / "prometheus" / "rules.yml")]
+        config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+        self.address = f"127.0.0.1:{free_port()}"
+        self.process = subprocess.Popen(
+            [need("prometheus"), f"--config.file={folder / 'prometheus.yml'}",
+             f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={self.address}"],
+            stderr=subprocess.DEVNULL)
+
+    def query(self, expression):
+        url = f"http://{self.address}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            return json.load(reply)["data"]["result"]
+
+    def wait_for(self, expression, limit_s=60):
+        end = time.monotonic() + limit_s
+        while time.monotonic() < end:
+            try:
+                result = self.query(expression)
+                if result:
+                    return result
+            except OSError:
+                assert self.process.poll() is None, "prometheus ended"
+            time.sleep(0.5)
+        pytest.fail(f"no result within {limit_s} s: {expression}")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(20)
+
+
+def board_queries():
+    for path in sorted((DEPLOY / "grafana" / "boards").glob("*.json")):
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel["targets"]:
+                yield f"{path.stem}: {panel['title']} [{target['legendFormat']}]", target["expr"]
+
+
+def test_no_query_of_any_panel_is_empty(tiny, proto, tmp_path):
+    stop = threading.Event()
+
+    def load():
+        request = proto.completion.GenerateRequest(
+            token_ids=proto.completion.TokenIds(ids=[1, 2, 3]))
+        request.stop.max_tokens = 8
+        with tiny.channel() as channel:
+            stub = proto.completion_grpc.CompletionServiceStub(channel)
+            while not stop.is_set():
+                list(stub.Generate(request, timeout=20))
+
+    prometheus = Prometheus(tmp_path, tiny.metrics_address)
+    loader = threading.Thread(target=load)
+    loader.start()
+    try:
+        prometheus.wait_for("rate(based_generated_tokens_total[5s]) > 0")
+        prometheus.wait_for("based:errors:ratio_rate6h")
+        prometheus.wait_for("based:slow_first_tokens:ratio_rate1h")
+        empty = []
+        for name, expression in board_queries():
+            expression = expression.replace("$__rate_interval", "10s").replace("$instance", ".+")
+            if not prometheus.query(expression):
+                empty.append(f"{name}: {expression}")
+        assert not empty, "\n".join(empty)
+    finally:
+        stop.set()
+        loader.join()
+        prometheus.stop()
+
+
+def test_clients_balance_over_daemons(start_daemon, proto):
+    """The headless Service gives every address; gRPC's round_robin takes them in turns."""
+    daemons = [start_daemon(f"--model={TINY}", "--backend=reference", "--slots=8")
+               for _ in range(3)]
+    target = "ipv4:" + ",".join(daemon.address for daemon in daemons)
+    options = [("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))]
+    request = proto.completion.GenerateRequest(token_ids=proto.completion.TokenIds(ids=[1]))
+    request.stop.max_tokens = 2
+    request.stop.ignore_eos = True
+    finished = 'based_requests_total{code="OK",finish_reason="max_tokens"}'
+    with grpc.insecure_channel(target, options=options) as channel:
+        stub = proto.completion_grpc.CompletionServiceStub(channel)
+        for _ in range(30):
+            list(stub.Generate(request, timeout=20, wait_for_ready=True))
+    counts = [daemon.metric(finished) for daemon in daemons]
+    assert sum(counts) == 30 and min(counts) >= 8, counts
+    for daemon in daemons:
+        assert daemon.stop() == 0

@@ -1,0 +1,155 @@
+"""The live page in a real headless Chromium, and what hostile scrapers do to its listener."""
+
+import re
+import shutil
+import socket
+import threading
+import time
+import urllib.request
+
+import pytest
+
+LIMIT_S = 20
+
+
+def wait_until(page, condition):
+    """Asks from outside the page, whose content policy forbids eval within it."""
+    end = time.monotonic() + LIMIT_S
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"never true: {condition}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def loaded(tiny, proto):
+    """The tiny daemon with completions running all the time."""
+    stop = threading.Event()
+
+    def load():
+        request = proto.completion.GenerateRequest(
+            token_ids=proto.completion.TokenIds(ids=[1, 2, 3]))
+        request.stop.max_tokens = 200
+        request.stop.ignore_eos = True
+        with tiny.channel() as channel:
+            stub = proto.completion_grpc.CompletionServiceStub(channel)
+            while not stop.is_set():
+                list(stub.Generate(request, timeout=60))
+
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    yield tiny
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize("scheme, width", [("light", 1100), ("dark", 390)])
+def test_shows_what_runs_live(loaded, browser, scheme, width):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    problems, elsewhere = [], []
+    page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: elsewhere.append(request.url)
+            if loaded.metrics_address not in request.url else None)
+    page.goto(f"http://{loaded.metrics_address}/")
+    wait_until(page, "parseInt(document.getElementById('tokens_rate').textContent) > 0")
+    wait_until(page, "document.getElementById('itl').textContent !== '–'")
+    assert page.inner_text("#model") == "tiny-a"
+    assert re.match(r"\d+ of 64 in use", page.inner_text("#slots_text"))
+    assert page.inner_text("#state") == "live"
+    painted = page.evaluate("""() => [...document.querySelectorAll('canvas')].map((canvas) => {
+        const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        return data.some((byte) => byte !== 0);
+    })""")
+    assert len(painted) == 7 and all(painted)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(21, 23, 26)") == (scheme == "dark"), ground
+    assert not problems and not elsewhere
+    page.close()
+
+
+def test_text_from_outside_stays_text(tiny, browser):
+    """A label that holds markup is shown, not run."""
+    hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+    label = hostile.replace("\\", "\\\\").replace('"', '\\"')
+    metrics = (f'based_build_info{{version="{label}",backend="cpu",model="{label}"}} 1\n'
+               f'based_requests_total{{code="OK",finish_reason="{label}"}} 3\n'
+               'based_state_slots{state="free"} 8\n')
+    page = browser.new_page()
+    page.route("**/metrics", lambda route: route.fulfill(status=200, body=metrics))
+    page.goto(f"http://{tiny.metrics_address}/")
+    wait_until(page, "document.getElementById('endings').rows.length === 1")
+    assert page.inner_text("#model") == hostile
+    assert page.inner_text("#endings tr td") == hostile
+    assert page.title() == "based-server"
+    assert page.evaluate("document.images.length + document.scripts.length") == 2
+    page.close()
+
+
+def test_says_when_the_daemon_is_gone(start_daemon, browser):
+    from conftest import TINY
+
+    daemon = start_daemon(f"--model={TINY}", "--backend=reference", "--slots=4")
+    page = browser.new_page()
+    page.goto(f"http://{daemon.metrics_address}/")
+    wait_until(page, "document.getElementById('state').textContent === 'live'")
+    assert daemon.stop() == 0
+    wait_until(page, "document.getElementById('state').className === 'bad'")
+    page.close()
+
+
+def test_the_page_is_small_and_closed(tiny):
+    total = 0
+    for path in ("/", "/live.css", "/live.js", "/chart.js"):
+        with urllib.request.urlopen(f"http://{tiny.metrics_address}{path}", timeout=10) as reply:
+            total += len(reply.read())
+            assert "script-src 'self'" in reply.headers["Content-Security-Policy"]
+    assert total < 300_000
+
+
+def test_slow_scrapers_do_not_hold_up_others(tiny):
+    host, port = tiny.metrics_address.rsplit(":", 1)
+    slow = [socket.create_connection((host, int(port))) for _ in range(3)]
+    try:
+        for connection in slow:
+            connection.sendall(b"GET /chart.js HTTP/1.1\r\nHost:")  # and then nothing
+        for _ in range(20):
+            assert "based_state_slots" in tiny.get("/metrics")
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_storm_of_scrapes_is_served(tiny):
+    failures = []
+
+    def scrape():
+        try:
+            for _ in range(25):
+                assert "based_state_slots" in tiny.get("/metrics")
+        except Exception as error:  # noqa: BLE001, reported below
+            failures.append(error)
+
+    threads = [threading.Thread(target=scrape) for _ in range(16)]
+    started = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures[:3]
+    print(f"400 scrapes in {time.monotonic() - started:.2f} s")
