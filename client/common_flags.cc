@@ -7,8 +7,9 @@ ABSL_FLAG(double, timeout, 0, "Seconds until the call is given up; 0: none.");
 ABSL_FLAG(bool, json, false, "Prints JSON, one message per line.");
 ABSL_FLAG(std::string, model, "",
           "generate, info, tokenize: name of the model at the daemon, empty for the one it serves. "
-          "perplexity, verify: directory of config.json and model.safetensors.");
-ABSL_FLAG(std::string, tenant, "", "keygen: whose key it is; empty: the default tenant's.");
+          "generate --local, perplexity, verify: directory of config.json and model.safetensors.");
+ABSL_FLAG(std::string, tenant, "",
+          "keygen: whose key it is; generate: whose quota counts; empty: the default tenant.");
 ABSL_FLAG(std::string, file, "", "File to read; - is standard input.");
 ABSL_FLAG(std::string, tokenizer, "",
           "Directory of tokenizer.json (or vocab.json and merges.txt).");

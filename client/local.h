@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/command.h"
+#include "client/perplexity_command.h"
 #include "engine/model.h"
 #include "kernels/backend.h"
 
@@ -28,7 +29,9 @@ struct LocalModel {
 absl::StatusOr<LocalModel> LoadLocalModel(const BackendFactory& new_backend,
                                           const CompileOptions& compile);
 
-Command PerplexityCommand(BackendFactory new_backend);
+// Scores with --model, whole windows in one step.
+absl::StatusOr<std::unique_ptr<TextScorer>> ScoreHere(const BackendFactory& new_backend,
+                                                      int32_t window);
 Command VerifyCommand(BackendFactory new_backend);
 // Tokenizes with the files of --tokenizer.
 absl::Status TokenizeHere(const std::string& text);

@@ -4,7 +4,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/batch_command.h"
+#include "client/bench_command.h"
 #include "client/daemon_credentials.h"
+#include "client/generate_command.h"
+#include "client/generate_local.h"
+#include "client/generate_remote.h"
 #include "client/local.h"
 #include "client/remote.h"
 #include "client/tokenize_command.h"
@@ -19,9 +24,19 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const std::string& kind, in
 }
 
 std::vector<Command> Commands() {
-  return {GenerateCommand(), InfoCommand(),
+  const auto generate_here = [](const GenerateOptions& options,
+                                const std::function<void(GenerateEvent)>& on_event) {
+    return GenerateHere(MakeBackend, options, on_event);
+  };
+  const auto score_here = [](int32_t window) { return ScoreHere(MakeBackend, window); };
+  return {GenerateCommand(GenerateAtDaemon, generate_here),
+          BatchCommand(),
+          BenchCommand(),
+          InfoCommand(),
           TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
-          PerplexityCommand(MakeBackend), VerifyCommand(MakeBackend), KeygenCommand()};
+          PerplexityCommand(ScoreAtDaemon, score_here),
+          VerifyCommand(MakeBackend),
+          KeygenCommand()};
 }
 
 std::string Help(const std::vector<Command>& commands) {

@@ -1,16 +1,15 @@
-// based perplexity: bits per byte of a text under a model, in this process.
+#include "client/perplexity_command.h"
+
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <numbers>
+#include <utility>
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "client/common_flags.h"
 #include "client/input.h"
-#include "client/local.h"
-#include "client/logits_runner.h"
 #include "kernels/base/status.h"
 
 ABSL_FLAG(int32_t, window, 1024, "Tokens per window; each starts afresh after end-of-text.");
@@ -40,38 +39,31 @@ class ProgressBar {
   const bool terminal_ = ::isatty(STDERR_FILENO) != 0;
 };
 
-absl::Status Perplexity(const BackendFactory& new_backend) {
+// Windows that are scored at a time.
+constexpr int32_t kWindows = 8;
+constexpr int32_t kMostWindow = 1 << 20;
+
+absl::Status Perplexity(const TextScorerFactory& new_scorer) {
   const int32_t window = absl::GetFlag(FLAGS_window);
-  if (window < 1) return UsageError(absl::StrCat("--window is ", window, "; expected 1 or more"));
+  if (window < 1 || window > kMostWindow) {
+    return UsageError(
+        absl::StrCat("--window is ", window, "; expected a number in [1, ", kMostWindow, "]"));
+  }
   if (absl::GetFlag(FLAGS_file).empty()) return UsageError("--file FILE is needed");
   BASED_ASSIGN_OR_RETURN(const std::string text, ReadInput(absl::GetFlag(FLAGS_file)));
   if (text.empty()) return absl::InvalidArgumentError("the file is empty; expected text");
-  BASED_ASSIGN_OR_RETURN(
-      const LocalModel local,
-      LoadLocalModel(new_backend, {.max_rows = window, .max_spans = 1, .max_samples = window}));
-  const Model& model = *local.model;
-  if (model.tokenizer == nullptr) {
-    return absl::FailedPreconditionError("the model has no tokenizer; expected --tokenizer DIR");
-  }
-  if (model.config.eos_token_id < 0) {
-    return absl::FailedPreconditionError(
-        "the model has no end-of-text token to start windows with");
-  }
-  BASED_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, model.tokenizer->Encode(text));
-  BASED_ASSIGN_OR_RETURN(LogitsRunner runner, LogitsRunner::Create(*model.executable));
+  BASED_ASSIGN_OR_RETURN(const std::unique_ptr<TextScorer> scorer, new_scorer(window));
+  BASED_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, scorer->Tokenize(text));
 
   double log_probability = 0;
   {
     const ProgressBar progress(ids.size());
-    std::vector<int32_t> inputs;
-    for (size_t start = 0; start < ids.size(); start += static_cast<size_t>(window)) {
+    const size_t part = static_cast<size_t>(window) * kWindows;
+    for (size_t start = 0; start < ids.size(); start += part) {
       progress.Show(start);
-      const auto targets =
-          absl::MakeConstSpan(ids).subspan(start, static_cast<size_t>(window));
-      inputs.assign(1, model.config.eos_token_id);
-      inputs.insert(inputs.end(), targets.begin(), targets.end() - 1);
-      BASED_RETURN_IF_ERROR(runner.Reset());
-      BASED_ASSIGN_OR_RETURN(const double sum, runner.LogProbability(inputs, targets));
+      BASED_ASSIGN_OR_RETURN(
+          const double sum,
+          scorer->LogProbability(absl::MakeConstSpan(ids).subspan(start, part), window));
       log_probability += sum;
     }
   }
@@ -85,13 +77,19 @@ absl::Status Perplexity(const BackendFactory& new_backend) {
 
 }  // namespace
 
-Command PerplexityCommand(BackendFactory new_backend) {
+Command PerplexityCommand(TextScorerFactory daemon, TextScorerFactory here) {
   return {.name = "perplexity",
-          .summary = "Bits per byte of a text under a model, computed in this process.",
-          .examples = "  based perplexity --model models/demo --file valid.txt\n"
-                      "  xz -dc valid.txt.xz | based perplexity --model models/demo --file -\n",
-          .flags = {{"Input", {"model", "tokenizer", "file", "window"}}, kEngineFlags},
-          .run = [new_backend](const CommandLine&) { return Perplexity(new_backend); }};
+          .summary = "Bits per byte of a text under a model, here or at a daemon.",
+          .examples =
+              "  based perplexity --model models/demo --file valid.txt\n"
+              "  xz -dc valid.txt.xz | based perplexity --model models/demo --file -\n"
+              "  based perplexity --address 127.0.0.1:7433 --file valid.txt\n",
+          .flags = {{"Input", {"model", "tokenizer", "file", "window"}},
+                    kEngineFlags,
+                    {"At a daemon, where --address is given", kDaemonFlags.flags}},
+          .run = [daemon = std::move(daemon), here = std::move(here)](const CommandLine& line) {
+            return Perplexity(line.Has("address") ? daemon : here);
+          }};
 }
 
 }  // namespace based

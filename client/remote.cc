@@ -10,8 +10,9 @@
 
 namespace based {
 
-std::shared_ptr<grpc::Channel> DaemonChannel() {
+std::shared_ptr<grpc::Channel> DaemonChannel(int32_t number) {
   grpc::ChannelArguments arguments;
+  arguments.SetInt("based.channel_number", number);  // equal arguments share a connection
   arguments.SetMaxReceiveMessageSize(-1);
   const absl::StatusOr<DaemonCredentials> credentials = ReadDaemonCredentials();
   // No channel at all rather than one without what the flags ask for; main has reported why.
@@ -29,8 +30,7 @@ void SetDeadline(grpc::ClientContext& context) {
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
   const auto code = static_cast<absl::StatusCode>(status.error_code());
-  std::string message =
-      absl::StrCat(absl::StatusCodeToString(code), ": ", status.error_message());
+  std::string message = absl::StrCat(absl::StatusCodeToString(code), ": ", status.error_message());
   if (code == absl::StatusCode::kUnavailable) {
     absl::StrAppend(&message, " (daemon at ", absl::GetFlag(FLAGS_address), ", see --address)");
   }

@@ -6,14 +6,16 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "based/v1/completion.pb.h"
 #include "client/command.h"
+#include "client/perplexity_command.h"
+#include "google/protobuf/message.h"
 #include "grpcpp/grpcpp.h"
 
 namespace based {
 
-// A channel to --address without a limit on what the daemon may send.
-std::shared_ptr<grpc::Channel> DaemonChannel();
+// A channel to --address without a limit on what the daemon may send. Channels of different numbers
+// have connections of their own.
+std::shared_ptr<grpc::Channel> DaemonChannel(int32_t number = 0);
 
 // Sets the deadline that --timeout asks for.
 void SetDeadline(grpc::ClientContext& context);
@@ -24,11 +26,9 @@ absl::Status FromGrpc(const grpc::Status& status);
 // The message in one line of JSON with the proto's field names.
 std::string ToJson(const google::protobuf::Message& message);
 
-// The request that the command line describes; standard input is read where no prompt is given.
-absl::StatusOr<v1::GenerateRequest> RequestFromFlags(const CommandLine& line);
-
-Command GenerateCommand();
 Command InfoCommand();
+// Scores at the daemon, by its Score call.
+absl::StatusOr<std::unique_ptr<TextScorer>> ScoreAtDaemon(int32_t window);
 // Needs no daemon.
 Command KeygenCommand();
 // Tokenizes at the daemon.

@@ -4,13 +4,27 @@
 #   deploy/gpu_check.sh [BIN_DIR] [PART...]
 #
 # BIN_DIR   holds the binaries (default build/cuda/tests), and lib/ beside them if they were carried
-# PART      any of: tests sanitize decode invariant plain position prefill kernels (default: all)
+# PART      any of: tests verify faults sanitize decode phase mixed invariant plain position prefill
+#           kernels serve open daemon (default: all)
 # OUT       folder for full logs (default: a temporary one)
+# SERVER    the daemon, for faults and daemon (default: based-server beside or above BIN_DIR)
+# CLIENT    `based`, for verify (default: likewise)
+# Run from the root of the source tree (verify reads tests/golden, faults serves models/demo).
 # Exit status 1 when a test failed or nothing could run.
 set -u
 bin=${1:-build/cuda/tests}
 shift || true
-parts=${*:-tests sanitize decode invariant plain position prefill kernels}
+parts=${*:-tests verify faults sanitize decode phase mixed invariant plain position prefill \
+  kernels serve open daemon}
+beside() {  # a program of the daemon's folder
+  local dir
+  for dir in "$bin" "$bin/.." "$bin/../bin"; do
+    [ -x "$dir/$1" ] && echo "$dir/$1" && return
+  done
+}
+server=${SERVER:-$(beside based-server)}
+client=${CLIENT:-$(beside based)}
+model=synthetic:based-1b
 out=${OUT:-$(mktemp -d)}
 status=0
 
@@ -74,13 +88,121 @@ for name, (ids, ms, size) in sorted(table.items(), key=lambda kv: -kv[1][1]):
 PY
 }
 
+to_bf16() {  # FROM TO: a copy of a checkpoint with its fp32 weights rounded
+  mkdir -p "$2"
+  cp "$1/config.json" "$2/"
+  python3 - "$1/model.safetensors" "$2/model.safetensors" <<'PY'
+import array, json, struct, sys
+raw = open(sys.argv[1], "rb").read()
+size = struct.unpack("<Q", raw[:8])[0]
+head = json.loads(raw[8:8 + size])
+blob = b""
+for name, tensor in head.items():
+    if name == "__metadata__":
+        continue
+    begin, end = tensor["data_offsets"]
+    part = raw[8 + size + begin:8 + size + end]
+    if tensor["dtype"] == "F32":
+        bits = array.array("I", part)
+        part = array.array("H", [(b + 0x7FFF + (b >> 16 & 1)) >> 16 for b in bits]).tobytes()
+        tensor["dtype"] = "BF16"
+    tensor["data_offsets"] = [len(blob), len(blob) + len(part)]
+    blob += part
+text = json.dumps(head).encode()
+text += b" " * (-len(text) % 8)
+open(sys.argv[2], "wb").write(struct.pack("<Q", len(text)) + text + blob)
+PY
+}
+
+# Starts the daemon in the background; sets $pid once it is ready, and needs its ARGUMENTS to say
+# --listen 127.0.0.1:7433.
+start_daemon() {
+  "$@" --backend cuda --listen 127.0.0.1:7433 --metrics_listen 127.0.0.1:0 2>"$out/daemon.log" &
+  pid=$!
+  local i
+  for i in $(seq 150); do
+    grep -q event=ready "$out/daemon.log" && return 0
+    sleep 0.2
+  done
+  tail -n 3 "$out/daemon.log"
+  status=1
+  return 1
+}
+
+# A daemon whose device fails must end its streams with UNAVAILABLE and itself with 1.
+check_fault() {
+  LD_PRELOAD=$bin/libcuda_trap_preload.so start_daemon "$server" --model models/demo || return
+  timeout 30 "$bin/serve_bench" --streams 16 --warmup 2 --seconds 2 >"$out/fault_client.log" 2>&1 &
+  local load=$!
+  sleep 1
+  kill -USR2 "$pid"
+  wait "$pid"
+  local code=$?
+  wait $load
+  local heard
+  heard=$(grep -c 'UNAVAILABLE: the device failed' "$out/fault_client.log")
+  echo "device fault: daemon exit $code (expected 1), clients told $heard (expected 1)"
+  if [ $code -ne 1 ] || [ "$heard" -ne 1 ]; then status=1; fi
+}
+
+check_no_device() {
+  CUDA_VISIBLE_DEVICES='' timeout 20 "$server" --backend cuda --model models/demo
+  local code=$?
+  echo "no device: exit $code (expected 1)"
+  [ $code -eq 1 ] || status=1
+}
+
+# The client's processors are apart from the daemon's.
+serve_daemon() {
+  local cores half
+  cores=$(nproc)
+  half=$((cores * 9 / 16))
+  start_daemon taskset -c "0-$((half - 1))" "$server" --model $model --slots 1152 || return
+  local interval
+  for interval in 0 25; do
+    echo "delta_interval_ms=$interval"
+    taskset -c "$half-$((cores - 1))" "$bin/serve_bench" --connections 8 --server_pid "$pid" \
+      --streams 1024 --max_tokens 1024 --warmup 4 --seconds 8 --delta_interval_ms $interval ||
+      status=1
+  done
+  kill "$pid"
+  wait "$pid"
+}
+
+on_engine() {  # ARGUMENTS...
+  "$bin/serve_bench" --engine --backend cuda --model $model --slots 1152 --streams 1024 "$@" ||
+    status=1
+}
+
 for part in $parts; do
   echo "== $part"
   case $part in
     tests)
       run_test op_suite "$bin/backend_test" '--gtest_filter=*cuda*'
       run_test fast_paths "$bin/cuda_fast_path_test"
-      [ -x "$bin/cuda_golden_test" ] && run_test golden "$bin/cuda_golden_test"
+      run_test model_properties "$bin/model_properties_test" '--gtest_filter=*cuda*'
+      run_test completions "$bin/completion_backends_test" '--gtest_filter=*cuda*'
+      for test in cuda_sample_test cuda_golden_test cuda_pipeline_test cuda_limits_test \
+        cuda_fault_test; do
+        [ -x "$bin/$test" ] && run_test "$test" "$bin/$test"
+      done
+      ;;
+    verify)
+      for fixture in tiny-a tiny-b; do
+        golden=tests/golden/$fixture/golden.safetensors
+        rounded=$out/$fixture-bf16
+        to_bf16 "tests/golden/$fixture" "$rounded"
+        echo "$fixture, fp32 weights"
+        "$client" verify --backend cuda --model "tests/golden/$fixture" --golden "$golden" \
+          --tolerance 1e-4 || status=1
+        echo "$fixture, bf16 weights"
+        "$client" verify --backend cuda --model "$rounded" --golden "$golden" || status=1
+        rm -r "$rounded"
+      done
+      ;;
+    faults)
+      check_no_device
+      check_fault
       ;;
     sanitize)
       # A test asks for more memory than there is: that call's error is expected.
@@ -88,13 +210,27 @@ for part in $parts; do
         --error-exitcode 9 --report-api-errors no)
       run_test memcheck_op_suite "${memcheck[@]}" "$bin/backend_test" '--gtest_filter=*cuda*'
       run_test memcheck_fast_paths "${memcheck[@]}" "$bin/cuda_fast_path_test" \
-        '--gtest_filter=*RandomHistories*:*Gemv*'
+        '--gtest_filter=*RandomHistories*:*Gemv*:*Graphs*'
+      run_test memcheck_pipeline "${memcheck[@]}" "$bin/cuda_pipeline_test"
+      run_test memcheck_sampling "${memcheck[@]}" "$bin/cuda_sample_test" '--gtest_filter=CudaSample*'
       # Without cuBLASLt, whose Hopper kernels racecheck cannot follow.
       run_test racecheck_kernels timeout "${SANITIZE_SECONDS:-180}" compute-sanitizer \
         --tool racecheck --error-exitcode 9 "$bin/cuda_run_kernels"
       tail -n 1 "$out/racecheck_kernels.log"
       ;;
     decode) "$bin/cuda_bench" decode 1 128 256 1024 4096 || status=1 ;;
+    phase) "$bin/cuda_bench" --steps=2000 decode 1024 || status=1 ;;
+    mixed)
+      "$bin/cuda_bench" mixed 1024 0 64 256 512 1024 2048 || status=1
+      "$bin/cuda_bench" mixed 256 0 64 256 512 1024 || status=1
+      ;;
+    serve) on_engine --max_tokens 1024 --prompt_tokens 16 --warmup 4 --seconds 8 ;;
+    open)
+      for rate in 105 115; do
+        on_engine --rate $rate --max_tokens 512 --prompt_tokens 512 --warmup 6 --seconds 10
+      done
+      ;;
+    daemon) serve_daemon ;;
     invariant) "$bin/cuda_bench" --invariant decode 128 1024 || status=1 ;;
     plain) "$bin/cuda_bench" --plain decode 1024 || status=1 ;;
     position) "$bin/cuda_bench" position 256 || status=1 ;;
@@ -104,6 +240,7 @@ for part in $parts; do
       ;;
     kernels)
       kernel_table decode_1024 "$bin/cuda_bench" step 1024
+      kernel_table plain_1024 "$bin/cuda_bench" --plain step 1024
       kernel_table decode_1 "$bin/cuda_bench" step 1
       kernel_table prefill_4096 "$bin/cuda_bench" prefill_step 8 4096
       kernel_table taylor_4x8192 "$bin/cuda_bench" taylor 4 8192

@@ -5,7 +5,8 @@ BASED_PACKAGES=(
   g++ cmake ninja-build ccache pkg-config
   libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev libabsl-dev
   prometheus-cpp-dev libcivetweb-dev nlohmann-json3-dev libboost-dev libpcre2-dev libhwy-dev
-  libxxhash-dev libjs-chart.js libgtest-dev libgmock-dev libbenchmark-dev python3 python3-venv
+  libxxhash-dev libjs-chart.js libssl-dev openssl libgtest-dev libgmock-dev libbenchmark-dev
+  python3 python3-venv
 )
 
 say() { printf '==> %s\n' "$*" >&2; }

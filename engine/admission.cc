@@ -38,9 +38,8 @@ absl::Status CheckNumbers(const TenantLimits& limits) {
   if (!(limits.weight >= 1e-6 && limits.weight <= 1e6)) {
     return wrong("weight", limits.weight, "a number in [1e-6, 1e6]");
   }
-  for (const auto& [what, rate] :
-       {std::pair("requests_per_second", limits.requests_per_second),
-        std::pair("tokens_per_second", limits.tokens_per_second)}) {
+  for (const auto& [what, rate] : {std::pair("requests_per_second", limits.requests_per_second),
+                                   std::pair("tokens_per_second", limits.tokens_per_second)}) {
     if (!(rate >= 0 && rate <= 1e15)) return wrong(what, rate, "0 (no limit) or more");
   }
   if (limits.max_concurrent < 0) {
@@ -114,10 +113,7 @@ absl::StatusOr<AdmissionTicket> Admission::Admit(const AdmissionAsk& ask, Clock:
   tenant->requests.Take(1, now);
   tenant->tokens.Take(static_cast<double>(ask.load.tokens()), now);
   tenant->active->fetch_add(1);
-  const auto index = static_cast<size_t>(tenant->index);
-  if (load_.tenants.size() <= index) load_.tenants.resize(index + 1);
-  load_.tenants[index].weight = tenant->limits.weight;
-  (ask.batch ? load_.tenants[index].batch : load_.tenants[index].interactive) += ask.load;
+  load_.Queue(tenant->index, tenant->limits.weight, ask.batch, ask.load);
   const std::shared_ptr<std::atomic<int32_t>> active = tenant->active;
   return AdmissionTicket{
       .tenant = tenant->index,

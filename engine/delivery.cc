@@ -62,11 +62,15 @@ void Delivery::Open(RequestId id, std::unique_ptr<DeliveryStream> stream) {
   Enqueue(ShardOf(id), std::move(batch));
 }
 
-void Delivery::Push(const std::vector<SchedulerEvent>& events, Clock::time_point when) {
+void Delivery::Push(std::vector<SchedulerEvent> events, Clock::time_point when) {
   if (events.empty()) return;
   std::vector<Batch> batches(shards_.size());
-  for (const SchedulerEvent& event : events) {
-    batches[event.id % shards_.size()].events.push_back(event);
+  if (batches.size() == 1) {
+    batches[0].events = std::move(events);
+  } else {
+    for (SchedulerEvent& event : events) {
+      batches[event.id % shards_.size()].events.push_back(std::move(event));
+    }
   }
   for (size_t i = 0; i < shards_.size(); ++i) {
     if (batches[i].events.empty()) continue;
@@ -285,7 +289,9 @@ bool Delivery::FinishChoice(DeliveryStream& stream, RequestId id, int32_t index,
   finished.cumulative_logprob = choice.cumulative_logprob;
   finished.timings = {.queue = stream.admitted - stream.submitted,
                       .prefill = choice.first_token - stream.admitted,
-                      .decode = choice.last_token - choice.first_token};
+                      .decode = choice.last_token - choice.first_token,
+                      .prefill_tokens = stream.started.prompt_tokens,
+                      .decode_tokens = std::max<int64_t>(0, choice.generated_tokens - 1)};
   choice.ended = true;
   choice.finished = std::move(finished);
   --stream.open;

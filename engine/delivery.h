@@ -83,7 +83,7 @@ class Delivery {
   // Both from the engine thread. Open comes before any event of `id`; events of unknown ids are
   // dropped (their stream ended on a stop string). Waits when a shard is kMaxBatches behind.
   void Open(RequestId id, std::unique_ptr<DeliveryStream> stream);
-  void Push(const std::vector<SchedulerEvent>& events, Clock::time_point when);
+  void Push(std::vector<SchedulerEvent> events, Clock::time_point when);
 
   // Returns when everything pushed so far has been delivered.
   void Flush();

@@ -1,11 +1,8 @@
 #include "engine/engine.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <deque>
-#include <limits>
 #include <random>
 #include <thread>
 #include <utility>
@@ -14,7 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "engine/admission.h"
 #include "engine/delivery.h"
+#include "engine/engine_load.h"
 #include "engine/scheduler.h"
+#include "engine/sizing.h"
+#include "engine/slot_transfer.h"
 #include "engine/step_cost.h"
 #include "engine/validate.h"
 #include "kernels/base/mutex.h"
@@ -24,7 +24,6 @@ namespace based {
 namespace {
 
 constexpr std::chrono::seconds kRetireLimit(5);
-constexpr int64_t kDefaultCpuBudget = int64_t{1} << 30;
 
 // A seed for a request that brings none.
 uint64_t RandomSeed() {
@@ -65,6 +64,7 @@ class EngineImpl final : public Engine {
         scheduler_(scheduler_options),
         delivery_(DeliveryThreads(options), model_->tokenizer.get(), observer,
                   [this](RequestId id, int32_t index) { Stop(id, index); }) {
+    cost_.SetTarget(std::chrono::duration<double>(options.itl_target).count());
     PublishCounts();
     thread_ = std::thread([this] { Run(); });
   }
@@ -115,6 +115,10 @@ class EngineImpl final : public Engine {
   };
 
   absl::StatusOr<Submission> Prepare(Request request, std::shared_ptr<TokenSink> sink) const;
+  absl::StatusOr<RequestId> Queue(Request request, std::shared_ptr<TokenSink> sink);
+  absl::Status CheckAccepting(const Request& request);
+  absl::Status AdmitLocked(const std::string& tenant, Submission& submission)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckAcceptingLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // From delivery: what remains is not heard by anybody.
   void Stop(RequestId id, int32_t index);
@@ -144,9 +148,8 @@ class EngineImpl final : public Engine {
   CondVar changed_;
   Inbox inbox_ ABSL_GUARDED_BY(mutex_);
   Admission admission_ ABSL_GUARDED_BY(mutex_);
-  // Submissions in the inbox and the scheduler's queue.
-  int32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   int32_t active_ ABSL_GUARDED_BY(mutex_) = 0;  // slots
+  int32_t parked_ ABSL_GUARDED_BY(mutex_) = 0;
   bool idle_ ABSL_GUARDED_BY(mutex_) = true;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
@@ -168,24 +171,46 @@ class EngineImpl final : public Engine {
 };
 
 absl::StatusOr<RequestId> EngineImpl::Submit(Request request, std::shared_ptr<TokenSink> sink) {
-  auto submission = Prepare(std::move(request), std::move(sink));
-  absl::Status status = submission.status();
-  RequestId id = 0;
-  if (status.ok()) {
-    MutexLock lock(mutex_);
-    status = CheckAcceptingLocked();
-    if (status.ok()) {
-      id = next_id_++;
-      submission->spec.id = id;
-      inbox_.submissions.push_back(*std::move(submission));
-      ++waiting_;
-      idle_ = false;
-      changed_.NotifyAll();
-    }
-  }
-  if (status.ok()) return id;
-  if (observer_ != nullptr) observer_->OnRejected(status);
-  return status;
+  absl::StatusOr<RequestId> id = Queue(std::move(request), std::move(sink));
+  if (!id.ok() && observer_ != nullptr) observer_->OnRejected(id.status());
+  return id;
+}
+
+absl::StatusOr<RequestId> EngineImpl::Queue(Request request, std::shared_ptr<TokenSink> sink) {
+  BASED_RETURN_IF_ERROR(CheckAccepting(request));
+  const std::string tenant = request.tenant;
+  BASED_ASSIGN_OR_RETURN(Submission submission, Prepare(std::move(request), std::move(sink)));
+  MutexLock lock(mutex_);
+  BASED_RETURN_IF_ERROR(AdmitLocked(tenant, submission));
+  const RequestId id = next_id_++;
+  submission.spec.id = id;
+  inbox_.submissions.push_back(std::move(submission));
+  idle_ = false;
+  changed_.NotifyAll();
+  return id;
+}
+
+// What is refused whatever it is costs no more than this.
+absl::Status EngineImpl::CheckAccepting(const Request& request) {
+  MutexLock lock(mutex_);
+  BASED_RETURN_IF_ERROR(CheckAcceptingLocked());
+  return admission_.CheckRoom(request.tenant, request.priority == Priority::kBatch);
+}
+
+absl::Status EngineImpl::AdmitLocked(const std::string& tenant, Submission& submission) {
+  BASED_RETURN_IF_ERROR(CheckAcceptingLocked());
+  SequenceSpec& spec = submission.spec;
+  BASED_ASSIGN_OR_RETURN(const AdmissionTicket ticket,
+                         admission_.Admit({.tenant = tenant,
+                                           .batch = spec.batch,
+                                           .load = CostOf(spec),
+                                           .deadline = spec.deadline},
+                                          Clock::now()));
+  spec.tenant = ticket.tenant;
+  spec.weight = ticket.weight;
+  spec.lease = ticket.lease;
+  submission.stream->started.predicted_wait = ticket.predicted_wait;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
@@ -228,17 +253,14 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   spec.eos_token_id = request.stop.ignore_eos ? kNone : model_->config.eos_token_id;
   spec.stop_token_ids = std::move(request.stop.token_ids);
   spec.deadline = request.deadline;
+  spec.batch = request.priority == Priority::kBatch;
+  spec.submitted = stream.submitted;
   return submission;
 }
 
 absl::Status EngineImpl::CheckAcceptingLocked() const {
   BASED_RETURN_IF_ERROR(health_);
-  if (draining_) return absl::UnavailableError("the server is shutting down");
-  if (waiting_ >= options_.max_queue) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the queue is full: ", waiting_, " requests wait, the limit is ", options_.max_queue));
-  }
-  return absl::OkStatus();
+  return draining_ ? absl::UnavailableError("the server is shutting down") : absl::OkStatus();
 }
 
 void EngineImpl::Cancel(RequestId id, absl::Status status) {
@@ -256,6 +278,7 @@ void EngineImpl::Stop(RequestId id, int32_t index) {
 Capacity EngineImpl::capacity() const {
   const ExecutableInfo& info = model_->executable->info();
   MutexLock lock(mutex_);
+  const QueueLoad queued = admission_.load().queued();
   return {.slots_total = slots_total_,
           .slots_active = active_,
           .slots_free = slots_total_ - active_,
@@ -263,8 +286,12 @@ Capacity EngineImpl::capacity() const {
           .pool_bytes = info.slot_bytes * slots_total_,
           .weight_bytes = info.weight_bytes,
           .workspace_bytes = info.workspace_bytes,
-          .queued_requests = waiting_,
+          .queued_requests = queued.requests,
           .max_queue = options_.max_queue,
+          .parked = parked_,
+          .queued_tokens = queued.tokens(),
+          .max_queue_tokens = options_.max_queue_tokens,
+          .predicted_wait = admission_.predicted_wait(),
           .token_budget = token_budget_,
           .max_prompt_tokens = options_.max_prompt_tokens,
           .max_output_tokens = options_.max_output_tokens};
@@ -347,14 +374,14 @@ absl::Status EngineImpl::Step() {
 
 absl::Status EngineImpl::LaunchNext(bool& launched) {
   const Clock::time_point begin = Clock::now();
-  scheduler_.SetMixedPrefill(cost_.PrefillBeside(std::max(1, scheduler_.decoding())));
+  scheduler_.SetMixedPrefill(
+      cost_.PrefillBeside(std::max(1, scheduler_.decoding()), scheduler_.prefilling()));
   scheduler_.Plan(begin, plan_, events_);
   launched = !plan_.empty();
-  if (!plan_.clear_slots.empty()) {
-    BASED_RETURN_IF_ERROR(model_->executable->ClearSlots(plan_.clear_slots));
-  }
-  if (!plan_.copies.empty()) {
-    BASED_RETURN_IF_ERROR(model_->executable->CopySlots(plan_.copies));
+  BASED_RETURN_IF_ERROR(PrepareSlots(plan_, *model_->executable));
+  if (observer_ != nullptr && plan_.parks.size() + plan_.resumes.size() > 0) {
+    observer_->OnParks(static_cast<int32_t>(plan_.parks.size()),
+                       static_cast<int32_t>(plan_.resumes.size()));
   }
   Publish(begin);
   if (!launched) return absl::OkStatus();
@@ -409,18 +436,23 @@ void EngineImpl::FailAll(const absl::Status& status) {
 // Counts go out before events: a client that hears of its end finds its slot free.
 void EngineImpl::Publish(Clock::time_point when) {
   PublishCounts();
-  delivery_.Push(events_, when);
-  events_.clear();
+  delivery_.Push(std::exchange(events_, {}), when);
 }
 
 void EngineImpl::PublishCounts() {
   const int32_t active = scheduler_.slots().active();
-  int32_t waiting = scheduler_.queued();
+  EngineLoad load = MeasureLoad(scheduler_, cost_);
+  int32_t waiting = 0;
   {
     MutexLock lock(mutex_);
-    waiting += static_cast<int32_t>(inbox_.submissions.size());
+    for (const auto& [spec, stream] : inbox_.submissions) {
+      load.Queue(spec.tenant, spec.weight, spec.batch, CostOf(spec));
+    }
+    waiting = load.queued().requests;
     active_ = active;
-    waiting_ = waiting;
+    parked_ = scheduler_.parked();
+    admission_.SetLoad(std::move(load));
+    admission_.SetServed(scheduler_.served());
   }
   if (observer_ != nullptr) observer_->OnSlots(active, slots_total_ - active, waiting);
 }
@@ -432,63 +464,15 @@ void EngineImpl::PublishIdle() {
   if (idle_) changed_.NotifyAll();
 }
 
-absl::StatusOr<int32_t> CountSlots(const ExecutableInfo& info, const EngineOptions& options) {
-  const int64_t fixed = info.weight_bytes + info.workspace_bytes;
-  int64_t room = 0;
-  if (options.memory_budget > 0) {
-    room = options.memory_budget - fixed;
-  } else {
-    room = DefaultMemoryBudget(info) - fixed;
-  }
-  const int64_t fits = room > 0 ? room / info.slot_bytes : 0;
-  const int64_t slots = options.slots > 0 ? options.slots : fits;
-  if (options.memory_budget > 0 && slots > fits) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "--slots ", slots, " needs ", fixed + slots * info.slot_bytes, " bytes (weights ",
-        info.weight_bytes, ", workspace ", info.workspace_bytes, ", ", info.slot_bytes,
-        " per slot); --memory_budget is ", options.memory_budget));
-  }
-  if (slots < 1) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("not enough memory for one slot: weights take ", info.weight_bytes,
-                     " bytes, workspace ", info.workspace_bytes, " and one slot ", info.slot_bytes,
-                     ", together ", fixed + info.slot_bytes, "; the budget is ", fixed + room,
-                     ". Raise --memory_budget or lower --token_budget"));
-  }
-  return static_cast<int32_t>(std::min<int64_t>(slots, std::numeric_limits<int32_t>::max()));
-}
-
 }  // namespace
-
-int64_t DefaultMemoryBudget(const ExecutableInfo& info) {
-  const int64_t fixed = info.weight_bytes + info.workspace_bytes;
-  if (info.backend == "cuda") return fixed + info.available_bytes;
-  const int64_t physical = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
-  return std::max(fixed + info.slot_bytes, std::min(fixed + kDefaultCpuBudget, physical / 4));
-}
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> model,
                                                        const EngineOptions& options,
                                                        Observer* observer) {
-  Executable& executable = *model->executable;
-  BASED_ASSIGN_OR_RETURN(const int32_t slots, CountSlots(executable.info(), options));
-  BASED_RETURN_IF_ERROR(executable.CreateSlots(slots));
-  const CompileOptions& compiled = model->compile;
-  SchedulerOptions scheduler_options{
-      .slots = slots,
-      .token_budget = compiled.max_rows,
-      .max_spans = std::min(compiled.max_spans, compiled.max_samples),
-      .max_samples = compiled.max_samples};
-  if (options.token_budget > 0) {
-    scheduler_options.token_budget = std::min(options.token_budget, compiled.max_rows);
-  }
-  if (scheduler_options.token_budget < 2 || scheduler_options.max_spans < 2) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a step of ", scheduler_options.token_budget, " tokens and ", scheduler_options.max_spans,
-        " sequences cannot decode and prefill side by side; expected at least 2 of each"));
-  }
-  return std::make_unique<EngineImpl>(std::move(model), options, slots, scheduler_options,
-                                      observer);
+  BASED_ASSIGN_OR_RETURN(const SchedulerOptions scheduler_options, SizeEngine(*model, options));
+  BASED_RETURN_IF_ERROR(model->executable->CreateSlots(scheduler_options.slots));
+  return std::make_unique<EngineImpl>(std::move(model), options, scheduler_options.slots,
+                                      scheduler_options, observer);
 }
 
 }  // namespace based

@@ -27,7 +27,11 @@ struct EngineOptions {
   int32_t token_budget = 0;       // most tokens in a step; 0: the model's compile-time maximum
   int32_t max_queue = 4096;       // requests waiting for a slot, inbox included
   // Prompt and output tokens waiting for a slot; one request may always wait.
-  int64_t max_queue_tokens = int64_t{1} << 24;
+  int64_t max_queue_tokens = int64_t{1} << 32;
+  int32_t reserved_interactive_slots = 0;  // batch work leaves so many free
+  int64_t park_memory = int64_t{1} << 30;  // host bytes for states of parked sequences, at most
+  std::chrono::milliseconds batch_patience{60'000};  // batch work that waits longer is interactive
+  std::chrono::milliseconds itl_target{0};           // see StepCost; 0: none
   int64_t max_prompt_tokens = 1'000'000;
   int64_t max_output_tokens = 1'000'000;
   int32_t max_stop_strings = 16;
@@ -47,6 +51,7 @@ struct Capacity {
   int64_t workspace_bytes = 0;
   int32_t queued_requests = 0;
   int32_t max_queue = 0;
+  int32_t parked = 0;  // sequences
   int64_t queued_tokens = 0;  // prompt and output, at most
   int64_t max_queue_tokens = 0;
   // For a slot, of an interactive request of the default tenant that came now.

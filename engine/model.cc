@@ -1,5 +1,6 @@
 #include "engine/model.h"
 
+#include <chrono>
 #include <filesystem>
 #include <utility>
 
@@ -43,12 +44,17 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelOptions& options, Ba
         absl::StrCat(dir, ": the tokenizer has ", model->tokenizer->size(),
                      " ids, expected at most the model's vocab_size = ", model->config.vocab_size));
   }
+  const auto begin = std::chrono::steady_clock::now();
   BASED_ASSIGN_OR_RETURN(model->checkpoint,
                          synthetic ? SyntheticCheckpoint(options.model_dir, model->config)
                                    : LoadCheckpoint(options.model_dir, model->config));
   model->compile = options.compile;
+  const auto read = std::chrono::steady_clock::now();
   BASED_ASSIGN_OR_RETURN(model->executable,
                          backend.Compile(model->checkpoint.program, options.compile));
+  model->read_seconds = std::chrono::duration<double>(read - begin).count();
+  model->compile_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - read).count();
   return model;
 }
 

@@ -20,6 +20,8 @@ struct Model {
   CompileOptions compile;   // limits of one step
   std::unique_ptr<Executable> executable;
   std::unique_ptr<Tokenizer> tokenizer;  // null: token ids only
+  double read_seconds = 0;     // for reading and checking the weights
+  double compile_seconds = 0;  // for bringing them to the device in its layout
 
   // REQUIRES of members' order: executable is destroyed before checkpoint.
   Model() = default;

@@ -32,6 +32,8 @@ class Observer {
   virtual ~Observer() = default;
   virtual void OnStep(const StepStats& stats) = 0;
   virtual void OnSlots(int32_t active, int32_t free, int32_t queued) = 0;
+  // Sequences whose state went to host memory before a step, and came back.
+  virtual void OnParks(int32_t /*parks*/, int32_t /*resumes*/) {}
   virtual void OnFirstToken(std::chrono::nanoseconds since_submit) = 0;
   // Per generated token after the first.
   virtual void OnInterToken(std::chrono::nanoseconds gap) = 0;

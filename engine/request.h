@@ -95,6 +95,7 @@ enum class FinishReason : uint8_t {
 struct Started {
   uint64_t seed = 0;
   int64_t prompt_tokens = 0;
+  std::chrono::milliseconds predicted_wait{0};  // for a slot, at admission
 };
 
 struct TokenLogprob {
@@ -119,6 +120,8 @@ struct Timings {
   std::chrono::nanoseconds queue{0};    // Submit until it took a slot
   std::chrono::nanoseconds prefill{0};  // from there to the first generated token
   std::chrono::nanoseconds decode{0};   // from there to the last
+  int64_t prefill_tokens = 0;           // computed of the prompt, once for all completions
+  int64_t decode_tokens = 0;            // drawn in `decode`: all but the first
 };
 
 struct Finished {

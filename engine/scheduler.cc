@@ -3,58 +3,21 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/sequence.h"
 #include "kernels/base/check.h"
 
 namespace based {
 
-struct Scheduler::Sequence {
-  // kFed: nothing to feed; completions wait for slots, or scores of the last prompt rows are
-  // awaited.
-  enum class Phase : uint8_t { kQueued, kPrefilling, kFed, kDecoding, kEnded };
-
-  SequenceSpec spec;
-  int32_t index = 0;       // of the completion
-  int32_t forks_left = 0;  // completions to start from this one's slot
-  int64_t prompt_offset =
-      0;  // tokens of the sequence before spec.prompt: a fork keeps only the last
-  std::unique_ptr<DrawRules> rules;  // null: none
-  Phase phase = Phase::kQueued;
-  int32_t slot = kNone;
-  int64_t position = 0;   // tokens launched into the slot's state
-  int64_t draws = 0;      // draws launched
-  int64_t committed = 0;  // draws whose ids are known
-  int64_t scored = 0;     // prompt tokens whose logprobs are known
-  int32_t last_token = kNone;
-  uint64_t draw_step = 0;   // number of the step that holds the latest draw
-  int32_t draw_sample = 0;  // and its index among that step's samples
-  int32_t steps_in_flight = 0;
-
-  int64_t prompt_tokens() const { return prompt_offset + static_cast<int64_t>(spec.prompt.size()); }
-  // The last token of a prompt is only fed to draw from.
-  int64_t prompt_left() const {
-    const bool holds_last = forks_left > 0 || spec.max_tokens == 0;
-    return prompt_tokens() - (holds_last ? 1 : 0) - position;
-  }
-  // First row, as a position, that has a sample: it scores the token after it or draws one.
-  int64_t first_sample() const { return std::min(spec.score_from, prompt_tokens()) - 1; }
-  bool draw_is_known() const { return committed == draws; }
-  // Makes the continuation of this index the prompt's end; REQUIRES: the others have theirs.
-  void TakeContinuation() {
-    if (spec.continuations.empty()) return;
-    const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(index)];
-    spec.prompt.insert(spec.prompt.end(), own.begin(), own.end());
-    spec.continuations.clear();
-  }
-};
-
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
-      mixed_prefill_tokens_(options.mixed_prefill_tokens),
-      slots_(options.slots) {
+      mixed_prefill_tokens_(options.mixed_prefill_tokens > 0 ? options.mixed_prefill_tokens : -1),
+      slots_(options.slots),
+      queue_(options.burst_tokens) {
   BASED_CHECK(options.slots >= 1);
   BASED_CHECK(options.token_budget >= 2);
   BASED_CHECK(options.max_spans >= 2);
   BASED_CHECK(options.max_samples >= options.max_spans);
+  BASED_CHECK(options.reserved_slots >= 0 && options.reserved_slots < options.slots);
 }
 
 Scheduler::~Scheduler() = default;
@@ -68,8 +31,17 @@ void Scheduler::Submit(SequenceSpec spec) {
   sequence->index = sequence->forks_left;
   sequence->spec = std::move(spec);
   if (sequence->forks_left == 0) sequence->TakeContinuation();
-  queue_.push_back(sequence.get());
+  sequence->yields = sequence->spec.batch;
+  Tenant& tenant = TenantOf(*sequence);
+  ++tenant.live;
+  tenant.weight = sequence->spec.weight;
   const RequestId id = sequence->spec.id;
+  queue_.Push({.id = id,
+               .tenant = sequence->spec.tenant,
+               .weight = tenant.weight,
+               .load = CostOf(sequence->spec),
+               .since = sequence->spec.submitted},
+              sequence->spec.batch);
   if (sequence->spec.deadline != Clock::time_point::max()) {
     deadlines_.emplace(sequence->spec.deadline, id);
   }
@@ -111,6 +83,10 @@ void Scheduler::CancelAll(const absl::Status& status, std::vector<SchedulerEvent
 void Scheduler::Plan(Clock::time_point now, StepPlan& plan, std::vector<SchedulerEvent>& events) {
   BASED_CHECK(in_flight_.size() <= 1);
   plan = StepPlan();
+  now_ = now;
+  ++plans_;
+  std::move(resumed_images_.begin(), resumed_images_.end(), std::back_inserter(spare_images_));
+  resumed_images_.clear();
   ExpireDeadlines(now, events);
   StartForks(plan);
   Admit(plan, events);
@@ -122,43 +98,18 @@ void Scheduler::Plan(Clock::time_point now, StepPlan& plan, std::vector<Schedule
   ++steps_planned_;
 }
 
-// A slot must be left that is no waiting source.
-bool Scheduler::MayAdmit(const Sequence& sequence) const {
-  return slots_.free() > 0 && (sequence.forks_left == 0 || pending_sources_ + 1 < slots_.total());
-}
-
-void Scheduler::Admit(StepPlan& plan, std::vector<SchedulerEvent>& events) {
-  while (!queue_.empty() && MayAdmit(*queue_.front())) {
-    Sequence& sequence = *queue_.front();
-    queue_.pop_front();
-    sequence.phase = Sequence::Phase::kPrefilling;
-    sequence.slot = slots_.Take();
-    const SequenceSpec& spec = sequence.spec;
-    if (spec.rules != nullptr) {
-      sequence.rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
-    }
-    plan.clear_slots.push_back(sequence.slot);
-    prefilling_.push_back(&sequence);
-    events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kStarted});
-    if (sequence.forks_left == 0) continue;
-    ++pending_sources_;
-    if (sequence.prompt_left() == 0) LeavePrefill(sequence);
-    StartForks(plan);
-  }
-}
-
 void Scheduler::StartForks(StepPlan& plan) {
-  while (!sources_.empty() && slots_.free() > 0) {
+  while (!sources_.empty() && MakeRoom(*sources_.front(), /*entitled=*/false, plan)) {
     Sequence& source = *sources_.front();
     StartFork(source, plan);
     if (source.forks_left > 0) continue;
     // The last completion goes on in the slot that the others were copied from.
     --pending_sources_;
     sources_.pop_front();
-    source.phase = Sequence::Phase::kPrefilling;
-    source.TakeContinuation();
+    running_.prompt_tokens += source.TakeContinuation();
     source.spec.sampling.seed += static_cast<uint64_t>(source.index);
-    prefilling_.push_back(&source);
+    source.entered = plans_;  // this plan's copies are made from its slot
+    JoinPrefill(source);
   }
 }
 
@@ -176,7 +127,12 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
                 .top_logprobs = spec.top_logprobs,
                 .eos_token_id = spec.eos_token_id,
                 .stop_token_ids = spec.stop_token_ids,
-                .deadline = spec.deadline};
+                .deadline = spec.deadline,
+                .tenant = spec.tenant,
+                .weight = spec.weight,
+                .batch = spec.batch,
+                .submitted = spec.submitted,
+                .lease = spec.lease};
   fork->spec.sampling.seed += static_cast<uint64_t>(fork->index);
   if (!spec.continuations.empty()) {
     const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(fork->index)];
@@ -186,16 +142,20 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
   fork->prompt_offset = static_cast<int64_t>(spec.prompt.size()) - 1;
   fork->position = fork->prompt_offset;
   if (spec.rules != nullptr) fork->rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
-  fork->phase = Sequence::Phase::kPrefilling;
-  fork->slot = slots_.Take();
+  fork->yields = source.yields;
+  fork->aged = source.aged;
+  fork->charged_batch = source.charged_batch;
+  TakeSlot(*fork);
+  running_ += fork->left();
   plan.copies.push_back({.from = source.slot, .to = fork->slot});
-  prefilling_.push_back(fork.get());
+  JoinPrefill(*fork);
   sequences_[spec.id].push_back(std::move(fork));
 }
 
 void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
   // A waiting prompt needs tokens, but only a few spans.
-  const bool share = !prefilling_.empty();
+  const bool share = std::any_of(prefilling_.begin(), prefilling_.end(),
+                                 [this](Sequence* sequence) { return !Yields(*sequence); });
   const int32_t tokens = options_.token_budget;
   const int32_t spans = options_.max_spans;
   const int32_t most =
@@ -203,49 +163,87 @@ void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
                                    spans - std::max(1, spans / 16)))
             : std::min(tokens, spans);
   const size_t count = decoding_.size();
-  std::vector<Sequence*> waiting;  // for an id that their rules need; they keep their turn
+  std::vector<Sequence*> waiting;  // keep their turn
+  std::vector<Sequence*> yielding;
   for (size_t i = 0; i < count && plan.decode_tokens < most; ++i) {
     Sequence& sequence = *decoding_.front();
     decoding_.pop_front();
-    if (sequence.rules != nullptr && sequence.rules->needs_history() && !sequence.draw_is_known()) {
+    const bool knows = sequence.rules == nullptr || !sequence.rules->needs_history() ||
+                       sequence.draw_is_known();
+    if (!knows) {
       waiting.push_back(&sequence);
-      continue;
+    } else if (Yields(sequence)) {
+      yielding.push_back(&sequence);
+    } else {
+      PlanDecode(sequence, plan, step);
     }
-    decoding_.push_back(&sequence);
-    if (sequence.draws >= sequence.spec.max_tokens) continue;  // its last draw is in flight
-    AddSpan(sequence, 1, plan, step);
-    ++plan.decode_tokens;
+  }
+  for (Sequence* sequence : yielding) {
+    if (plan.decode_tokens < most) {
+      PlanDecode(*sequence, plan, step);
+    } else {
+      waiting.push_back(sequence);
+    }
   }
   decoding_.insert(decoding_.begin(), waiting.begin(), waiting.end());
+}
+
+void Scheduler::PlanDecode(Sequence& sequence, StepPlan& plan, InFlight& step) {
+  decoding_.push_back(&sequence);
+  if (sequence.draws >= sequence.spec.max_tokens) return;  // its last draw is in flight
+  AddSpan(sequence, 1, plan, step);
+  ++plan.decode_tokens;
+}
+
+// Whether interactive work goes before it; not when it has waited for too long.
+bool Scheduler::Yields(Sequence& sequence) {
+  if (sequence.yields) AgeIfDue(sequence);
+  return sequence.yields;
 }
 
 void Scheduler::PlanPrefills(StepPlan& plan, InFlight& step) {
   int64_t left = options_.token_budget - plan.decode_tokens;
   if (plan.decode_tokens > 0) {
-    const int64_t mixed = mixed_prefill_tokens_ > 0 ? mixed_prefill_tokens_
-                                                    : std::max(32, plan.decode_tokens);
+    const int64_t mixed = mixed_prefill_tokens_ >= 0 ? mixed_prefill_tokens_
+                                                     : std::max(32, plan.decode_tokens);
     left = std::min(left, mixed);
   }
-  const std::vector<int64_t> lengths = SharePrefill(prefilling_, left);
-  const std::vector<Sequence*> chosen(
-      prefilling_.begin(), prefilling_.begin() + static_cast<std::ptrdiff_t>(lengths.size()));
-  for (size_t i = 0; i < chosen.size(); ++i) {
-    if (static_cast<int32_t>(plan.table.spans.size()) >= options_.max_spans) return;
-    const int64_t unsampled = std::max<int64_t>(0, chosen[i]->first_sample() - chosen[i]->position);
-    const auto length = static_cast<int32_t>(std::min(lengths[i], unsampled + SamplesLeft(plan)));
-    if (length == 0) return;
-    AddSpan(*chosen[i], length, plan, step);
-    plan.prefill_tokens += length;
-  }
+  std::vector<Sequence*> order(prefilling_.begin(), prefilling_.end());
+  const auto yielding = std::stable_partition(
+      order.begin(), order.end(), [this](Sequence* sequence) { return !Yields(*sequence); });
+  const absl::Span<Sequence* const> all(order);
+  const auto interactive = static_cast<size_t>(yielding - order.begin());
+  left -= PlanPrefillsOf(all.first(interactive), left, plan, step);
+  PlanPrefillsOf(all.subspan(interactive), left, plan, step);
 }
 
-// Tokens for each of the first sequences of `waiting`: at most half of what is left to each while
-// others wait behind it, then what nobody needed to the oldest.
-std::vector<int64_t> Scheduler::SharePrefill(const std::deque<Sequence*>& waiting, int64_t budget) {
+// Returns the tokens that were planned.
+int64_t Scheduler::PlanPrefillsOf(absl::Span<Sequence* const> waiting, int64_t budget,
+                                  StepPlan& plan, InFlight& step) {
+  const std::vector<int64_t> lengths = SharePrefill(waiting, budget);
+  int64_t planned = 0;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    if (static_cast<int32_t>(plan.table.spans.size()) >= options_.max_spans) break;
+    Sequence& sequence = *waiting[i];
+    const int64_t unsampled = std::max<int64_t>(0, sequence.first_sample() - sequence.position);
+    const auto length = static_cast<int32_t>(std::min(lengths[i], unsampled + SamplesLeft(plan)));
+    if (length == 0) break;
+    AddSpan(sequence, length, plan, step);
+    plan.prefill_tokens += length;
+    planned += length;
+  }
+  return planned;
+}
+
+// Tokens for each of the first sequences of `waiting`: all to one whose prompt then ends, else at
+// most half of what is left while others wait behind it; then what nobody needed to the first.
+std::vector<int64_t> Scheduler::SharePrefill(absl::Span<Sequence* const> waiting,
+                                             int64_t budget) {
   std::vector<int64_t> lengths;
   int64_t left = budget;
   for (size_t i = 0; i < waiting.size() && left > 0; ++i) {
-    const int64_t share = i + 1 < waiting.size() ? (left + 1) / 2 : left;
+    const bool ends = waiting[i]->prompt_left() <= left;
+    const int64_t share = ends || i + 1 == waiting.size() ? left : (left + 1) / 2;
     lengths.push_back(std::min(waiting[i]->prompt_left(), share));
     left -= lengths.back();
   }
@@ -268,6 +266,7 @@ void Scheduler::AddSpan(Sequence& sequence, int32_t length, StepPlan& plan, InFl
       {.slot = sequence.slot, .row = row, .length = length, .position = sequence.position});
   step.members.push_back(&sequence);
   ++sequence.steps_in_flight;
+  CountServed(sequence, length);
   if (sequence.phase == Sequence::Phase::kDecoding) {
     const bool known = sequence.draw_is_known();
     // An uncommitted draw is always in the step planned just before this one: a sequence sits out a
@@ -421,6 +420,7 @@ void Scheduler::CommitToken(Sequence& sequence, SchedulerEvent event,
                             std::vector<SchedulerEvent>& events) {
   const int32_t token = event.token;
   ++sequence.committed;
+  --running_.output_tokens;
   sequence.last_token = token;
   if (sequence.rules != nullptr) sequence.rules->OnToken(token);
   const SequenceSpec& spec = sequence.spec;
@@ -443,7 +443,7 @@ void Scheduler::CommitToken(Sequence& sequence, SchedulerEvent event,
 void Scheduler::End(Sequence& sequence) {
   switch (sequence.phase) {
     case Sequence::Phase::kQueued:
-      std::erase(queue_, &sequence);
+      queue_.Erase(sequence.spec.id, sequence.spec.tenant);
       break;
     case Sequence::Phase::kPrefilling:
       std::erase(prefilling_, &sequence);
@@ -454,24 +454,32 @@ void Scheduler::End(Sequence& sequence) {
     case Sequence::Phase::kDecoding:
       std::erase(decoding_, &sequence);
       break;
+    case Sequence::Phase::kParked:
+      std::erase(parked_, &sequence);
+      spare_images_.push_back(std::move(sequence.image));
+      break;
     case Sequence::Phase::kEnded:
       return;
   }
+  if (sequence.phase != Sequence::Phase::kQueued) Settle(sequence);
   if (sequence.slot != kNone && sequence.forks_left > 0) --pending_sources_;
   sequence.phase = Sequence::Phase::kEnded;
+  sequence.spec.lease = nullptr;
   // Commit still walks the sequences of a step in flight; it retires them itself.
   if (sequence.steps_in_flight == 0) Retire(sequence);
 }
 
 void Scheduler::Retire(Sequence& sequence) {
   if (sequence.steps_in_flight > 0) return;
-  if (sequence.slot != kNone) slots_.Give(sequence.slot);
+  if (sequence.slot != kNone) GiveSlot(sequence);
   const auto found = sequences_.find(sequence.spec.id);
   Completions& completions = found->second;
   const auto deadline = std::make_pair(sequence.spec.deadline, sequence.spec.id);
+  const auto tenant = static_cast<size_t>(sequence.spec.tenant);
   completions.erase(std::find_if(completions.begin(), completions.end(),
                                  [&](const auto& own) { return own.get() == &sequence; }));
   if (!completions.empty()) return;
+  --tenants_[tenant].live;
   deadlines_.erase(deadline);
   sequences_.erase(found);
 }

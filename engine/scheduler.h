@@ -6,31 +6,38 @@
 // again when the steps in flight that hold it have been committed.
 //
 // Rules
-//   Admission     FIFO: the oldest queued sequence takes a free slot. Nothing admitted is ever
-//   evicted. Decode first  every decoding sequence gets one row, in turns when there are more than
-//   rows. Prefill       takes what is left of the token budget, oldest first, each sequence at most
-//   half of
-//                 what is left while others wait behind it, so that one long prompt cannot hold up
-//                 short ones. Beside decodes it is held to mixed_prefill_tokens, so that it cannot
-//                 stretch their inter-token latency; while it waits, decodes leave it a quarter of
-//                 the budget.
-//   Forks         a request for n completions is one queued sequence until its prompt is fed but
-//   for
-//                 the last token. That slot is then the source that the others are copied from, one
-//                 as each slot comes free, before anything queued is admitted; the last completion
-//                 takes the source itself. While it waits a source holds a slot and waits for
-//                 another, so at most all slots but one are sources: one more is not admitted, and
-//                 the requests behind it wait too. So there is always a slot that is free or will
-//                 be.
-//   Scoring       prompt rows whose logprobs are asked for take their share of max_samples.
-//   Pipelining    Plan may run while one earlier step is uncommitted: a decode's input id is then
-//   taken
-//                 on the device from that step (kTokenFromPrevious). A sequence whose sampling
-//                 rules depend on what it drew (DrawRules::needs_history) sits out until its draw
-//                 is known.
+//   Admission  a free slot goes to the tenant whose turn it is (FairQueue), FIFO within a tenant.
+//              Batch work takes slots that no interactive work waits for, less reserved_slots.
+//   Parking    when all slots are held, a sequence may have to wait again with its state kept in
+//              memory: one of batch work for interactive work, and one of a tenant that holds more
+//              than its share of slots for a tenant that is behind its share of tokens and slots.
+//              It goes on bit for bit where it was. Nothing is computed twice.
+//   Decode     every decoding sequence gets one row, in turns when there are more than rows; batch
+//              sequences take the rows that interactive ones leave.
+//   Prefill    takes what is left of the token budget: interactive before batch, tenants that are
+//              behind their share before others, those by turns. A prompt that does not end in the
+//              step takes at most half of what is left while others wait behind it, so that one
+//              long prompt cannot hold up short ones. Beside decodes it is held to
+//              mixed_prefill_tokens, so that it cannot stretch their inter-token latency; while it
+//              waits, decodes leave it a quarter of the budget and a sixteenth of the spans.
+//   Aging      batch work that has waited longer than batch_patience is interactive from then on,
+//              and what was parked for so long is not parked again.
+//   Forks      a request for n completions is one queued sequence until its prompt is fed but for
+//              the last token. That slot is then the source that the others are copied from, one as
+//              each slot comes free, before anything queued is admitted; the last completion takes
+//              the source itself. While it waits a source holds a slot and waits for another, so at
+//              most all slots but one are sources: one more is not admitted, and the requests
+//              behind it wait too. So there is always a slot that is free or will be.
+//   Scoring    prompt rows whose logprobs are asked for take their share of max_samples.
+//   Pipelining Plan may run while one earlier step is uncommitted: a decode's input id is then
+//              taken on the device from that step (kTokenFromPrevious). A sequence whose sampling
+//              rules depend on what it drew (DrawRules::needs_history) sits out until its draw is
+//              known.
 #ifndef BASED_ENGINE_SCHEDULER_H_
 #define BASED_ENGINE_SCHEDULER_H_
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <limits>
@@ -44,8 +51,10 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "engine/draw_rules.h"
+#include "engine/fair_queue.h"
 #include "engine/request.h"
 #include "engine/slot_pool.h"
+#include "engine/wait_model.h"
 #include "kernels/backend.h"
 
 namespace based {
@@ -57,6 +66,10 @@ struct SchedulerOptions {
   int32_t max_samples = 256;   // most rows of a step with logits, at least max_spans
   // Most prefill tokens in a step that also decodes; 0: as many as it has decodes, at least 32.
   int32_t mixed_prefill_tokens = 0;
+  int32_t reserved_slots = 0;  // batch work leaves so many free
+  int32_t max_parked = 0;      // sequences parked at a time; 0: none is
+  Clock::duration batch_patience = std::chrono::seconds(60);
+  int64_t burst_tokens = 16'384;  // see FairQueue
 };
 
 // What the scheduler needs to know of a request.
@@ -77,7 +90,15 @@ struct SequenceSpec {
   int32_t eos_token_id = kNone;  // kNone: never ends at end-of-text
   std::vector<int32_t> stop_token_ids;
   Clock::time_point deadline = Clock::time_point::max();
+  int32_t tenant = 0;  // index
+  double weight = 1;   // of the tenant
+  bool batch = false;  // gives way to what is not
+  Clock::time_point submitted;
+  std::shared_ptr<const void> lease;  // dropped when the request has ended
 };
+
+// What a request may take in all.
+QueueLoad CostOf(const SequenceSpec& spec);
 
 struct SchedulerEvent {
   enum class Kind : uint8_t {
@@ -96,14 +117,34 @@ struct SchedulerEvent {
   std::vector<TokenLogprob> logprobs;  // of `token`, if asked for
 };
 
+// ExportSlot's bytes; sized by whoever exports.
+using StateImage = std::vector<std::byte>;
+
+struct SlotTransfer {
+  int32_t slot = 0;
+  int64_t position = 0;  // tokens in the state
+  std::shared_ptr<StateImage> image;
+};
+
+// What is to be done before the step, in this order: parks, clear_slots, resumes, copies.
 struct StepPlan {
   StepTable table;
-  std::vector<int32_t> clear_slots;  // to be cleared before the step: newly taken
-  std::vector<SlotCopy> copies;      // to be made after that and before the step
+  std::vector<SlotTransfer> parks;    // slot to image
+  std::vector<int32_t> clear_slots;   // newly taken
+  std::vector<SlotTransfer> resumes;  // image to slot
+  std::vector<SlotCopy> copies;
   int32_t decode_tokens = 0;
   int32_t prefill_tokens = 0;
 
   bool empty() const { return table.spans.empty(); }
+};
+
+struct SchedulerLoad {
+  QueueLoad running;  // tokens left to those that hold a slot or are parked
+  int32_t parked = 0;
+  int32_t parkable = 0;              // sequences that interactive work could park
+  double drawn_share = 1;            // of max_tokens, lately
+  std::vector<TenantLoad> tenants;   // what is queued, by index
 };
 
 class Scheduler {
@@ -128,7 +169,7 @@ class Scheduler {
   // the next step. An empty plan is not launched and not committed.
   void Plan(Clock::time_point now, StepPlan& plan, std::vector<SchedulerEvent>& events);
 
-  // Replaces SchedulerOptions::mixed_prefill_tokens for the steps planned from now on.
+  // Replaces SchedulerOptions::mixed_prefill_tokens for the steps planned from now on; 0: none.
   void SetMixedPrefill(int32_t tokens) { mixed_prefill_tokens_ = tokens; }
 
   // Takes what the oldest planned step drew, aligned with its samples.
@@ -137,12 +178,18 @@ class Scheduler {
   // Forgets the steps in flight: the device that ran them is gone. REQUIRES: CancelAll before.
   void Abandon();
 
-  int32_t queued() const { return static_cast<int32_t>(queue_.size()); }
+  int32_t queued() const { return queue_.size(); }
+  int32_t parked() const { return static_cast<int32_t>(parked_.size()); }
+  SchedulerLoad load() const;
+  int32_t most_rows() const { return std::min(options_.token_budget, options_.max_spans); }
+  // Tokens planned for each tenant, by index.
+  const std::vector<int64_t>& served() const { return served_; }
   int32_t running() const {
     return static_cast<int32_t>(prefilling_.size() + decoding_.size() + sources_.size());
   }
   // Requests that hold a slot and have completions left to start.
   int32_t pending_sources() const { return pending_sources_; }
+  int32_t prefilling() const { return static_cast<int32_t>(prefilling_.size()); }
   int32_t decoding() const { return static_cast<int32_t>(decoding_.size()); }
   bool idle() const { return sequences_.empty(); }
   const SlotPool& slots() const { return slots_; }
@@ -159,13 +206,39 @@ class Scheduler {
     std::vector<Sampled> samples;    // as the table's
   };
 
-  bool MayAdmit(const Sequence& sequence) const;
+  struct Tenant {
+    double weight = 1;
+    int32_t live = 0;  // requests
+    int32_t slots = 0;
+  };
+
+  Tenant& TenantOf(const Sequence& sequence);
+  void TakeSlot(Sequence& sequence);
+  void GiveSlot(Sequence& sequence);
   void Admit(StepPlan& plan, std::vector<SchedulerEvent>& events);
+  bool FillSlot(StepPlan& plan, std::vector<SchedulerEvent>& events);
+  bool MayAdmit(const Sequence& sequence) const;
+  void Enter(bool batch, StepPlan& plan, std::vector<SchedulerEvent>& events);
+  void JoinPrefill(Sequence& sequence);
+  bool MakeRoom(const Sequence& claimant, bool entitled, StepPlan& plan);
+  bool MayPark(const Sequence& sequence) const;
+  Sequence* Victim(const Sequence& claimant, bool entitled);
+  std::vector<double> SlotExcess() const;
+  void Park(Sequence& sequence, StepPlan& plan);
+  Sequence* NextParked(bool yields);
+  void Resume(Sequence& sequence, StepPlan& plan);
+  void AgeIfDue(Sequence& sequence);
+  bool Yields(Sequence& sequence);
+  void CountServed(Sequence& sequence, int32_t tokens);
+  void Settle(Sequence& sequence);
   void StartForks(StepPlan& plan);
   void StartFork(Sequence& source, StepPlan& plan);
   void PlanDecodes(StepPlan& plan, InFlight& step);
+  void PlanDecode(Sequence& sequence, StepPlan& plan, InFlight& step);
   void PlanPrefills(StepPlan& plan, InFlight& step);
-  static std::vector<int64_t> SharePrefill(const std::deque<Sequence*>& waiting, int64_t budget);
+  int64_t PlanPrefillsOf(absl::Span<Sequence* const> waiting, int64_t budget, StepPlan& plan,
+                         InFlight& step);
+  static std::vector<int64_t> SharePrefill(absl::Span<Sequence* const> waiting, int64_t budget);
   int32_t SamplesLeft(const StepPlan& plan) const;
   void AddSpan(Sequence& sequence, int32_t length, StepPlan& plan, InFlight& step);
   void AddScores(Sequence& sequence, int32_t row, int32_t length, StepPlan& plan, InFlight& step);
@@ -180,17 +253,32 @@ class Scheduler {
   void ExpireDeadlines(Clock::time_point now, std::vector<SchedulerEvent>& events);
 
   const SchedulerOptions options_;
-  int32_t mixed_prefill_tokens_;
+  int32_t mixed_prefill_tokens_;  // below 0: as many as decodes
   SlotPool slots_;
   absl::flat_hash_map<RequestId, Completions> sequences_;
-  std::deque<Sequence*> queue_;       // FIFO
-  std::deque<Sequence*> prefilling_;  // by admission
+  FairQueue queue_;
+  std::vector<Tenant> tenants_;       // by index
+  std::deque<Sequence*> prefilling_;  // by turns of tenants
   std::deque<Sequence*> decoding_;    // longest unserved first
   std::deque<Sequence*> sources_;     // prompt fed, completions left to start; oldest first
+  std::deque<Sequence*> parked_;      // oldest first
   int32_t pending_sources_ = 0;       // admitted sequences with completions left to start
   std::deque<InFlight> in_flight_;    // oldest first; at most one while planning
   std::set<std::pair<Clock::time_point, RequestId>> deadlines_;  // of live sequences that have one
   uint64_t steps_planned_ = 0;
+  uint64_t plans_ = 0;     // empty ones too
+  Clock::time_point now_;  // of the latest plan
+
+  // Images not in use. One that a plan resumes from is in use until the next plan.
+  std::vector<std::shared_ptr<StateImage>> spare_images_;
+  std::vector<std::shared_ptr<StateImage>> resumed_images_;
+  int32_t images_made_ = 0;
+
+  QueueLoad running_;
+  int32_t yielding_slots_ = 0;   // held by sequences that yield
+  std::vector<int64_t> served_;  // tokens by tenant
+  // Over sequences that ended, the old ones forgotten: max_tokens, and tokens drawn.
+  double asked_ = 0, drawn_ = 0;
 };
 
 }  // namespace based

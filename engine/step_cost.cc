@@ -10,26 +10,39 @@ constexpr double kKeep = 0.97;  // weight of the past per step: half is forgotte
 constexpr double kOutlier = 2;
 // Less variance of the number of decodes than this says nothing about the cost of one.
 constexpr double kLeastVariance = 0.25;
+// Nor does less than this of the number of prefill tokens, as a share of their mean's square.
+constexpr double kLeastPrefillVariance = 0.01;
 // The line is only known near what has been seen.
 constexpr double kMostGrowth = 2;
 
 }  // namespace
 
-int32_t StepCost::FirstGuess(int32_t decodes) { return std::max(32, decodes); }
+int32_t StepCost::FirstGuess(int32_t decodes, int32_t waiting) {
+  return std::max({32, decodes, waiting});
+}
 
 void StepCost::Observe(int32_t decodes, int32_t prefill, double seconds) {
-  if (decodes <= 0 || seconds <= 0) return;
+  if (seconds <= 0) return;
+  if (decodes <= 0) {
+    alone_ = kKeep * alone_ + prefill;
+    alone_seconds_ = kKeep * alone_seconds_ + seconds;
+    return;
+  }
+  mixed_in_a_row_ = prefill == 0 ? 0 : mixed_in_a_row_ + 1;
   if (prefill == 0) return ObserveDecode(decodes, seconds);
   const double decode = DecodeSeconds(decodes);
   if (decode <= 0) return;
   double extra = std::max(0.0, seconds - decode);
   if (mixed_steps_ >= kLeastSteps) {
-    const double expected = decode + prefill * extra_ / prefill_;
+    const Prefill cost = PrefillCost();
+    const double expected = decode + cost.fixed + prefill * cost.each;
     extra = std::min(extra, kOutlier * expected - decode);
   }
   mixed_steps_ = kKeep * mixed_steps_ + 1;
   prefill_ = kKeep * prefill_ + prefill;
   extra_ = kKeep * extra_ + extra;
+  prefill2_ = kKeep * prefill2_ + static_cast<double>(prefill) * prefill;
+  prefill_extra_ = kKeep * prefill_extra_ + prefill * extra;
 }
 
 void StepCost::ObserveDecode(double decodes, double seconds) {
@@ -57,15 +70,42 @@ double StepCost::DecodeSeconds(int32_t decodes) const {
   return mean_seconds + slope * (decodes - mean_decodes);
 }
 
-int32_t StepCost::PrefillBeside(int32_t decodes) const {
-  if (steps_ < kLeastSteps || mixed_steps_ < kLeastSteps) return FirstGuess(decodes);
-  const double seen = prefill_ / mixed_steps_;
-  const double room = (kStretch - 1) * DecodeSeconds(decodes);
-  const double most = kMostGrowth * std::max<double>(seen, FirstGuess(decodes));
-  const double each = extra_ / prefill_;
-  const double fits = each > 0 ? std::min(most, room / each) : most;
+StepCost::Prefill StepCost::PrefillCost() const {
+  const double mean_prefill = prefill_ / mixed_steps_;
+  const double mean_extra = extra_ / mixed_steps_;
+  const double variance = prefill2_ / mixed_steps_ - mean_prefill * mean_prefill;
+  Prefill cost{.fixed = 0, .each = mean_extra / mean_prefill};
+  if (variance <= kLeastPrefillVariance * mean_prefill * mean_prefill) return cost;
+  const double slope = (prefill_extra_ / mixed_steps_ - mean_prefill * mean_extra) / variance;
+  // No token costs less than nothing, nor does the rest of the step.
+  cost.each = std::clamp(slope, 0.0, cost.each);
+  cost.fixed = mean_extra - cost.each * mean_prefill;
+  return cost;
+}
+
+int32_t StepCost::PrefillBeside(int32_t decodes, int32_t waiting) const {
+  if (mixed_in_a_row_ >= (steps_ < kLeastSteps ? kFirstProbes : kProbes)) return 0;
+  const int32_t guess = FirstGuess(decodes, waiting);
+  if (steps_ < kLeastSteps || mixed_steps_ < kLeastSteps) return guess;
+  const double decode = DecodeSeconds(decodes);
+  const double share = std::max(kStretch - 1, static_cast<double>(waiting) / decodes);
+  const double room = target_ > 0 ? target_ - decode : share * decode;
+  const double most = kMostGrowth * std::max<double>(prefill_ / mixed_steps_, guess);
+  const Prefill cost = PrefillCost();
+  double fits = most;
+  if (cost.each > 0) {
+    // Where the fixed part takes most of the room, at least as much time goes to tokens; but a
+    // target is kept.
+    const double least = target_ > 0 ? 0 : std::min<double>(guess, cost.fixed / cost.each);
+    fits = std::min(most, std::max(least, (room - cost.fixed) / cost.each));
+  }
   return static_cast<int32_t>(
       std::clamp<double>(fits, kLeastPrefill, std::numeric_limits<int32_t>::max()));
+}
+
+double StepCost::PrefillSeconds() const {
+  if (prefill_ > 0) return extra_ / prefill_;
+  return alone_ > 0 ? alone_seconds_ / alone_ : 0;
 }
 
 }  // namespace based

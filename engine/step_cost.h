@@ -1,11 +1,16 @@
 // Learns from the steps that ran what a step costs, and from that how much prefill may go beside
 // decodes. Pure arithmetic: no clock, no thread.
 //
-// Model: a step of d decodes takes decode(d) = a + b * d seconds, each prefill token in it c
-// seconds more. a and b are a least-squares line through decode-only steps, c the mean over mixed
-// steps of what they took beyond decode(d); both forget old steps exponentially, so that they
-// follow the machine. A step that took far longer than expected (the process lost its core) counts
-// as kOutlier times the expected.
+// Model: a step of d decodes takes decode(d) = a + b * d seconds; with p tokens of prefill in it,
+// m + c * p more (on a GPU a mixed step is no captured graph and has rows to pad). a and b are a
+// least-squares line through decode-only steps, m and c one through what mixed steps took beyond
+// decode(d); both forget old steps exponentially, so that they follow the machine. A step that took
+// far longer than expected (the process lost its core) counts as kOutlier times the expected.
+//
+// Policy: prompts and decodes share a step's time. Prompts get kStretch - 1 times what the decodes
+// take, so that a long prompt does little to the inter-token latency of others; or, where more
+// sequences wait for their prompts than decode, time by the numbers of both.
+// With a target (--itl_target_ms) prompts may fill the step up to it instead.
 #ifndef BASED_ENGINE_STEP_COST_H_
 #define BASED_ENGINE_STEP_COST_H_
 
@@ -15,35 +20,57 @@ namespace based {
 
 class StepCost {
  public:
-  // A mixed step may take this many times as long as its decodes alone: below 2, which is the most
-  // that a long prompt may do to the inter-token latency of others, with room for errors of the
-  // fit.
+  // A mixed step may take this many times as long as its decodes alone, while no more prompts wait
+  // than sequences decode: below 2, which is the most that a long prompt may do to the inter-token
+  // latency of others, with room for errors of the fit.
   static constexpr double kStretch = 1.75;
   // Prefill never gets less beside decodes: a prompt of a million tokens must still end.
   static constexpr int32_t kLeastPrefill = 8;
   // Until both kinds of step have been seen so often, PrefillBeside gives FirstGuess.
   static constexpr double kLeastSteps = 4;
+  // When prompts never stop coming, one step in so many goes without them, for the line's sake; of
+  // the first ones one in kFirstProbes.
+  static constexpr int32_t kProbes = 128;
+  static constexpr int32_t kFirstProbes = 8;
 
   // One row of decode costs no less than one of prefill, so as many of both at most double a step;
-  // few decodes are no reason to starve a prompt.
-  static int32_t FirstGuess(int32_t decodes);
+  // few decodes are no reason to starve prompts.
+  static int32_t FirstGuess(int32_t decodes, int32_t waiting);
+
+  // Seconds that a step with decodes may take; 0: no target.
+  void SetTarget(double seconds) { target_ = seconds; }
 
   // A step that has run.
   void Observe(int32_t decodes, int32_t prefill, double seconds);
 
-  // Most prefill tokens beside `decodes` (at least 1) decoding sequences.
-  int32_t PrefillBeside(int32_t decodes) const;
+  // Most prefill tokens beside `decodes` (at least 1) decoding sequences, with `waiting` sequences
+  // whose prompts are not fed. 0: a step without any is wanted, to learn from.
+  int32_t PrefillBeside(int32_t decodes, int32_t waiting) const;
 
   // Seconds of a decode-only step; 0 while unknown.
   double DecodeSeconds(int32_t decodes) const;
 
+  // Seconds that a prompt token adds to a step with decodes; of one alone while no such step was
+  // seen; 0 while unknown.
+  double PrefillSeconds() const;
+
  private:
+  // Seconds that prefill adds to a step: `fixed`, and `each` a token.
+  struct Prefill {
+    double fixed = 0;
+    double each = 0;
+  };
+  Prefill PrefillCost() const;
   void ObserveDecode(double decodes, double seconds);
 
   // Exponentially weighted sums over decode-only steps: 1, d, t, d * d, d * t.
   double steps_ = 0, decodes_ = 0, seconds_ = 0, decodes2_ = 0, decodes_seconds_ = 0;
-  // Over mixed steps: 1, prefill tokens, seconds beyond decode(d).
-  double mixed_steps_ = 0, prefill_ = 0, extra_ = 0;
+  int32_t mixed_in_a_row_ = 0;  // since the last decode-only step
+  // Over mixed steps: 1, p, seconds x beyond decode(d), p * p, p * x.
+  double mixed_steps_ = 0, prefill_ = 0, extra_ = 0, prefill2_ = 0, prefill_extra_ = 0;
+  // Over steps of prefill alone: prefill tokens, seconds.
+  double alone_ = 0, alone_seconds_ = 0;
+  double target_ = 0;
 };
 
 }  // namespace based

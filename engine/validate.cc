@@ -21,6 +21,7 @@ constexpr int32_t kMaxTopLogprobs = 20;
 constexpr int32_t kMaxCompletions = 64;
 constexpr int32_t kMaxTokensPerMessage = 65'536;
 constexpr int64_t kMaxDeltaIntervalMs = 60'000;
+constexpr size_t kMaxTenantBytes = 128;
 
 absl::Status OutOfRange(absl::string_view field, auto value, absl::string_view expected) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; expected ", expected));
@@ -250,6 +251,10 @@ absl::Status ValidateRequest(const Request& request, const Model& model,
   BASED_RETURN_IF_ERROR(CheckOutput(request.output));
   BASED_RETURN_IF_ERROR(CheckCompletions(request, limits, slots));
   BASED_RETURN_IF_ERROR(CheckAllowed(request, model));
+  if (request.tenant.size() > kMaxTenantBytes) {
+    return OutOfRange("tenant", absl::StrCat(request.tenant.size(), " bytes long"),
+                      absl::StrCat("at most ", kMaxTenantBytes));
+  }
   if (model.tokenizer == nullptr) {
     if (request.prompt_is_text && !request.prompt_text.empty()) return NeedsTokenizer("text");
     if (request.output.text) return NeedsTokenizer("output.text");

@@ -40,6 +40,13 @@ QueueLoad EngineLoad::queued() const {
   return sum;
 }
 
+void EngineLoad::Queue(int32_t tenant, double weight, bool batch, const QueueLoad& load) {
+  const auto index = static_cast<size_t>(tenant);
+  if (tenants.size() <= index) tenants.resize(index + 1);
+  tenants[index].weight = weight;
+  (batch ? tenants[index].batch : tenants[index].interactive) += load;
+}
+
 std::optional<double> PredictWait(const EngineLoad& load, int32_t tenant, bool batch) {
   int32_t ahead = 0;
   for (const TenantLoad& other : load.tenants) {
@@ -49,8 +56,8 @@ std::optional<double> PredictWait(const EngineLoad& load, int32_t tenant, bool b
   if (!batch && load.parkable > ahead) return 0;
   if (load.output_seconds <= 0) return std::nullopt;
   const auto slots = static_cast<double>(load.slots);
-  const double steps = 2 * static_cast<double>(load.running.output_tokens) * load.drawn_share /
-                       slots / (slots + 1);
+  const double steps =
+      2 * static_cast<double>(load.running.output_tokens) * load.drawn_share / slots / (slots + 1);
   const double prompts = static_cast<double>(load.running.prompt_tokens) / slots;
   const double first_slot =
       load.free_slots > 0 ? 0 : steps * load.step_seconds + prompts * load.prompt_seconds;

@@ -45,16 +45,18 @@ struct TenantLoad {
 struct EngineLoad {
   int32_t slots = 1;
   int32_t free_slots = 0;
-  int32_t parkable = 0;  // running sequences that make room for interactive requests
-  QueueLoad running;     // tokens left to those that run or are parked
+  int32_t parkable = 0;             // running sequences that make room for interactive requests
+  QueueLoad running;                // tokens left to those that run or are parked
   std::vector<TenantLoad> tenants;  // by index
   // Measured; 0 while unknown.
-  double step_seconds = 0;     // a decode step of all slots
-  double output_seconds = 0;   // one output token's part of a full step
-  double prompt_seconds = 0;   // one prompt token
-  double drawn_share = 1;      // of max_tokens
+  double step_seconds = 0;    // a decode step of all slots
+  double output_seconds = 0;  // one output token's part of a full step
+  double prompt_seconds = 0;  // one prompt token
+  double drawn_share = 1;     // of max_tokens
 
   QueueLoad queued() const;
+  // Counts a request that waits.
+  void Queue(int32_t tenant, double weight, bool batch, const QueueLoad& load);
 };
 
 // Seconds until a request takes a slot that stands behind what is queued now; nothing while costs

@@ -2,6 +2,7 @@
 
 #include <openssl/crypto.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/cord.h"
@@ -53,6 +54,24 @@ absl::Status AccessControl::Reload() {
   BASED_ASSIGN_OR_RETURN(AccessFile read, ReadAccessFile(path_));
   auto fresh = std::make_shared<const AccessFile>(std::move(read));
   MutexLock lock(mutex_);
+  file_ = std::move(fresh);
+  return absl::OkStatus();
+}
+
+absl::Status AccessControl::SetLimits(const TenantLimits& limits) {
+  BASED_RETURN_IF_ERROR(CheckLimits(limits));
+  MutexLock lock(mutex_);
+  auto fresh = std::make_shared<AccessFile>(*file_);
+  const auto tenant =
+      std::find_if(fresh->tenants.begin(), fresh->tenants.end(),
+                   [&](const TenantLimits& other) { return other.name == limits.name; });
+  if (tenant != fresh->tenants.end()) {
+    *tenant = limits;
+  } else if (limits.name.empty()) {
+    fresh->tenants.push_back(limits);
+  } else {
+    return absl::NotFoundError("limits.name is no tenant of the access file");
+  }
   file_ = std::move(fresh);
   return absl::OkStatus();
 }

@@ -44,6 +44,10 @@ class AccessControl {
   // with one message for all reasons; DenialReason tells them apart.
   absl::StatusOr<Caller> Authenticate(absl::string_view authorization) const;
 
+  // Replaces one tenant's limits until the file is read again. NOT_FOUND unless the file names the
+  // tenant or it is the default one, INVALID_ARGUMENT for a limit that the file could not hold.
+  absl::Status SetLimits(const TenantLimits& limits);
+
   bool keys_required() const { return file()->keys_required; }
   std::vector<TenantLimits> tenants() const { return file()->tenants; }
 

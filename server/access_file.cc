@@ -24,7 +24,8 @@ constexpr int kDepth = 4;  // object, array, object, array of permissions
 constexpr size_t kMaxKeys = 4096;
 constexpr size_t kMaxTenants = 1024;
 constexpr size_t kMaxNameBytes = 128;
-constexpr double kLargest = 1e12;
+constexpr double kLeastWeight = 1e-3, kLargestWeight = 1e6;
+constexpr double kLargestRate = 1e12;
 
 constexpr std::pair<absl::string_view, Permission> kPermissions[] = {
     {"generate", Permission::kGenerate},
@@ -78,9 +79,9 @@ absl::StatusOr<TenantLimits> ReadTenant(const Json& json, const std::string& pat
   JsonFields fields(json, path, place);
   TenantLimits tenant;
   tenant.name = fields.String("name");
-  tenant.weight = fields.NumberOr("weight", 1e-3, 1e6, 1);
-  tenant.requests_per_second = fields.NumberOr("requests_per_second", 0, kLargest, 0);
-  tenant.tokens_per_second = fields.NumberOr("tokens_per_second", 0, kLargest, 0);
+  tenant.weight = fields.NumberOr("weight", kLeastWeight, kLargestWeight, 1);
+  tenant.requests_per_second = fields.NumberOr("requests_per_second", 0, kLargestRate, 0);
+  tenant.tokens_per_second = fields.NumberOr("tokens_per_second", 0, kLargestRate, 0);
   tenant.max_concurrent = fields.IntOr("max_concurrent", 0, std::numeric_limits<int32_t>::max(), 0);
   BASED_RETURN_IF_ERROR(fields.status());
   // The default tenant may be given limits too: it has the empty name.
@@ -148,6 +149,19 @@ absl::Status Twice(const std::string& path, const std::string& place, absl::stri
 }
 
 }  // namespace
+
+absl::Status CheckLimits(const TenantLimits& limits) {
+  const auto within = [](double value, double low, double high) {
+    return value >= low && value <= high;
+  };
+  const char* wrong = !within(limits.weight, kLeastWeight, kLargestWeight)   ? "weight"
+                      : !within(limits.requests_per_second, 0, kLargestRate) ? "requests_per_second"
+                      : !within(limits.tokens_per_second, 0, kLargestRate)   ? "tokens_per_second"
+                      : limits.max_concurrent < 0                            ? "max_concurrent"
+                                                                             : nullptr;
+  if (wrong == nullptr) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("limits.", wrong, " is out of its range"));
+}
 
 absl::string_view PermissionName(Permission permission) {
   for (const auto& [name, value] : kPermissions) {

@@ -52,6 +52,9 @@ absl::StatusOr<AccessFile> ReadAccessFile(const std::string& path);
 // The same of text; `path` is for messages.
 absl::StatusOr<AccessFile> ParseAccessFile(absl::string_view text, const std::string& path);
 
+// INVALID_ARGUMENT when a limit is out of the range that the file may give.
+absl::Status CheckLimits(const TenantLimits& limits);
+
 // "generate", "sessions" or "admin".
 absl::string_view PermissionName(Permission permission);
 

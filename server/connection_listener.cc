@@ -29,8 +29,9 @@ constexpr int kAcceptsPerTurn = 256;
 constexpr std::chrono::milliseconds kCountInterval{500};
 constexpr std::chrono::milliseconds kRetryAccept{50};
 
-absl::Status Unbound(const std::string& address, const char* why) {
-  return absl::UnavailableError(absl::StrCat("cannot listen on ", address, " (--listen): ", why));
+absl::Status Unbound(const std::string& flag, const std::string& address, const char* why) {
+  return absl::UnavailableError(
+      absl::StrCat("cannot listen on ", address, " (--", flag, "): ", why));
 }
 
 // A listening socket on `info` with `port` (0: a free one); -1 with errno otherwise.
@@ -84,7 +85,7 @@ int64_t RaiseDescriptorLimit() {
 }
 
 absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Bind(
-    const std::string& address, int32_t max_connections) {
+    const std::string& address, int32_t max_connections, const std::string& flag) {
   const size_t colon = address.rfind(':');
   std::string host = address.substr(0, colon);
   if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
@@ -97,12 +98,12 @@ absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Bind(
   const std::string port_text = colon == std::string::npos ? "" : address.substr(colon + 1);
   if (const int error = ::getaddrinfo(host.c_str(), port_text.c_str(), &hints, &found);
       error != 0) {
-    return Unbound(address, ::gai_strerror(error));
+    return Unbound(flag, address, ::gai_strerror(error));
   }
   const auto release = absl::MakeCleanup([&] { ::freeaddrinfo(found); });
   std::unique_ptr<ConnectionListener> listener(new ConnectionListener(max_connections));
   listener->wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (listener->wake_ < 0) return Unbound(address, std::strerror(errno));
+  if (listener->wake_ < 0) return Unbound(flag, address, std::strerror(errno));
   listener->port_ = ntohs(reinterpret_cast<sockaddr_in*>(found->ai_addr)->sin_port);
   int unusable = 0;
   for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
@@ -113,10 +114,11 @@ absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Bind(
     } else if (errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT) {
       unusable = errno;  // a family that this machine does not have
     } else {
-      return Unbound(address, errno == EADDRINUSE ? "the address is in use" : std::strerror(errno));
+      return Unbound(flag, address,
+                     errno == EADDRINUSE ? "the address is in use" : std::strerror(errno));
     }
   }
-  if (listener->listeners_.empty()) return Unbound(address, std::strerror(unusable));
+  if (listener->listeners_.empty()) return Unbound(flag, address, std::strerror(unusable));
   return listener;
 }
 

@@ -29,8 +29,9 @@ class ConnectionListener {
 
   // Binds every address that HOST:PORT resolves to; port 0 takes a free one. UNAVAILABLE when it
   // does not resolve or cannot be bound.
-  static absl::StatusOr<std::unique_ptr<ConnectionListener>> Bind(const std::string& address,
-                                                                  int32_t max_connections);
+  // `flag` is named in messages.
+  static absl::StatusOr<std::unique_ptr<ConnectionListener>> Bind(
+      const std::string& address, int32_t max_connections, const std::string& flag = "listen");
   ~ConnectionListener();
 
   int port() const { return port_; }

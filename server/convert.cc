@@ -14,8 +14,7 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-// Full names, less "based.v1.", of the fields that are served. Those with a comment are served for
-// some values only, which CheckValues tells apart.
+// Full names, less "based.v1.", of the fields that are served.
 const absl::flat_hash_set<absl::string_view>& ServedFields() {
   static const auto* fields = new absl::flat_hash_set<absl::string_view>{
       "GenerateRequest.model",
@@ -26,7 +25,8 @@ const absl::flat_hash_set<absl::string_view>& ServedFields() {
       "GenerateRequest.output",
       "GenerateRequest.n",
       "GenerateRequest.best_of",
-      "GenerateRequest.priority",  // PRIORITY_INTERACTIVE
+      "GenerateRequest.priority",
+      "GenerateRequest.tenant",
       "TokenIds.ids",
       "SamplingParams.temperature",
       "SamplingParams.top_k",
@@ -82,18 +82,10 @@ absl::Status OutOfRange(absl::string_view field, int64_t value, absl::string_vie
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; expected ", expected));
 }
 
-absl::Status NotServed(absl::string_view field, int64_t value, absl::string_view served) {
-  return absl::UnimplementedError(
-      absl::StrCat(field, " is ", value, "; this daemon serves only ", served, " yet"));
-}
-
-// Fields of which some values are served.
+// What the engine cannot see.
 absl::Status CheckValues(const v1::GenerateRequest& message) {
   if (!v1::Priority_IsValid(message.priority())) {
     return OutOfRange("priority", message.priority(), "a value of the enum Priority");
-  }
-  if (message.priority() == v1::PRIORITY_BATCH) {
-    return NotServed("priority", message.priority(), "PRIORITY_INTERACTIVE (1)");
   }
   if (message.output().has_tokens_per_message()) {
     const int32_t tokens = message.output().tokens_per_message();
@@ -186,6 +178,8 @@ absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, boo
   request.sampling = SamplingFromProto(message.sampling());
   request.stop = StopFromProto(message.stop());
   request.output = OutputFromProto(message.output(), has_tokenizer);
+  request.tenant = message.tenant();
+  if (message.priority() == v1::PRIORITY_BATCH) request.priority = Priority::kBatch;
   request.n = message.has_n() ? message.n() : 1;
   request.best_of = message.has_best_of() ? message.best_of() : request.n;
   return request;
@@ -206,6 +200,7 @@ v1::GenerateResponse StartedToProto(const Started& started, const std::string& r
   message.mutable_started()->set_request_id(request_id);
   message.mutable_started()->set_seed(started.seed);
   message.mutable_started()->set_prompt_tokens(started.prompt_tokens);
+  message.mutable_started()->set_predicted_wait_ms(started.predicted_wait.count());
   return message;
 }
 
@@ -239,6 +234,8 @@ v1::GenerateResponse FinishedToProto(const Finished& finished) {
   done.mutable_timings()->set_queue_us(Microseconds(finished.timings.queue));
   done.mutable_timings()->set_prefill_us(Microseconds(finished.timings.prefill));
   done.mutable_timings()->set_decode_us(Microseconds(finished.timings.decode));
+  done.mutable_timings()->set_prefill_tokens(finished.timings.prefill_tokens);
+  done.mutable_timings()->set_decode_tokens(finished.timings.decode_tokens);
   return message;
 }
 

@@ -12,14 +12,18 @@
 #include "absl/strings/str_cat.h"
 #include "engine/engine.h"
 #include "engine/model.h"
+#include "kernels/base/mutex.h"
 #include "kernels/base/status.h"
 #include "server/access.h"
+#include "server/admin_service.h"
 #include "server/daemon_model.h"
 #include "server/http_api.h"
+#include "server/live_requests.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
 #include "server/process_memory.h"
+#include "server/step_profile.h"
 #include "server/tls.h"
 
 namespace based {
@@ -29,6 +33,8 @@ namespace {
 constexpr std::chrono::milliseconds kFlushLimit{2000};
 constexpr int64_t kTrimGrowth = int64_t{32} << 20;
 constexpr std::chrono::seconds kTickInterval{5};
+constexpr int32_t kAdminConnections = 64;
+constexpr std::chrono::seconds kProfileWindow{10};
 constexpr timespec kHealthPoll = {.tv_sec = 0, .tv_nsec = 200'000'000};
 constexpr timespec kLoadPoll = {.tv_sec = 0, .tv_nsec = 5'000'000};
 
@@ -80,6 +86,8 @@ class Daemon {
   // Reads what guards the addresses, and opens them.
   absl::Status Open();
   absl::Status OpenMetrics();
+  absl::Status OpenAdmin();
+  absl::Status OpenHttp();
   absl::Status Load();
   // Returns the first termination signal, or nothing when the device fails: the process then ends,
   // so that its supervisor starts it anew.
@@ -87,9 +95,12 @@ class Daemon {
   // What is done every few seconds: memory that a burst of clients has left goes back to the
   // system, certificates that were replaced are read.
   void Tick();
-  void Reload();
+  // The access file, tenants' limits and certificates; the first error, each having been tried.
+  absl::Status Reload();
+  absl::Status ApplyTenants() ABSL_EXCLUSIVE_LOCKS_REQUIRED(reload_mutex_);
   void Drain(std::optional<int> signal);
   absl::Status Health() const;
+  DebugView View() const;
 
   const DaemonOptions& options_;
   Backend& backend_;
@@ -98,12 +109,19 @@ class Daemon {
   MemoryTrimmer trimmer_{kTrimGrowth};
   // In the order of their dependence.
   Metrics metrics_;
+  StepProfile profile_{metrics_};
   std::unique_ptr<AccessControl> access_;
   std::shared_ptr<TlsCertificates> tls_;  // null: no TLS
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<LiveRequests> live_;    // over engine_; what calls reach
   std::atomic<Engine*> loaded_{nullptr};  // engine_, once other threads may use it
   std::unique_ptr<Server> server_;
+  std::unique_ptr<HttpApi> http_;  // null: none
+  std::unique_ptr<AdminService> admin_;
+  std::unique_ptr<GrpcEndpoint> admin_endpoint_;
   std::unique_ptr<MetricsListener> metrics_listener_;
+  std::atomic<bool> draining_{false};
+  Mutex reload_mutex_;  // held while reading: SIGHUP and AdminService take turns
 };
 
 absl::Status Daemon::Open() {
@@ -111,16 +129,20 @@ absl::Status Daemon::Open() {
   ServerOptions server_options = options_.server;
   if (options_.network.tls.enabled()) {
     BASED_ASSIGN_OR_RETURN(tls_, TlsCertificates::Load(options_.network.tls));
-    server_options.credentials = tls_->NewCredentials();
+    server_options.connections.credentials = tls_->NewCredentials();
   }
   BASED_RETURN_IF_ERROR(CheckListenPolicy("listen", options_.server.listen, options_.network,
                                           access_->keys_required()));
   BASED_ASSIGN_OR_RETURN(server_, Server::Start(server_options, *access_, metrics_));
   addresses_.grpc = WithPort(options_.server.listen, server_->port());
   if (!options_.metrics_listen.empty()) BASED_RETURN_IF_ERROR(OpenMetrics());
+  if (!options_.network.admin_listen.empty()) BASED_RETURN_IF_ERROR(OpenAdmin());
+  if (!options_.http.server.listen.empty()) BASED_RETURN_IF_ERROR(OpenHttp());
   Log(LogLevel::kInfo, "listening",
       {{"grpc", absl::string_view(addresses_.grpc)},
+       {"http", absl::string_view(addresses_.http)},
        {"metrics", absl::string_view(addresses_.metrics)},
+       {"admin", absl::string_view(addresses_.admin)},
        {"tls", tls_ != nullptr},
        {"keys", access_->keys_required()}});
   if (options_.network.insecure_listen && !IsLoopback(options_.server.listen) &&
@@ -139,14 +161,74 @@ absl::Status Daemon::OpenMetrics() {
                                             [this] {
                                               if (const Engine* engine = loaded_) {
                                                 metrics_.SetCapacity(engine->capacity());
+                                                metrics_.SetTenants(engine->tenants());
                                               }
                                               return metrics_.Render();
                                             },
-                                        .health = [this] { return Health(); }};
+                                        .health = [this] { return Health(); },
+                                        .debug = [this] { return View(); }};
   BASED_ASSIGN_OR_RETURN(metrics_listener_,
                          MetricsListener::Start(options_.metrics_listen, std::move(handlers)));
   addresses_.metrics = WithPort(options_.metrics_listen, metrics_listener_->port());
   return absl::OkStatus();
+}
+
+absl::Status Daemon::OpenAdmin() {
+  const std::string& address = options_.network.admin_listen;
+  BASED_RETURN_IF_ERROR(
+      CheckListenPolicy("admin_listen", address, options_.network, access_->keys_required()));
+  admin_ = std::make_unique<AdminService>(
+      *access_, AdminHandlers{.status = [this] { return View(); },
+                              .reload = [this] { return Reload(); },
+                              .set_limits =
+                                  [this](const TenantLimits& limits) {
+                                    MutexLock lock(reload_mutex_);
+                                    BASED_RETURN_IF_ERROR(access_->SetLimits(limits));
+                                    return ApplyTenants();
+                                  },
+                              .drain = [] { ::kill(::getpid(), SIGTERM); },
+                              .profile =
+                                  [this](std::chrono::nanoseconds window) {
+                                    return profile_.Summarize(window);
+                                  }});
+  EndpointOptions connections = options_.server.connections;
+  connections.max_connections = kAdminConnections;
+  connections.credentials = tls_ != nullptr ? tls_->NewCredentials() : nullptr;
+  // It knows no keys: for the machine itself only.
+  if (IsLoopback(address)) ServeChannelz();
+  BASED_ASSIGN_OR_RETURN(admin_endpoint_,
+                         GrpcEndpoint::Start("admin_listen", address, connections, {admin_.get()}));
+  admin_endpoint_->SetServing(v1::AdminService::service_full_name(), true);
+  addresses_.admin = WithPort(address, admin_endpoint_->port());
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::OpenHttp() {
+  const std::string& address = options_.http.server.listen;
+  if (!IsLoopback(address) && !options_.network.insecure_listen) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--http_listen is '", address,
+                     "', which others can reach, and HTTP is not encrypted here; listen on "
+                     "127.0.0.1 behind a proxy that does TLS, or say --insecure_listen if the "
+                     "network itself keeps strangers out"));
+  }
+  BASED_ASSIGN_OR_RETURN(http_, HttpApi::Start(options_.http, *access_, metrics_));
+  addresses_.http = WithPort(address, http_->port());
+  return absl::OkStatus();
+}
+
+DebugView Daemon::View() const {
+  DebugView view = {.uptime_s = SecondsSince(start_),
+                    .profile = profile_.Summarize(kProfileWindow)};
+  const Engine* engine = loaded_;
+  if (engine == nullptr) return view;
+  view.state = !engine->health().ok() ? DebugView::State::kFailed
+               : draining_            ? DebugView::State::kDraining
+                                      : DebugView::State::kReady;
+  view.model = engine->model().name;
+  view.capacity = engine->capacity();
+  view.requests = live_->List();
+  return view;
 }
 
 absl::Status Daemon::Health() const {
@@ -166,11 +248,20 @@ absl::Status Daemon::Load() {
     }
   }
   BASED_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, loading.get());
-  BASED_ASSIGN_OR_RETURN(engine_, Engine::Create(std::move(model), options_.engine, &metrics_));
+  BASED_ASSIGN_OR_RETURN(const std::string model_dir, FindModelDir(options_.model_dir));
+  BASED_ASSIGN_OR_RETURN(engine_, Engine::Create(std::move(model), options_.engine, &profile_));
+  live_ = std::make_unique<LiveRequests>(*engine_);
   metrics_.SetBuildInfo(engine_->model().executable->info().backend, engine_->model().name);
   metrics_.SetCapacity(engine_->capacity());
-  loaded_ = engine_.get();
-  server_->Serve(*engine_);
+  {
+    MutexLock lock(reload_mutex_);
+    BASED_RETURN_IF_ERROR(engine_->SetTenants(access_->tenants()));
+    loaded_ = engine_.get();
+  }
+  server_->Serve(*live_);
+  if (http_ != nullptr) {
+    http_->Serve(*live_, options_.tokenizer_dir.empty() ? model_dir : options_.tokenizer_dir);
+  }
   LogReady(*engine_, addresses_, SecondsSince(start_));
   return absl::OkStatus();
 }
@@ -181,7 +272,7 @@ std::optional<int> Daemon::WaitForEnd() {
   while (true) {
     const int signal = ::sigtimedwait(&signals, nullptr, &kHealthPoll);
     if (signal == SIGHUP) {
-      Reload();
+      Reload().IgnoreError();  // logged
     } else if (signal > 0) {
       return signal;
     }
@@ -201,13 +292,33 @@ void Daemon::Tick() {
   if (changed) LogReload("certificates", status);
 }
 
-void Daemon::Reload() {
-  if (!options_.network.access_file.empty()) LogReload("access_file", access_->Reload());
-  if (tls_ != nullptr) LogReload("certificates", tls_->Reload());
+// Load does it for an engine that is not there yet.
+absl::Status Daemon::ApplyTenants() {
+  Engine* engine = loaded_;
+  return engine == nullptr ? absl::OkStatus() : engine->SetTenants(access_->tenants());
+}
+
+absl::Status Daemon::Reload() {
+  MutexLock lock(reload_mutex_);
+  absl::Status first;
+  if (!options_.network.access_file.empty()) {
+    absl::Status status = access_->Reload();
+    if (status.ok()) status = ApplyTenants();
+    LogReload("access_file", status);
+    first.Update(status);
+  }
+  if (tls_ != nullptr) {
+    const absl::Status status = tls_->Reload();
+    LogReload("certificates", status);
+    first.Update(status);
+  }
+  return first;
 }
 
 void Daemon::Drain(std::optional<int> signal) {
+  draining_ = true;
   server_->SetServing(false);
+  if (http_ != nullptr) http_->BeginDrain();
   ExitAtNextSignal();
   if (signal) {
     Log(LogLevel::kInfo, "draining",
@@ -219,7 +330,9 @@ void Daemon::Drain(std::optional<int> signal) {
     Log(LogLevel::kError, "device_failed", {{"message", engine_->health().message()}});
   }
   const bool complete = engine_->Drain(options_.drain_timeout);
+  if (http_ != nullptr) http_->Shutdown(kFlushLimit);
   server_->Shutdown(kFlushLimit);
+  if (admin_endpoint_ != nullptr) admin_endpoint_->Shutdown(kFlushLimit);
   Log(LogLevel::kInfo, "stopped", {{"complete", complete}});
 }
 

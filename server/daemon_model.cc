@@ -60,8 +60,11 @@ void LogReady(const Engine& engine, const Addresses& addresses, double load_seco
        {"workspace_bytes", capacity.workspace_bytes},
        {"token_budget", int64_t{capacity.token_budget}},
        {"grpc", absl::string_view(addresses.grpc)},
+       {"http", absl::string_view(addresses.http)},
        {"metrics", absl::string_view(addresses.metrics)},
        {"admin", absl::string_view(addresses.admin)},
+       {"read_s", model.read_seconds},
+       {"compile_s", model.compile_seconds},
        {"load_s", load_seconds}});
 }
 

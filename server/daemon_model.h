@@ -24,6 +24,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadServedModel(const DaemonOptions& opti
 // Where the daemon listens; "none" where it does not.
 struct Addresses {
   std::string grpc;
+  std::string http = "none";
   std::string metrics = "none";
   std::string admin = "none";
 };

@@ -9,6 +9,7 @@
 #include "absl/strings/strip.h"
 #include "kernels/base/status.h"
 #include "server/http_flags.h"
+#include "server/load_flags.h"
 
 ABSL_FLAG(std::string, model, "",
           "Directory of the model: config.json and model.safetensors. Empty: the demo model that "
@@ -37,7 +38,6 @@ ABSL_FLAG(int32_t, max_batch, 0,
 ABSL_FLAG(bool, batch_invariant, false,
           "On a GPU: results bitwise independent of the batch, at some cost in speed. The CPU's "
           "always are.");
-ABSL_FLAG(int32_t, max_queue, 4096, "Requests that may wait for a slot; more are refused.");
 ABSL_FLAG(
     int32_t, max_connections, 16384,
     "Connections to --listen at a time; more are closed at once. Fewer if the process may not "
@@ -57,15 +57,16 @@ ABSL_FLAG(bool, version, false, "Prints the version and exits.");
 namespace based {
 namespace {
 
-const std::array<FlagGroup, 8>& Groups() {
-  static const auto* groups = new std::array<FlagGroup, 8>{{
+const std::array<FlagGroup, 9>& Groups() {
+  static const auto* groups = new std::array<FlagGroup, 9>{{
       {"Model", {"model", "model_name", "tokenizer"}},
       {"Hardware", {"backend", "threads", "device", "batch_invariant"}},
       {"Addresses", {"listen", "metrics_listen"}},
       HttpFlags(),
       {"Capacity",
-       {"slots", "memory_budget", "token_budget", "max_batch", "max_queue", "max_connections",
-        "stream_queue", "write_timeout_ms", "drain_timeout_ms"}},
+       {"slots", "memory_budget", "token_budget", "max_batch", "max_connections", "stream_queue",
+        "write_timeout_ms", "drain_timeout_ms"}},
+      LoadFlags(),
       SecurityFlags(),
       ConnectionFlags(),
       {"Logs and other", {"log_level", "log_format", "version"}},
@@ -97,15 +98,14 @@ absl::Status ReadCapacity(DaemonOptions& options) {
   options.max_batch = absl::GetFlag(FLAGS_max_batch);
   if (options.max_batch != 0)
     BASED_RETURN_IF_ERROR(CheckAtLeast("max_batch", options.max_batch, 2));
-  options.engine.max_queue = absl::GetFlag(FLAGS_max_queue);
-  options.server.max_connections = absl::GetFlag(FLAGS_max_connections);
-  BASED_RETURN_IF_ERROR(CheckAtLeast("max_connections", options.server.max_connections, 1));
+  options.server.connections.max_connections = absl::GetFlag(FLAGS_max_connections);
+  BASED_RETURN_IF_ERROR(
+      CheckAtLeast("max_connections", options.server.connections.max_connections, 1));
   options.server.stream_queue = absl::GetFlag(FLAGS_stream_queue);
   const int32_t drain = absl::GetFlag(FLAGS_drain_timeout_ms);
   if (options.engine.token_budget != 0) {
     BASED_RETURN_IF_ERROR(CheckAtLeast("token_budget", options.engine.token_budget, 2));
   }
-  BASED_RETURN_IF_ERROR(CheckAtLeast("max_queue", options.engine.max_queue, 1));
   BASED_RETURN_IF_ERROR(CheckAtLeast("stream_queue", options.server.stream_queue, 1));
   BASED_RETURN_IF_ERROR(CheckAtLeast("drain_timeout_ms", drain, 0));
   const int32_t write_timeout = absl::GetFlag(FLAGS_write_timeout_ms);
@@ -176,7 +176,8 @@ absl::StatusOr<DaemonOptions> ReadFlags(absl::Span<const char* const> arguments)
   BASED_RETURN_IF_ERROR(ReadHardware(options));
   BASED_RETURN_IF_ERROR(ReadAddresses(options));
   BASED_RETURN_IF_ERROR(ReadCapacity(options));
-  BASED_RETURN_IF_ERROR(ReadNetworkFlags(options.network, options.server));
+  BASED_RETURN_IF_ERROR(ReadLoadFlags(options.engine));
+  BASED_RETURN_IF_ERROR(ReadNetworkFlags(options.network, options.server.connections));
   BASED_RETURN_IF_ERROR(ReadHttpFlags(options.server, options.http));
   const absl::StatusOr<LogLevel> level = ParseLogLevel(absl::GetFlag(FLAGS_log_level));
   if (!level.ok()) {

@@ -21,19 +21,23 @@ class Gate {
   };
 
   // `access` must outlive the gate.
-  explicit Gate(const AccessControl& access) : access_(access) {}
+  Gate(const AccessControl& access, int32_t max_header_bytes)
+      : access_(access), max_header_bytes_(max_header_bytes) {}
 
   // Calls reach `engine`, which outlives them, from now on. Until then they are refused with
   // UNAVAILABLE: the model is loading.
   void Open(Engine& engine) { engine_.store(&engine, std::memory_order_release); }
 
-  // `needed` empty: any key will do. The errors of Authorize come first.
+  // `needed` empty: any key will do. INVALID_ARGUMENT for metadata above the limit, which gRPC
+  // (1.51) enforces frame by frame only, then the errors of Authorize, then those of the engine's
+  // absence.
   absl::StatusOr<Entry> Enter(const grpc::CallbackServerContext& context,
                               std::optional<Permission> needed,
                               absl::string_view request_id = "") const;
 
  private:
   const AccessControl& access_;
+  const int32_t max_header_bytes_;
   std::atomic<Engine*> engine_{nullptr};
 };
 

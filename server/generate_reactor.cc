@@ -1,7 +1,7 @@
 #include "server/generate_reactor.h"
 
-#include <chrono>
 #include <algorithm>
+#include <chrono>
 
 #include "server/call_context.h"
 #include "server/convert.h"
@@ -14,6 +14,20 @@ namespace {
 // A client gives up at its own deadline; ours, which travels as a rounded-up duration, is a little
 // later. A cancel this close to it is the deadline.
 constexpr std::chrono::milliseconds kDeadlineSlack(100);
+
+const char* FinishReasonName(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kEndOfText:
+      return "end_of_text";
+    case FinishReason::kStopString:
+      return "stop_string";
+    case FinishReason::kStopToken:
+      return "stop_token";
+    case FinishReason::kMaxTokens:
+      return "max_tokens";
+  }
+  return "none";
+}
 
 int64_t Microseconds(std::chrono::nanoseconds duration) {
   return std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
@@ -28,7 +42,8 @@ GenerateReactor::GenerateReactor(const Gate& gate, Metrics& metrics, StreamWatch
       watch_(watch),
       context_(context),
       max_queued_messages_(max_queued_messages),
-      request_id_(RequestIdOf(*context)) {
+      request_id_(RequestIdOf(*context)),
+      trace_(ParseTraceparent(MetadataOf(*context, "traceparent"))) {
   metrics_.OnStreamOpened();
 }
 
@@ -72,7 +87,7 @@ void GenerateReactor::OnCancel() {
   if (stream_ == nullptr) return;
   const bool late = context_->deadline() <= std::chrono::system_clock::now() + kDeadlineSlack;
   engine_->Cancel(id_, late ? absl::DeadlineExceededError("the call's deadline has passed")
-                           : absl::CancelledError("the client has cancelled the call"));
+                            : absl::CancelledError("the client has cancelled the call"));
 }
 
 void GenerateReactor::OnDone() {
@@ -88,20 +103,24 @@ void GenerateReactor::LogAccess() const {
   const std::string code = StatusCodeName(summary.status.code());
   const std::string peer = context_->peer();
   // A call that ends well knows its exact count; one that was cut, what was handed over.
-  const int64_t tokens =
-      std::max(summary.finished.generated_tokens, summary.delivered_tokens);
-  Log(LogLevel::kInfo, "generate",
-      {{"request_id", absl::string_view(request_id_)},
-       {"peer", absl::string_view(peer)},
-       {"tenant", absl::string_view(tenant_)},
-       {"code", absl::string_view(code)},
-       {"message", summary.status.message()},
-       {"prompt_tokens", summary.started.prompt_tokens},
-       {"generated_tokens", tokens},
-       {"queue_us", Microseconds(timings.queue)},
-       {"prefill_us", Microseconds(timings.prefill)},
-       {"decode_us", Microseconds(timings.decode)},
-       {"total_us", Microseconds(Clock::now() - arrival_)}});
+  const int64_t tokens = std::max(summary.finished.generated_tokens, summary.delivered_tokens);
+  const char* reason = stream_ != nullptr && summary.status.ok()
+                           ? FinishReasonName(summary.finished.reason)
+                           : "none";
+  std::vector<LogField> fields = {{"request_id", absl::string_view(request_id_)},
+                                  {"peer", absl::string_view(peer)},
+                                  {"tenant", absl::string_view(tenant_)},
+                                  {"code", absl::string_view(code)},
+                                  {"message", summary.status.message()},
+                                  {"finish_reason", absl::string_view(reason)},
+                                  {"prompt_tokens", summary.started.prompt_tokens},
+                                  {"generated_tokens", tokens},
+                                  {"queue_us", Microseconds(timings.queue)},
+                                  {"prefill_us", Microseconds(timings.prefill)},
+                                  {"decode_us", Microseconds(timings.decode)},
+                                  {"total_us", Microseconds(Clock::now() - arrival_)}};
+  AppendTrace(trace_, fields);
+  LogFields(LogLevel::kInfo, "generate", fields);
 }
 
 }  // namespace based

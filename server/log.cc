@@ -76,6 +76,10 @@ std::string FormatLogLine(bool json, std::chrono::system_clock::time_point time,
 }
 
 void Log(LogLevel level, absl::string_view event, std::initializer_list<LogField> fields) {
+  LogFields(level, event, fields);
+}
+
+void LogFields(LogLevel level, absl::string_view event, absl::Span<const LogField> fields) {
   if (level < Options().level) return;
   std::string line =
       FormatLogLine(Options().json, std::chrono::system_clock::now(), level, event, fields);

@@ -35,6 +35,9 @@ void SetLogOptions(const LogOptions& options);
 
 void Log(LogLevel level, absl::string_view event, std::initializer_list<LogField> fields = {});
 
+// The same where the fields are not known beforehand.
+void LogFields(LogLevel level, absl::string_view event, absl::Span<const LogField> fields);
+
 // The line that Log writes, without its end. Apart for tests.
 std::string FormatLogLine(bool json, std::chrono::system_clock::time_point time, LogLevel level,
                           absl::string_view event, absl::Span<const LogField> fields);

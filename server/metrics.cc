@@ -3,6 +3,7 @@
 #include <chrono>
 #include <vector>
 
+#include "engine/refusal.h"
 #include "prometheus/text_serializer.h"
 #include "server/process_memory.h"
 #include "server/status.h"
@@ -20,10 +21,26 @@ constexpr std::array<const char*, 4> kFinishReasons = {"end_of_text", "stop_stri
                                                        "max_tokens"};
 constexpr std::array<const char*, 5> kErrorCodes = {
     "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "INTERNAL"};
-constexpr std::array<const char*, 9> kRejectionCodes = {
-    "INVALID_ARGUMENT",   "NOT_FOUND",     "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED",
-    "DEADLINE_EXCEEDED",  "UNAVAILABLE",   "UNIMPLEMENTED",
-    "UNAUTHENTICATED",    "PERMISSION_DENIED"};
+struct Rejection {
+  const char* code;
+  const char* reason;
+};
+// By RefusalReason.
+constexpr std::array<Rejection, 6> kRefusals = {{{"RESOURCE_EXHAUSTED", "queue_full"},
+                                                 {"RESOURCE_EXHAUSTED", "queue_tokens"},
+                                                 {"RESOURCE_EXHAUSTED", "tenant_requests"},
+                                                 {"RESOURCE_EXHAUSTED", "tenant_tokens"},
+                                                 {"RESOURCE_EXHAUSTED", "tenant_concurrency"},
+                                                 {"DEADLINE_EXCEEDED", "deadline"}}};
+// Refused for another reason than load.
+constexpr std::array<Rejection, 8> kRejections = {{{"INVALID_ARGUMENT", "request"},
+                                                   {"NOT_FOUND", "request"},
+                                                   {"FAILED_PRECONDITION", "request"},
+                                                   {"UNIMPLEMENTED", "request"},
+                                                   {"UNAUTHENTICATED", "credentials"},
+                                                   {"PERMISSION_DENIED", "credentials"},
+                                                   {"UNAVAILABLE", "unavailable"},
+                                                   {"INTERNAL", "internal"}}};
 constexpr std::array<const char*, 4> kCancelCauses = {"client", "deadline", "slow_reader", "drain"};
 
 // 1, 2.5, 5 per decade: a decode step of a small model takes well under a millisecond, a queued
@@ -87,6 +104,11 @@ void Metrics::AddCapacity() {
   weight_bytes_ = NewGauge("based_weight_bytes", "Bytes held for weights");
   workspace_bytes_ = NewGauge("based_workspace_bytes", "Bytes held for activations and logits");
   queued_ = NewGauge("based_queued_requests", "Requests waiting for a slot");
+  queued_tokens_ =
+      NewGauge("based_queued_tokens", "Prompt and output tokens, at most, waiting for a slot");
+  parked_ = NewGauge("based_parked_sequences", "Sequences whose state waits in host memory");
+  predicted_wait_ = NewGauge("based_predicted_wait_seconds",
+                             "Wait for a slot of an interactive request that came now");
   streams_open_ = NewGauge("based_streams_open", "Generate calls that have not ended");
 }
 
@@ -105,10 +127,17 @@ void Metrics::AddRequests() {
   }
   auto& rejections = BuildCounter()
                          .Name("based_rejections_total")
-                         .Help("Requests refused before they were queued, by status code")
+                         .Help("Requests refused before they were queued, by status code and "
+                               "reason")
                          .Register(registry_);
-  for (const char* code : kRejectionCodes) rejected_[code] = &rejections.Add({{"code", code}});
-  rejected_["INTERNAL"] = &rejections.Add({{"code", "INTERNAL"}});
+  const auto add = [&](const Rejection& rejection) {
+    return &rejections.Add({{"code", rejection.code}, {"reason", rejection.reason}});
+  };
+  for (const Rejection& refusal : kRefusals) {
+    rejected_[refusal.reason] = add(refusal);
+    rejected_codes_.try_emplace(refusal.code, rejected_[refusal.reason]);
+  }
+  for (const Rejection& rejection : kRejections) rejected_codes_[rejection.code] = add(rejection);
   auto& cancellations = BuildCounter()
                             .Name("based_cancellations_total")
                             .Help("Admitted requests that were ended early, by cause")
@@ -116,6 +145,16 @@ void Metrics::AddRequests() {
   for (const char* cause : kCancelCauses) {
     cancelled_[cause] = &cancellations.Add({{"cause", cause}});
   }
+  parks_ = &BuildCounter()
+                .Name("based_parks_total")
+                .Help("Sequences whose state went to host memory to make room for others")
+                .Register(registry_)
+                .Add({});
+  resumes_ = &BuildCounter()
+                  .Name("based_resumes_total")
+                  .Help("Parked sequences that took a slot again, their state bit for bit")
+                  .Register(registry_)
+                  .Add({});
   BuildCounter()
       .Name("based_preemptions_total")
       .Help("Sequences whose state was thrown away to be recomputed; 0 by construction")
@@ -191,6 +230,11 @@ void Metrics::OnSlots(int32_t active, int32_t free, int32_t queued) {
   queued_->Set(queued);
 }
 
+void Metrics::OnParks(int32_t parks, int32_t resumes) {
+  parks_->Increment(parks);
+  resumes_->Increment(resumes);
+}
+
 void Metrics::OnFirstToken(std::chrono::nanoseconds since_submit) {
   first_token_->Observe(Seconds(since_submit));
   generated_tokens_->Increment();
@@ -226,7 +270,10 @@ void Metrics::OnError(const absl::Status& status) {
 }
 
 void Metrics::OnRejected(const absl::Status& status) {
-  Count(rejected_, StatusCodeName(status.code()), "INTERNAL");
+  if (const std::optional<Refusal> refusal = RefusalOf(status)) {
+    return rejected_.at(kRefusals[static_cast<size_t>(refusal->reason)].reason)->Increment();
+  }
+  Count(rejected_codes_, StatusCodeName(status.code()), "INTERNAL");
 }
 
 void Metrics::SetBuildInfo(const std::string& backend, const std::string& model) {
@@ -235,6 +282,9 @@ void Metrics::SetBuildInfo(const std::string& backend, const std::string& model)
 
 void Metrics::SetCapacity(const Capacity& capacity) {
   OnSlots(capacity.slots_active, capacity.slots_free, capacity.queued_requests);
+  queued_tokens_->Set(static_cast<double>(capacity.queued_tokens));
+  parked_->Set(capacity.parked);
+  predicted_wait_->Set(std::chrono::duration<double>(capacity.predicted_wait).count());
   slot_bytes_->Set(static_cast<double>(capacity.slot_bytes));
   pool_bytes_->Set(static_cast<double>(capacity.pool_bytes));
   weight_bytes_->Set(static_cast<double>(capacity.weight_bytes));

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "engine/engine.h"
@@ -15,6 +16,7 @@
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
+#include "server/tenant_metrics.h"
 
 namespace based {
 
@@ -25,6 +27,7 @@ class Metrics final : public Observer {
   // Observer: called by the engine.
   void OnStep(const StepStats& stats) override;
   void OnSlots(int32_t active, int32_t free, int32_t queued) override;
+  void OnParks(int32_t parks, int32_t resumes) override;
   void OnFirstToken(std::chrono::nanoseconds since_submit) override;
   void OnInterToken(std::chrono::nanoseconds gap) override;
   void OnFinished(const Finished& finished) override;
@@ -39,6 +42,7 @@ class Metrics final : public Observer {
   // Labels of the one based_build_info series; `backend` is empty until a model is loaded.
   void SetBuildInfo(const std::string& backend, const std::string& model);
   void SetCapacity(const Capacity& capacity);
+  void SetTenants(const std::vector<TenantUse>& tenants) { tenants_.Set(tenants); }
 
   // All series in Prometheus' text format, those of the process read at this moment.
   std::string Render();
@@ -59,6 +63,7 @@ class Metrics final : public Observer {
 
   // Constant after construction; the series in it synchronize themselves.
   prometheus::Registry registry_;
+  TenantMetrics tenants_{registry_};
   prometheus::Family<prometheus::Gauge>* build_info_;
 
   prometheus::Gauge* slots_active_;
@@ -68,13 +73,19 @@ class Metrics final : public Observer {
   prometheus::Gauge* weight_bytes_;
   prometheus::Gauge* workspace_bytes_;
   prometheus::Gauge* queued_;
+  prometheus::Gauge* queued_tokens_;
+  prometheus::Gauge* parked_;
+  prometheus::Gauge* predicted_wait_;
   prometheus::Gauge* streams_open_;
   prometheus::Gauge* resident_bytes_;
 
   std::array<prometheus::Counter*, 4> finished_;  // by FinishReason
   Counters failed_;                               // by status code
-  Counters rejected_;                             // by status code
+  Counters rejected_;                             // by reason
+  Counters rejected_codes_;                       // by status code, where nothing tells the reason
   Counters cancelled_;                            // by cause
+  prometheus::Counter* parks_;
+  prometheus::Counter* resumes_;
   prometheus::Counter* prompt_tokens_;
   prometheus::Counter* generated_tokens_;
 

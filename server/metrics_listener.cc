@@ -1,5 +1,9 @@
 #include "server/metrics_listener.h"
 
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <utility>
@@ -82,6 +86,7 @@ absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const st
   if (mg_get_server_ports(listener->context_, 1, &port) == 1) listener->port_ = port.port;
   mg_set_request_handler(listener->context_, "/metrics$", HandleMetrics, listener.get());
   mg_set_request_handler(listener->context_, "/healthz$", HandleHealth, listener.get());
+  if (listener->handlers_.debug) AddDebugPages(listener->context_, &listener->handlers_.debug);
   mg_set_request_handler(listener->context_, "**", HandlePage, listener.get());
   return listener;
 }
@@ -115,3 +120,14 @@ int MetricsListener::HandlePage(mg_connection* connection, void*) {
 }
 
 }  // namespace based
+
+// civetweb gives its threads 100 KiB of stack, which must also hold the thread-local data of every
+// library in the process; cuBLASLt alone has 92 KiB, and the threads could then not be made.
+// Exported to the libraries that this program is linked with, in front of the C library's own.
+extern "C" int pthread_attr_setstacksize(pthread_attr_t* attributes, size_t bytes) noexcept {
+  constexpr size_t kLeastStack = size_t{1} << 20;
+  using Function = int (*)(pthread_attr_t*, size_t);
+  static const auto next =
+      reinterpret_cast<Function>(dlsym(RTLD_NEXT, "pthread_attr_setstacksize"));
+  return next(attributes, std::max(bytes, kLeastStack));
+}

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/debug_page.h"
 
 struct mg_context;
 struct mg_connection;
@@ -20,6 +21,7 @@ class MetricsListener {
   struct Handlers {
     std::function<std::string()> metrics;  // Prometheus' text format
     std::function<absl::Status()> health;  // OK: 200, else 503 with the message
+    DebugSource debug;                     // see debug_page.h; empty: no such page
   };
 
   // `address` is HOST:PORT, with [..] around an IPv6 host; port 0 takes a free one. Handlers are

@@ -52,26 +52,26 @@ absl::Status CheckRange(absl::string_view flag, int32_t value, int32_t least) {
       absl::StrCat("--", flag, " is '", value, "'; expected ", least, " or more"));
 }
 
-absl::Status ReadConnections(ServerOptions& server) {
-  server.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
-  server.max_header_bytes = absl::GetFlag(FLAGS_max_header_bytes);
-  server.max_streams_per_connection = absl::GetFlag(FLAGS_max_streams_per_connection);
+absl::Status ReadConnections(EndpointOptions& connections) {
+  connections.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
+  connections.max_header_bytes = absl::GetFlag(FLAGS_max_header_bytes);
+  connections.max_streams_per_connection = absl::GetFlag(FLAGS_max_streams_per_connection);
   const int32_t time = absl::GetFlag(FLAGS_keepalive_time_ms);
   const int32_t timeout = absl::GetFlag(FLAGS_keepalive_timeout_ms);
   const int32_t age = absl::GetFlag(FLAGS_max_connection_age_s);
   const int32_t grace = absl::GetFlag(FLAGS_max_connection_age_grace_s);
-  BASED_RETURN_IF_ERROR(CheckRange("max_message_bytes", server.max_message_bytes, 1024));
-  BASED_RETURN_IF_ERROR(CheckRange("max_header_bytes", server.max_header_bytes, 1024));
+  BASED_RETURN_IF_ERROR(CheckRange("max_message_bytes", connections.max_message_bytes, 1024));
+  BASED_RETURN_IF_ERROR(CheckRange("max_header_bytes", connections.max_header_bytes, 1024));
   BASED_RETURN_IF_ERROR(
-      CheckRange("max_streams_per_connection", server.max_streams_per_connection, 1));
+      CheckRange("max_streams_per_connection", connections.max_streams_per_connection, 1));
   BASED_RETURN_IF_ERROR(CheckRange("keepalive_time_ms", time, 1000));
   BASED_RETURN_IF_ERROR(CheckRange("keepalive_timeout_ms", timeout, 1));
   BASED_RETURN_IF_ERROR(CheckRange("max_connection_age_s", age, 0));
   BASED_RETURN_IF_ERROR(CheckRange("max_connection_age_grace_s", grace, 0));
-  server.keepalive_time = std::chrono::milliseconds(time);
-  server.keepalive_timeout = std::chrono::milliseconds(timeout);
-  server.max_connection_age = std::chrono::seconds(age);
-  server.max_connection_age_grace = std::chrono::seconds(grace);
+  connections.keepalive_time = std::chrono::milliseconds(time);
+  connections.keepalive_timeout = std::chrono::milliseconds(timeout);
+  connections.max_connection_age = std::chrono::seconds(age);
+  connections.max_connection_age_grace = std::chrono::seconds(grace);
   return absl::OkStatus();
 }
 
@@ -130,7 +130,7 @@ absl::Status CheckListenPolicy(const std::string& flag, const std::string& addre
       "127.0.0.1, or say --insecure_listen if the network itself keeps strangers out"));
 }
 
-absl::Status ReadNetworkFlags(NetworkOptions& network, ServerOptions& server) {
+absl::Status ReadNetworkFlags(NetworkOptions& network, EndpointOptions& connections) {
   network.access_file = absl::GetFlag(FLAGS_access_file);
   network.tls = {.cert = absl::GetFlag(FLAGS_tls_cert),
                  .key = absl::GetFlag(FLAGS_tls_key),
@@ -150,7 +150,7 @@ absl::Status ReadNetworkFlags(NetworkOptions& network, ServerOptions& server) {
   const int32_t grace = absl::GetFlag(FLAGS_drain_grace_ms);
   BASED_RETURN_IF_ERROR(CheckRange("drain_grace_ms", grace, 0));
   network.drain_grace = std::chrono::milliseconds(grace);
-  return ReadConnections(server);
+  return ReadConnections(connections);
 }
 
 FlagGroup SecurityFlags() {

@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "kernels/base/command_line.h"
-#include "server/server.h"
+#include "server/grpc_endpoint.h"
 #include "server/tls.h"
 
 namespace based {
@@ -20,8 +20,8 @@ struct NetworkOptions {
   std::chrono::milliseconds drain_grace{0};
 };
 
-// Fills `network` and the limits of connections in `server`. INVALID_ARGUMENT in one line.
-absl::Status ReadNetworkFlags(NetworkOptions& network, ServerOptions& server);
+// Fills `network` and the limits of `connections`. INVALID_ARGUMENT in one line.
+absl::Status ReadNetworkFlags(NetworkOptions& network, EndpointOptions& connections);
 
 FlagGroup SecurityFlags();
 FlagGroup ConnectionFlags();

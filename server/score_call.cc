@@ -3,6 +3,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "server/convert.h"
 
@@ -90,6 +91,10 @@ void ScoreCall::OnSubmitted(size_t group, const absl::StatusOr<RequestId>& id) {
       in_flight_ -= groups_[group].pairs.size();
       status = absl::Status(id.status().code(), absl::StrCat("pairs[", groups_[group].pairs.front(),
                                                              "]: ", id.status().message()));
+      // Of a refusal: why, and when to ask again.
+      id.status().ForEachPayload([&status](absl::string_view url, const absl::Cord& payload) {
+        status.SetPayload(url, payload);
+      });
       ids = FailLocked(status);
     }
   }

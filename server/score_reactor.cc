@@ -6,6 +6,7 @@
 #include "server/convert.h"
 #include "server/log.h"
 #include "server/status.h"
+#include "server/trace_context.h"
 
 namespace based {
 
@@ -33,16 +34,21 @@ void ScoreReactor::Start(const v1::ScoreRequest& message, v1::ScoreResponse* res
   const Clock::time_point arrival = Clock::now();
   call_ = std::make_shared<ScoreCall>(
       entry->engine, *std::move(groups), message.token_logprobs(), response,
-      [this, request_id, pairs, arrival](const absl::Status& status) {
+      [this, request_id, pairs, arrival, tenant = entry->caller.tenant,
+       trace = ParseTraceparent(MetadataOf(*context_, "traceparent"))](const absl::Status& status) {
         const std::string code = StatusCodeName(status.code());
         const auto total =
             std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - arrival);
-        Log(LogLevel::kInfo, "score",
-            {{"request_id", absl::string_view(request_id)},
-             {"code", absl::string_view(code)},
-             {"message", status.message()},
-             {"pairs", pairs},
-             {"total_us", static_cast<int64_t>(total.count())}});
+        const std::string peer = context_->peer();
+        std::vector<LogField> fields = {{"request_id", absl::string_view(request_id)},
+                                        {"peer", absl::string_view(peer)},
+                                        {"tenant", absl::string_view(tenant)},
+                                        {"code", absl::string_view(code)},
+                                        {"message", status.message()},
+                                        {"pairs", pairs},
+                                        {"total_us", static_cast<int64_t>(total.count())}};
+        AppendTrace(trace, fields);
+        LogFields(LogLevel::kInfo, "score", fields);
         Finish(status.ok() ? grpc::Status::OK : FailCall(context_, status, FailedAt::kStream));
       });
   call_->Start();

@@ -1,4 +1,4 @@
-// The gRPC side of the daemon: services, health, reflection, limits.
+// The gRPC side of the daemon: the services that clients use, health and reflection.
 #ifndef BASED_SERVER_SERVER_H_
 #define BASED_SERVER_SERVER_H_
 
@@ -10,26 +10,17 @@
 #include "engine/engine.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access.h"
+#include "server/grpc_endpoint.h"
 #include "server/metrics.h"
 
 namespace based {
 
 struct ServerOptions {
-  std::string listen = "127.0.0.1:7433";     // HOST:PORT; port 0 takes a free one
-  int32_t max_connections = 16'384;          // less if the process may not have as many descriptors
-  int32_t stream_queue = 256;                // messages; see generate_stream.h
+  std::string listen = "127.0.0.1:7433";  // HOST:PORT; port 0 takes a free one
+  int32_t stream_queue = 256;             // messages; see generate_stream.h
   // A client that takes no message for so long is cut; see stream_watch.h.
   std::chrono::milliseconds write_timeout{30'000};
-  int32_t max_message_bytes = 16 << 20;
-  int32_t max_header_bytes = 16 << 10;
-  int32_t max_streams_per_connection = 16'384;
-  // A silent client is pinged after the first and given up after the second.
-  std::chrono::milliseconds keepalive_time{60'000};
-  std::chrono::milliseconds keepalive_timeout{20'000};
-  std::chrono::seconds max_connection_age{0};  // 0: none
-  std::chrono::seconds max_connection_age_grace{300};
-  std::shared_ptr<grpc::ServerCredentials> credentials;  // null: no TLS
-  int64_t memory_quota_bytes = int64_t{1} << 30;  // of gRPC's own buffers
+  EndpointOptions connections;
 };
 
 class Server {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_split.h"
 #include "based/v1/completion.pb.h"
 #include "based/v1/tokenizer.pb.h"
+#include "engine/refusal.h"
 #include "engine/tokenizer.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -24,6 +25,24 @@ bool NamesField(const google::protobuf::Descriptor* message, absl::string_view p
     message = field->message_type();  // null for scalars
   }
   return true;
+}
+
+const char* ReasonOf(RefusalReason reason) {
+  switch (reason) {
+    case RefusalReason::kQueueFull:
+      return "QUEUE_FULL";
+    case RefusalReason::kQueueTokens:
+      return "QUEUE_TOKENS";
+    case RefusalReason::kRequestRate:
+      return "TENANT_REQUEST_RATE";
+    case RefusalReason::kTokenRate:
+      return "TENANT_TOKEN_RATE";
+    case RefusalReason::kConcurrency:
+      return "TENANT_CONCURRENCY";
+    case RefusalReason::kDeadline:
+      return "DEADLINE_CANNOT_BE_MET";
+  }
+  return "REFUSED";
 }
 
 std::string Reason(absl::StatusCode code, FailedAt failed_at) {
@@ -45,9 +64,12 @@ std::string Reason(absl::StatusCode code, FailedAt failed_at) {
   }
 }
 
-bool MayRetry(absl::StatusCode code, FailedAt failed_at) {
-  return failed_at == FailedAt::kAdmission && (code == absl::StatusCode::kResourceExhausted ||
-                                               code == absl::StatusCode::kUnavailable);
+// Milliseconds after which a retry may help; 0: none would.
+int64_t RetryDelayMs(const absl::Status& status, FailedAt failed_at) {
+  if (const auto refusal = RefusalOf(status)) return refusal->retry_after.count();
+  const bool later = status.code() == absl::StatusCode::kResourceExhausted ||
+                     status.code() == absl::StatusCode::kUnavailable;
+  return failed_at == FailedAt::kAdmission && later ? kRetryDelayMs : 0;
 }
 
 // Valid UTF-8 of bounded length, as protobuf strings and HTTP/2 trailers need it.
@@ -83,7 +105,8 @@ grpc::Status ToGrpcStatus(const absl::Status& status, FailedAt failed_at) {
   const std::string field = FieldOfMessage(status.message());
 
   google::rpc::ErrorInfo info;
-  info.set_reason(Reason(status.code(), failed_at));
+  const std::optional<Refusal> refusal = RefusalOf(status);
+  info.set_reason(refusal ? ReasonOf(refusal->reason) : Reason(status.code(), failed_at));
   info.set_domain(kErrorDomain);
   if (!field.empty()) (*info.mutable_metadata())["field"] = field;
   wire.add_details()->PackFrom(info);
@@ -95,10 +118,10 @@ grpc::Status ToGrpcStatus(const absl::Status& status, FailedAt failed_at) {
     violation->set_description(wire.message());
     wire.add_details()->PackFrom(bad_request);
   }
-  if (MayRetry(status.code(), failed_at)) {
+  if (const int64_t delay = RetryDelayMs(status, failed_at); delay > 0) {
     google::rpc::RetryInfo retry;
-    retry.mutable_retry_delay()->set_seconds(kRetryDelayMs / 1000);
-    retry.mutable_retry_delay()->set_nanos(kRetryDelayMs % 1000 * 1'000'000);
+    retry.mutable_retry_delay()->set_seconds(delay / 1000);
+    retry.mutable_retry_delay()->set_nanos(static_cast<int32_t>(delay % 1000) * 1'000'000);
     wire.add_details()->PackFrom(retry);
   }
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), wire.message(),
@@ -107,8 +130,8 @@ grpc::Status ToGrpcStatus(const absl::Status& status, FailedAt failed_at) {
 
 grpc::Status FailCall(grpc::CallbackServerContext* context, const absl::Status& status,
                       FailedAt failed_at) {
-  if (MayRetry(status.code(), failed_at)) {
-    context->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(kRetryDelayMs));
+  if (const int64_t delay = RetryDelayMs(status, failed_at); delay > 0) {
+    context->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(delay));
   }
   return ToGrpcStatus(status, failed_at);
 }

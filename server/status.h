@@ -19,7 +19,7 @@ enum class FailedAt : uint8_t {
   kStream,     // a running request was ended
 };
 
-// Wait that an overloaded or draining daemon asks for before a retry.
+// Wait that a daemon asks for before a retry where no Refusal says how long.
 inline constexpr int kRetryDelayMs = 1000;
 
 // Messages are cut at this many bytes: a trailer must pass every peer's header limit (8 KiB).

@@ -110,8 +110,9 @@ class FetchingCredentials final : public grpc::ServerCredentials {
     }
     const grpc_ssl_pem_key_cert_pair pair = {.private_key = pem.key.c_str(),
                                              .cert_chain = pem.cert.c_str()};
+    // gRPC insists on authorities, even where no client is asked for a certificate.
     *config = grpc_ssl_server_certificate_config_create(
-        pem.client_ca.empty() ? nullptr : pem.client_ca.c_str(), &pair, 1);
+        pem.client_ca.empty() ? pem.cert.c_str() : pem.client_ca.c_str(), &pair, 1);
     return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
   }
 

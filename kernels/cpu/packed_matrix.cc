@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "absl/types/span.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/weights.h"
 
 namespace based {
 namespace {
+
+constexpr int64_t kBlockInputs = 64;
 
 // One type for the whole stack: its own where all agree, else fp32, which holds all three exactly.
 DType CommonType(const std::vector<const WeightView*>& weights) {
@@ -40,19 +43,42 @@ int64_t DataBytes(const PackedMatrix& matrix) {
   return matrix.panels() * matrix.inputs * kPanel * DTypeBytes(matrix.dtype);
 }
 
-void PackRow(const WeightView& weight, int64_t row, DType dtype, std::byte* panel, int64_t lane,
-             std::vector<float>& widened) {
-  const int64_t value_bytes = DTypeBytes(dtype);
-  const auto* source = static_cast<const std::byte*>(weight.data) + row * weight.cols * value_bytes;
-  if (weight.dtype != dtype) {
-    widened.resize(static_cast<size_t>(weight.cols));
-    WidenValues(weight, row * weight.cols, weight.cols, widened.data());
-    source = static_cast<const std::byte*>(static_cast<const void*>(widened.data()));
+// A row of a weight that goes into one panel.
+struct PanelRow {
+  const WeightView* weight;
+  int64_t row;
+  int64_t lane;
+};
+
+template <int64_t kValueBytes>
+void Spread(const std::byte* from, int64_t count, std::byte* to) {
+  for (int64_t k = 0; k < count; ++k) {
+    std::memcpy(to + k * kPanel * kValueBytes, from + k * kValueBytes, kValueBytes);
   }
-  std::byte* to = panel + Place(dtype, lane) * value_bytes;
-  for (int64_t k = 0; k < weight.cols; ++k) {
-    std::memcpy(to + k * kPanel * value_bytes, source + k * value_bytes,
-                static_cast<size_t>(value_bytes));
+}
+
+// Inputs `first` to `first + count` (at most kBlockInputs) of a row.
+void PackBlock(const PanelRow& source, DType dtype, int64_t first, int64_t count,
+               std::byte* panel) {
+  const WeightView& weight = *source.weight;
+  const int64_t value_bytes = DTypeBytes(dtype);
+  const int64_t at = source.row * weight.cols + first;
+  const auto* from = static_cast<const std::byte*>(weight.data) + at * value_bytes;
+  float widened[kBlockInputs];
+  if (weight.dtype != dtype) {
+    WidenValues(weight, at, count, widened);
+    from = static_cast<const std::byte*>(static_cast<const void*>(widened));
+  }
+  std::byte* to = panel + (first * kPanel + Place(dtype, source.lane)) * value_bytes;
+  value_bytes == 2 ? Spread<2>(from, count, to) : Spread<4>(from, count, to);
+}
+
+// Block by block, so that what the rows interleave into stays in the first-level cache.
+void PackPanel(absl::Span<const PanelRow> rows, DType dtype, int64_t inputs, std::byte* panel) {
+  for (int64_t first = 0; first < inputs; first += kBlockInputs) {
+    for (const PanelRow& row : rows) {
+      PackBlock(row, dtype, first, std::min(kBlockInputs, inputs - first), panel);
+    }
   }
 }
 
@@ -80,13 +106,16 @@ void Pack(const std::vector<const WeightView*>& weights, const WeightView* bias,
   matrix.data = storage;
   matrix.bias = biases;
   const int64_t panel_bytes = matrix.inputs * kPanel * DTypeBytes(matrix.dtype);
-  std::vector<float> scratch;
+  std::vector<PanelRow> rows;  // of one panel
   int64_t row = 0;
   for (const WeightView* weight : weights) {
     for (int64_t i = 0; i < weight->rows; ++i, ++row) {
       const PanelLane at = Locate(matrix, row);
-      PackRow(*weight, i, matrix.dtype, storage + at.panel * panel_bytes, at.lane, scratch);
       if (bias != nullptr) WidenValues(*bias, row, 1, &biases[at.panel * kPanel + at.lane]);
+      rows.push_back({.weight = weight, .row = i, .lane = at.lane});
+      if (i + 1 < weight->rows && Locate(matrix, row + 1).panel == at.panel) continue;
+      PackPanel(rows, matrix.dtype, matrix.inputs, storage + at.panel * panel_bytes);
+      rows.clear();
     }
     ReleasePages(weight->data, weight->rows * weight->cols * DTypeBytes(weight->dtype));
   }

@@ -63,7 +63,7 @@ absl::Status CudaExecutable::Build(const Program& program) {
   spare_tokens_ = program.spare_tokens;
   buckets_ = Buckets(std::min(compile_.max_rows, compile_.max_spans));
   std::vector<int32_t> prepared = buckets_;
-  for (int32_t rows = 512; rows < compile_.max_rows; rows += rows < 2048 ? 512 : 2048) {
+  for (int32_t rows = 256; rows < compile_.max_rows; rows += rows < 3072 ? 256 : 2048) {
     prepared.push_back(rows);
   }
   prepared.push_back(compile_.max_rows);

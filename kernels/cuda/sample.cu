@@ -2,7 +2,8 @@
 //
 // Grid: samples. Greedy reads the row once (201 KB at V = 50,264), a log probability once more;
 // temperature 3 times, top_k and top_p 2 times more each, top_logprobs 3. At 1,024 greedy rows 206
-// MB: 0.07 ms at 3.1 TB/s. Reached on an NVIDIA H100 80GB HBM3: 0.10 ms.
+// MB: 0.07 ms at 3.1 TB/s. Reached on an NVIDIA H100 80GB HBM3 at 1,024 rows: greedy 0.09 ms,
+// temperature 0.36, top_p 1.05, 20 alternatives 0.54; rules: sample_rules.cuh.
 #include "kernels/cuda/overlapped_launch.cuh"
 #include "kernels/cuda/sample_rules.cuh"
 

@@ -2,7 +2,9 @@
 // kernels/sampling.h. One block per row; every function begins and ends with all threads in step.
 //
 // Lists are read once, from pinned host memory, and the row once more for a mask (6.3 KB over the
-// bus at 50,264 ids); typical_p reads the row 5 times.
+// bus at 50,264 ids); typical_p reads the row 5 times. At 1,024 rows with a temperature on an
+// NVIDIA H100 80GB HBM3, over the 0.36 ms of none: a mask 0.26 ms (6.4 MB over the bus), 1,000
+// counts 0.14 (8.2 MB), 5,000 counts 0.76 (41 MB, 54 GB/s), typical_p 0.99.
 #ifndef BASED_KERNELS_CUDA_SAMPLE_RULES_CUH_
 #define BASED_KERNELS_CUDA_SAMPLE_RULES_CUH_
 
@@ -95,18 +97,23 @@ __device__ void MaskAfter(const Order& order, Ranked limit, float* logits) {
 // typical_p of what is not masked.
 __device__ inline void KeepTypical(const Row& row, float typical_p, float* logits,
                                    SampleShared& s) {
+  const double inverse_temperature = 1.0 / static_cast<double>(row.temperature);
   unsigned long long mass = 0;
   double moment = 0.0;
+  float farthest = 0.0f;
   for (int i = threadIdx.x; i < row.size; i += kSampleThreads) {
     const unsigned long long own = Mass(row, logits[i]);
     mass += own;
     if (own == 0) continue;
     const double below = static_cast<double>(row.max) - static_cast<double>(logits[i]);
-    moment += static_cast<double>(own) * (below / static_cast<double>(row.temperature));
+    moment += static_cast<double>(own) * (below * inverse_temperature);
+    farthest = fmaxf(farthest, static_cast<float>(below * inverse_temperature));
   }
   const double total = static_cast<double>(BlockSum64(mass, s));
+  const double mean = BlockSumDouble(moment, s) / total;
+  const float range = fmaxf(static_cast<float>(mean), BlockMax(farthest, s.floats));
   const double need = ceil(total * static_cast<double>(typical_p));
-  const TypicalOrder order = {row, BlockSumDouble(moment, s) / total};
+  const TypicalOrder order = {row, inverse_temperature, mean, (kBuckets - 1) / fmaxf(range, 1e-3f)};
   const Ranked limit = Select(order, Last(), max(static_cast<unsigned long long>(need), 1ull), s);
   MaskAfter(order, limit, logits);
 }

@@ -83,15 +83,17 @@ struct LogitOrder {
 // entropy is x less the mean of x.
 struct TypicalOrder {
   const Row& row;
+  double inverse_temperature;
   double mean;
+  float per_unit;  // slices of distance, so that those of all that weigh something are used
 
   __device__ int size() const { return row.size; }
   __device__ float Largest() const { return 0.0f; }
   __device__ float Key(int id) const {
     const double below = static_cast<double>(row.max) - static_cast<double>(row.logits[id]);
-    return static_cast<float>(-fabs(below / static_cast<double>(row.temperature) - mean));
+    return static_cast<float>(-fabs(below * inverse_temperature - mean));
   }
-  __device__ int Bucket(float key) const { return BucketOf(-key, 256.0f); }
+  __device__ int Bucket(float key) const { return BucketOf(-key, per_unit); }
   __device__ unsigned long long Weight(const Ranked& element) const {
     return Mass(row, row.logits[element.id]);
   }

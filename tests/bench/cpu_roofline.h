@@ -2,6 +2,7 @@
 #ifndef BASED_TESTS_BENCH_CPU_ROOFLINE_H_
 #define BASED_TESTS_BENCH_CPU_ROOFLINE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <ctime>
 
@@ -13,6 +14,13 @@ struct Roofline {
   double flops_per_second = 0;       // fp32 multiply-adds in registers, two operations each
   double bytes_per_second = 0;       // reading the same `bytes` again and again
   double copy_bytes_per_second = 0;  // copying memory too large for a cache, read plus written
+
+  // Keeps the better of each.
+  void Improve(const Roofline& other) {
+    flops_per_second = std::max(flops_per_second, other.flops_per_second);
+    bytes_per_second = std::max(bytes_per_second, other.bytes_per_second);
+    copy_bytes_per_second = std::max(copy_bytes_per_second, other.copy_bytes_per_second);
+  }
 };
 
 double Seconds(clockid_t clock);

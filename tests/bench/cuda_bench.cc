@@ -210,7 +210,12 @@ void RunMixed(const Setup& setup, int32_t batch, const std::vector<int32_t>& pre
   constexpr int32_t kPrompt = 512;
   const int32_t most = *std::max_element(prefill_rows.begin(), prefill_rows.end());
   const int32_t spans = batch + (most + kPrompt - 1) / kPrompt;
-  Bench bench(setup, {.max_rows = batch + most, .max_spans = spans, .max_samples = spans}, spans);
+  const int32_t rows_of_warmth = 8 * 200;  // see Warm
+  Bench bench(setup,
+              {.max_rows = std::max(batch + most, rows_of_warmth),
+               .max_spans = spans,
+               .max_samples = spans},
+              spans);
   bench.Warm(batch, 200);
   StepOutput output;
   for (const int32_t rows : prefill_rows) {

@@ -25,6 +25,7 @@ class OpenLoop {
     for (int32_t i = 0; i < options_.live; ++i) {
       Ask ask = make_ask_(i);
       ask.max_tokens = std::uniform_int_distribution<int64_t>(1, ask.max_tokens)(random_);
+      ask.prompt.resize(1);
       Start(std::move(ask));
     }
     Load(options_.warmup);

@@ -12,8 +12,8 @@ namespace based {
 
 struct OpenLoopOptions {
   double rate = 1;  // requests a second
-  // Requests at the start, with outputs of any length up to the full one: what a load that has run
-  // for long finds under way.
+  // Requests at the start, with prompts of one token and outputs of any length up to the full one:
+  // what a load that has run for long finds under way.
   int32_t live = 0;
   double warmup = 1;  // seconds
   double seconds = 5;

@@ -20,6 +20,8 @@ struct Ask {
   int64_t max_tokens = 1;
   uint64_t seed = 1;
   float temperature = 0;
+  std::string tenant;
+  bool batch = false;
   int32_t delta_interval_ms = 0;  // tokens of so long a time go into one message
 };
 

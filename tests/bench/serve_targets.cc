@@ -127,6 +127,8 @@ void Call::Begin(v1::CompletionService::Stub& stub, const Ask& ask) {
   request_.mutable_stop()->set_max_tokens(ask.max_tokens);
   request_.mutable_stop()->set_ignore_eos(true);
   request_.mutable_output()->set_token_ids(true);
+  request_.set_tenant(ask.tenant);
+  if (ask.batch) request_.set_priority(v1::PRIORITY_BATCH);
   if (ask.delta_interval_ms > 0) {
     request_.mutable_output()->set_delta_interval_ms(ask.delta_interval_ms);
   }

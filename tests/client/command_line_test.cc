@@ -1,7 +1,9 @@
 // Command lines of `based`: flags to the request that is sent.
 #include "kernels/base/command_line.h"
 
-#include "client/remote.h"
+#include "client/generate_command.h"
+#include "client/generate_flags.h"
+#include "client/generate_remote.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -9,7 +11,13 @@ namespace based {
 namespace {
 
 absl::StatusOr<CommandLine> Parse(std::vector<const char*> arguments) {
-  return ParseCommandLine(arguments, GenerateCommand().flags);
+  return ParseCommandLine(arguments, GenerateFlagGroups());
+}
+
+absl::StatusOr<v1::GenerateRequest> RequestFromFlags(const CommandLine& line) {
+  const absl::StatusOr<GenerateOptions> options = GenerateOptionsFromFlags(line);
+  if (!options.ok()) return options.status();
+  return ToProto(*options);
 }
 
 TEST(GenerateFlags, BecomeTheRequest) {
@@ -72,6 +80,33 @@ TEST(GenerateFlags, EverySamplingAndOutputFlagReachesItsField) {
   EXPECT_EQ(request->output().delta_interval_ms(), 7);
 }
 
+TEST(GenerateFlags, ConstraintPriorityTenantAndStateReachTheirFields) {
+  const auto line =
+      Parse({"--prompt=hi", "--choice=yes", "--choice=no", "--priority=batch", "--tenant=t",
+             "--session=s", "--snapshot=p", "--save_snapshot", "--nooutput_text"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  const auto request = RequestFromFlags(*line);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_THAT(request->constraint().choice().values(), testing::ElementsAre("yes", "no"));
+  EXPECT_EQ(request->priority(), v1::PRIORITY_BATCH);
+  EXPECT_EQ(request->tenant(), "t");
+  EXPECT_EQ(request->state().session(), "s");
+  EXPECT_EQ(request->state().snapshot(), "p");
+  EXPECT_TRUE(request->state().save_snapshot());
+  EXPECT_TRUE(request->output().has_text());
+  EXPECT_FALSE(request->output().text());
+}
+
+TEST(GenerateFlags, TwoConstraintsAndUnknownPrioritiesAreUsageErrors) {
+  for (const std::vector<const char*>& flags :
+       {std::vector<const char*>{"--prompt=a", "--json_value", "--regex=a"},
+        std::vector<const char*>{"--prompt=a", "--priority=urgent"}}) {
+    const auto line = Parse(flags);
+    ASSERT_TRUE(line.ok());
+    EXPECT_TRUE(IsUsageError(RequestFromFlags(*line).status()));
+  }
+}
+
 TEST(GenerateFlags, TwoPromptsAreAUsageError) {
   const auto line = Parse({"--prompt=a", "--prompt_file=b", "--stop_token_ids="});
   ASSERT_TRUE(line.ok());
@@ -94,7 +129,7 @@ TEST(ParseCommandLine, TakesWordsAndHelp) {
 }
 
 TEST(FlagsHelp, ShowsHeadingsDefaultsAndText) {
-  const std::string help = FlagsHelp(GenerateCommand().flags);
+  const std::string help = FlagsHelp(GenerateCommand({}, {}).flags);
   EXPECT_THAT(help, testing::HasSubstr("Sampling:"));
   EXPECT_THAT(help, testing::HasSubstr("--max_tokens (default 256)"));
 }

@@ -49,12 +49,13 @@ def proto(tmp_path_factory):
 class Daemon:
     """One based-server process on free ports."""
 
-    def __init__(self, *flags):
+    def __init__(self, *flags, program=BIN / "based-server", environment=None):
         self.process = subprocess.Popen(
-            [BIN / "based-server", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
+            [program, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
              "--http_listen=127.0.0.1:0", *flags],
             stderr=subprocess.PIPE,
             text=True,
+            env=environment,
         )
         self.lines = []
         self._ready = threading.Event()

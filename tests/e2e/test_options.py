@@ -1,7 +1,9 @@
 """Options of completions, and scores, over the wire against real models."""
 
+import json
 import math
 import re
+import time
 
 import grpc
 import pytest
@@ -185,27 +187,31 @@ def test_rules_that_leave_no_token_end_the_call(demo, proto):
     assert "no token is left to draw" in error.value.details()
 
 
-def test_perplexity_through_the_daemon_is_that_of_the_command(demo, proto, tmp_path):
+def test_perplexity_through_the_daemon_is_that_of_this_process(demo, tmp_path):
     text = tmp_path / "text.txt"
-    text.write_text("It was a dark night, and the old house stood silent. " * 40)
-    tokens = proto.tokenizer_grpc.TokenizerServiceStub(demo.channel()).Tokenize(
-        proto.tokenizer.TokenizeRequest(text=text.read_bytes())
-    )
-    model = proto.model_grpc.ModelServiceStub(demo.channel()).GetModel(
-        proto.model.GetModelRequest()
-    )
-    pairs = []
-    for start in range(0, len(tokens.ids), 128):
-        pair = proto.completion.ScorePair()
-        pair.context_ids.ids.append(model.eos_token_id)
-        pair.continuation_ids.ids.extend(tokens.ids[start : start + 128])
-        pairs.append(pair)
-    reply = stub_of(demo, proto).Score(proto.completion.ScoreRequest(pairs=pairs))
-    bits = -sum(s.logprob for s in reply.scores) / math.log(2)
-    done = run_based("perplexity", f"--model={DEMO}", f"--file={text}", "--window=128")
-    assert done.returncode == 0, done.stderr
-    expected = float(re.search(r"bits_per_byte=(\S+)", done.stdout).group(1))
-    assert math.isclose(bits / len(text.read_bytes()), expected, abs_tol=2e-6)
+    text.write_text("It was a dark night, and the old house stood silent. " * 120)
+    figures = []
+    for where in (f"--model={DEMO}", f"--address={demo.address}"):
+        done = run_based("perplexity", where, f"--file={text}", "--window=128")
+        assert done.returncode == 0, done.stderr
+        assert "windows=13" in done.stdout
+        figures.append(float(re.search(r"bits_per_byte=(\S+)", done.stdout).group(1)))
+    assert math.isclose(figures[0], figures[1], abs_tol=2e-6)
+
+
+def test_timings_are_true_of_a_prompt_in_chunks(start_daemon, proto):
+    daemon = start_daemon(f"--model={TINY}", "--backend=cpu", "--slots=2", "--token_budget=16")
+    computed = daemon.metric("based_prompt_tokens_total")
+    begin = time.monotonic()
+    request = ids_request(proto, ids=[1 + i % 50 for i in range(500)], max_tokens=30)
+    _, done = choices(generate(daemon, proto, request))
+    elapsed_us = 1e6 * (time.monotonic() - begin)
+    timings = done[0].timings
+    assert timings.prefill_tokens == 500
+    assert timings.decode_tokens == 29
+    assert timings.prefill_us > 0 and timings.decode_us > 0
+    assert timings.queue_us + timings.prefill_us + timings.decode_us <= elapsed_us
+    daemon.wait_for_metric("based_prompt_tokens_total", computed + 500)
 
 
 def test_generate_command_takes_every_option(demo):
@@ -219,3 +225,66 @@ def test_generate_command_takes_every_option(demo):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("[0] Once upon a time")
     assert any(line.startswith("[1] Once upon a time") for line in lines)
+
+
+# Options of a completion that differ in kind, for the daemon and the process alike.
+SAME = [
+    ["--prompt=Once upon a time", "--max_tokens=24", "--seed=11", "--temperature=0.9"],
+    ["--prompt=The old house", "--max_tokens=16", "--n=3", "--best_of=5", "--seed=3", "--top_k=40"],
+    ["--prompt=My dear", "--max_tokens=12", "--seed=5", "--json", "--token_ids", "--logprobs",
+     "--prompt_logprobs", "--top_logprobs=2", "--repetition_penalty=1.3", "--tokens_per_message=5"],
+    ["--prompt_token_ids=17,4,250", "--max_tokens=20", "--seed=8", "--stop= the", "--token_ids",
+     "--bad_words=and", "--logit_bias=5:-1", "--typical_p=0.9", "--echo"],
+]
+
+
+@pytest.mark.parametrize("flags", SAME)
+def test_local_generation_is_that_of_the_daemon(demo, flags):
+    def run(*where):
+        done = run_based("generate", *where, *flags)
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        if "--json" not in flags:
+            return sorted(lines) if "--n=3" in flags else lines
+        messages = []
+        for message in map(json.loads, lines):
+            # A daemon merges what a reader has not taken yet.
+            delta = message.get("delta")
+            if delta and messages and "delta" in messages[-1]:
+                for field in ("text", "token_ids", "logprobs", "prompt_logprobs"):
+                    messages[-1]["delta"][field] += delta[field]
+                continue
+            messages.append(message)
+            message.get("started", {}).pop("request_id", None)
+            for time_us in ("queue_us", "prefill_us", "decode_us"):
+                message.get("done", {}).get("timings", {}).pop(time_us, None)
+        return messages
+
+    local = run("--local", f"--model={DEMO}", "--backend=cpu")
+    assert local == run(f"--address={demo.address}")
+    assert len(str(local)) > 40
+
+
+def test_local_errors_are_those_of_the_daemon(demo):
+    flags = ["--prompt=a", "--min_tokens=9", "--max_tokens=5"]
+    local = run_based("generate", "--local", f"--model={DEMO}", *flags)
+    remote = run_based("generate", f"--address={demo.address}", *flags)
+    assert local.returncode == remote.returncode == 1
+    assert local.stderr == remote.stderr
+    assert "stop.min_tokens is 9" in local.stderr
+
+
+@pytest.mark.parametrize(
+    "flag, field",
+    [
+        ("--json_schema={}", "constraint.json_schema"),
+        ("--json_value", "constraint.json"),
+        ("--regex=a+", "constraint.regex"),
+        ("--choice=yes", "constraint.choice"),
+        ("--grammar=a", "constraint.grammar"),
+    ],
+)
+def test_constraints_are_refused_by_name_here(flag, field):
+    done = run_based("generate", "--local", f"--model={DEMO}", "--prompt=a", flag)
+    assert done.returncode == 1
+    assert f"UNIMPLEMENTED: {field} is set" in done.stderr

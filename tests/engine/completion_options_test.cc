@@ -1,5 +1,5 @@
 // Options of a request on the engine over a simulated model: logprobs, several completions, stops,
-// stream shape, scoring, and random sets of them all.
+// stream shape, scoring. Random sets of them all, on every backend: completion_backends_test.cc.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -12,7 +12,7 @@
 #include "engine/engine.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/base/mutex.h"
+#include "tests/engine/completion_recorder.h"
 #include "tests/sim/sim_executable.h"
 
 namespace based {
@@ -23,21 +23,6 @@ using ::testing::HasSubstr;
 constexpr int32_t kVocab = 97;
 constexpr int32_t kEos = 11;
 constexpr int32_t kSlots = 4;
-
-// Id i is the letter 'a' + i % 26.
-class LetterTokenizer final : public Tokenizer {
- public:
-  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text) const override {
-    std::vector<int32_t> ids;
-    for (const char c : text) ids.push_back(c == ' ' ? 40 : (c - 'a' + 26) % 26);
-    return ids;
-  }
-  std::string_view Bytes(int32_t id, bool) const override {
-    static constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz";
-    return kLetters.substr(static_cast<size_t>(id % 26), 1);
-  }
-  int32_t size() const override { return kVocab; }
-};
 
 // Says of itself that it follows no rules.
 class PlainExecutable final : public Executable {
@@ -65,85 +50,15 @@ class PlainExecutable final : public Executable {
   ExecutableInfo info_;
 };
 
-// Everything that a request says, per completion.
-class Recorder final : public TokenSink {
- public:
-  struct Choice {
-    std::string text;
-    std::vector<int32_t> ids;
-    std::vector<TokenLogprob> logprobs;
-    std::vector<int32_t> delta_tokens;
-    std::vector<Finished> finished;
-  };
-
-  explicit Recorder(int32_t n) : choices(static_cast<size_t>(n)) {}
-  void OnStarted(const Started& s) override { started = s; }
-  bool OnDelta(Delta delta) override {
-    Choice& choice = choices.at(static_cast<size_t>(delta.index));
-    EXPECT_TRUE(choice.finished.empty());
-    choice.text += delta.text;
-    choice.ids.insert(choice.ids.end(), delta.token_ids.begin(), delta.token_ids.end());
-    choice.delta_tokens.push_back(delta.tokens);
-    for (TokenLogprob& l : delta.logprobs) choice.logprobs.push_back(std::move(l));
-    for (TokenLogprob& l : delta.prompt_logprobs) prompt_logprobs.push_back(std::move(l));
-    return true;
-  }
-  void OnChoiceFinished(const Finished& finished) override {
-    choices.at(static_cast<size_t>(finished.index)).finished.push_back(finished);
-  }
-  void OnFinished(const Finished& finished) override {
-    OnChoiceFinished(finished);
-    End(absl::OkStatus());
-  }
-  void OnError(const absl::Status& status) override { End(status); }
-
-  // Waits for the end, at most a minute.
-  absl::Status Wait() {
-    const auto limit = Clock::now() + std::chrono::minutes(1);
-    MutexLock lock(mutex_);
-    while (!ended_ && Clock::now() < limit) changed_.WaitUntil(mutex_, limit);
-    return ended_ ? status_ : absl::DeadlineExceededError("no end");
-  }
-
-  Started started;
-  std::vector<Choice> choices;
-  std::vector<TokenLogprob> prompt_logprobs;
-
- private:
-  void End(const absl::Status& status) {
-    MutexLock lock(mutex_);
-    EXPECT_FALSE(ended_);
-    ended_ = true;
-    status_ = status;
-    changed_.NotifyAll();
-  }
-
-  Mutex mutex_;
-  CondVar changed_;
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Status status_ ABSL_GUARDED_BY(mutex_);
-};
-
 std::unique_ptr<Engine> MakeEngine(std::unique_ptr<Executable> executable) {
   auto model = std::make_unique<Model>();
   model->config.vocab_size = kVocab;
   model->config.eos_token_id = kEos;
   model->executable = std::move(executable);
-  model->tokenizer = std::make_unique<LetterTokenizer>();
+  model->tokenizer = std::make_unique<LetterTokenizer>(kVocab);
   auto engine = Engine::Create(std::move(model), {.slots = kSlots}, nullptr);
   EXPECT_TRUE(engine.ok()) << engine.status();
   return *std::move(engine);
-}
-
-Request IdsRequest(std::vector<int32_t> ids, int64_t max_tokens) {
-  Request request;
-  request.prompt_is_text = false;
-  request.prompt_token_ids = std::move(ids);
-  request.stop.max_tokens = max_tokens;
-  request.stop.ignore_eos = true;
-  request.sampling.seed = 7;
-  request.output = {.text = true, .token_ids = true};
-  return request;
 }
 
 class CompletionOptionsTest : public ::testing::TestWithParam<int32_t> {
@@ -319,52 +234,6 @@ TEST_P(CompletionOptionsTest, ScoringSaysHowLikelyTheRestIsAndDrawsNothing) {
     state = SimState(state, ids[i]);
   }
   EXPECT_EQ(sink->choices[0].finished[0].generated_tokens, 0);
-}
-
-TEST_P(CompletionOptionsTest, RandomOptionsKeepTheirPromises) {
-  std::mt19937_64 random(20);
-  const auto chance = [&random](int percent) {
-    return random() % 100 < static_cast<uint64_t>(percent);
-  };
-  for (int trial = 0; trial < 300; ++trial) {
-    Request r = IdsRequest({static_cast<int32_t>(random() % kVocab), 2}, 1 + random() % 20);
-    r.stop.ignore_eos = chance(50);
-    r.n = 1 + static_cast<int32_t>(random() % 3);
-    r.best_of = chance(30) ? kSlots : r.n;
-    if (chance(40)) r.stop.min_tokens = static_cast<int64_t>(random() % 20) % r.stop.max_tokens;
-    if (chance(30)) r.stop.token_ids = {12, 13, 14, 15, 16};
-    if (chance(30)) r.stop.strings = {"q", "ab"};
-    if (chance(30)) r.sampling.bad_words = {"c", "de"};
-    if (chance(30)) r.sampling.repetition_penalty = 1.3f;
-    if (chance(30)) r.output.logprobs = true;
-    r.stop.include_stop = chance(50);
-    r.output.tokens_per_message = static_cast<int32_t>(random() % 4);
-    const auto sink = Run(r);
-    for (const Recorder::Choice& choice : sink->choices) {
-      ASSERT_EQ(choice.finished.size(), 1u);
-      const Finished& done = choice.finished[0];
-      const auto shown = static_cast<int64_t>(choice.ids.size());
-      const bool hidden = !r.stop.include_stop && (done.reason == FinishReason::kStopToken ||
-                                                   done.reason == FinishReason::kEndOfText);
-      EXPECT_EQ(shown + (hidden ? 1 : 0), done.generated_tokens);
-      EXPECT_EQ(r.output.logprobs ? shown : 0, static_cast<int64_t>(choice.logprobs.size()));
-      EXPECT_LE(done.generated_tokens, r.stop.max_tokens);
-      if (done.reason == FinishReason::kMaxTokens) {
-        EXPECT_EQ(done.generated_tokens, r.stop.max_tokens);
-      } else {
-        EXPECT_GT(done.generated_tokens, r.stop.min_tokens);
-      }
-      if (r.stop.ignore_eos) {
-        EXPECT_NE(done.reason, FinishReason::kEndOfText);
-      }
-      for (size_t i = 0; i < choice.ids.size(); ++i) {
-        EXPECT_TRUE(choice.ids[i] >= 0 && choice.ids[i] < kVocab);
-        if (r.sampling.bad_words.empty()) continue;
-        EXPECT_NE(choice.ids[i], 2);
-        EXPECT_FALSE(i > 0 && choice.ids[i - 1] == 3 && choice.ids[i] == 4);
-      }
-    }
-  }
 }
 
 TEST(CompletionOptionsInput, ContradictionsAreNamed) {

@@ -1,7 +1,9 @@
 // What the rules of a sequence count and ban, draw by draw.
 #include "engine/draw_rules.h"
 
+#include <algorithm>
 #include <map>
+#include <random>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -62,6 +64,49 @@ TEST(DrawRulesTest, EndingsAreBannedBeforeMinTokens) {
   EXPECT_THAT(rules.ForDraw(0).banned, ElementsAre(0, 5));
   EXPECT_THAT(rules.ForDraw(1).banned, ElementsAre(0, 5));
   EXPECT_THAT(rules.ForDraw(2).banned, IsEmpty());
+}
+
+// What may not come next, and what was seen how often, by the book: from the whole sequence.
+TEST(DrawRulesTest, RandomSequencesGiveWhatTheWholeOfThemSays) {
+  std::mt19937 random(31);
+  const auto id = [&random] { return static_cast<int32_t>(random() % 5); };
+  const auto ids = [&](size_t least, size_t most) {
+    std::vector<int32_t> list(least + random() % (most - least + 1));
+    for (int32_t& one : list) one = id();
+    return list;
+  };
+  for (int trial = 0; trial < 300; ++trial) {
+    RuleSpec spec;
+    if (random() % 2 == 0) spec.rules.repetition_penalty = 1.5f;
+    spec.rules.frequency_penalty = 0.5f;
+    for (size_t words = random() % 4; words > 0; --words) spec.bad_words.push_back(ids(1, 4));
+    spec.min_tokens = static_cast<int64_t>(random() % 6);
+    spec.endings = {4};
+    const std::vector<int32_t> prompt = ids(1, 6);
+    DrawRules rules(spec, prompt);
+    std::vector<int32_t> output;
+    for (int64_t draw = 0; draw < 12; ++draw) {
+      const SampleRules& now = rules.ForDraw(draw);
+      std::map<int32_t, int32_t> seen;
+      if (spec.rules.repetition_penalty != 1) {
+        for (const int32_t token : prompt) seen[token];
+      }
+      for (const int32_t token : output) ++seen[token];
+      EXPECT_EQ(Counts(now), seen);
+      for (int32_t next = 0; next < 5; ++next) {
+        std::vector<int32_t> then = output;
+        then.push_back(next);
+        bool banned = next == 4 && draw < spec.min_tokens;
+        for (const auto& word : spec.bad_words) {
+          banned = banned || (word.size() <= then.size() &&
+                              std::equal(word.rbegin(), word.rend(), then.rbegin()));
+        }
+        EXPECT_EQ(std::count(now.banned.begin(), now.banned.end(), next) > 0, banned);
+      }
+      output.push_back(id());
+      rules.OnToken(output.back());
+    }
+  }
 }
 
 }  // namespace

@@ -11,15 +11,17 @@ namespace {
 // A machine: seconds of a step.
 struct Machine {
   double fixed, decode, prefill;
+  double mixed = 0;  // more for any prefill
   double Seconds(int32_t decodes, int32_t prefills) const {
-    return fixed + decode * decodes + prefill * prefills;
+    return fixed + decode * decodes + prefill * prefills + (prefills > 0 ? mixed : 0);
   }
 };
 
 // Runs `steps` steps as the engine would: what prefill it may have, a prompt always takes.
-void RunMixed(const Machine& machine, int32_t decodes, int steps, StepCost& cost) {
+void RunMixed(const Machine& machine, int32_t decodes, int steps, StepCost& cost,
+              int32_t waiting = 1) {
   for (int i = 0; i < steps; ++i) {
-    const int32_t prefill = cost.PrefillBeside(decodes);
+    const int32_t prefill = cost.PrefillBeside(decodes, waiting);
     cost.Observe(decodes, prefill, machine.Seconds(decodes, prefill));
   }
 }
@@ -27,11 +29,14 @@ void RunMixed(const Machine& machine, int32_t decodes, int steps, StepCost& cost
 TEST(StepCost, KnowsNothingAtFirst) {
   StepCost cost;
   EXPECT_EQ(cost.DecodeSeconds(5), 0);
-  EXPECT_EQ(cost.PrefillBeside(5), 32);
-  EXPECT_EQ(cost.PrefillBeside(100), 100);
-  // Mixed steps say nothing while decodes alone are unknown.
-  RunMixed({1e-3, 1e-4, 1e-4}, 8, 50, cost);
-  EXPECT_EQ(cost.PrefillBeside(8), 32);
+  EXPECT_EQ(cost.PrefillBeside(5, 1), 32);
+  EXPECT_EQ(cost.PrefillBeside(100, 1), 100);
+  EXPECT_EQ(cost.PrefillBeside(5, 700), 700);
+  // Mixed steps say nothing while decodes alone are unknown: one of those is wanted.
+  for (int i = 0; i < 50; ++i) cost.Observe(8, 32, 5e-3);
+  EXPECT_EQ(cost.PrefillBeside(8, 1), 0);
+  cost.Observe(8, 0, 2e-3);
+  EXPECT_EQ(cost.PrefillBeside(8, 1), 32);
 }
 
 TEST(StepCost, FitsTheLineThroughDecodeSteps) {
@@ -55,7 +60,7 @@ TEST(StepCost, MixedStepsStayWithinTheStretchOnAnyMachine) {
     const int32_t decodes = 32;
     for (int i = 0; i < 50; ++i) cost.Observe(decodes, 0, machine.Seconds(decodes, 0));
     RunMixed(machine, decodes, 300, cost);
-    const int32_t prefill = cost.PrefillBeside(decodes);
+    const int32_t prefill = cost.PrefillBeside(decodes, 1);
     const double alone = machine.Seconds(decodes, 0);
     EXPECT_LE(machine.Seconds(decodes, prefill), 1.01 * StepCost::kStretch * alone);
     // And uses what it may.
@@ -63,13 +68,94 @@ TEST(StepCost, MixedStepsStayWithinTheStretchOnAnyMachine) {
   }
 }
 
+TEST(StepCost, PromptsThatNeverStopAreLearntFromAllTheSame) {
+  const Machine machine = {8e-3, 1e-4, 2e-5};
+  StepCost cost;
+  int without = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const int32_t prefill = cost.PrefillBeside(32, 1);
+    without += prefill == 0;
+    cost.Observe(32, prefill, machine.Seconds(32, prefill));
+  }
+  EXPECT_GE(without, 4);
+  EXPECT_LE(without, 20);
+  const double alone = machine.Seconds(32, 0);
+  EXPECT_NEAR(machine.Seconds(32, cost.PrefillBeside(32, 1)), StepCost::kStretch * alone,
+              0.01 * alone);
+}
+
+TEST(StepCost, StepsAreFilledUpToATarget) {
+  const int32_t decodes = 32;
+  for (const Machine& machine : {Machine{5e-4, 1e-4, 8e-5}, Machine{2e-3, 1e-5, 1e-5}}) {
+    for (const double target : {6e-3, 20e-3}) {
+      StepCost cost;
+      cost.SetTarget(target);
+      for (int i = 0; i < 50; ++i) cost.Observe(decodes, 0, machine.Seconds(decodes, 0));
+      RunMixed(machine, decodes, 300, cost);
+      const int32_t prefill = cost.PrefillBeside(decodes, 1);
+      EXPECT_LE(machine.Seconds(decodes, prefill), 1.01 * target);
+      EXPECT_GE(machine.Seconds(decodes, prefill + 1), 0.99 * target);
+    }
+  }
+}
+
+TEST(StepCost, ATargetBelowADecodeStepStarvesNoPrompt) {
+  StepCost cost;
+  cost.SetTarget(1e-3);
+  for (int i = 0; i < 50; ++i) cost.Observe(32, 0, 4e-3);
+  RunMixed({4e-3, 0, 1e-4}, 32, 50, cost);
+  EXPECT_EQ(cost.PrefillBeside(32, 1), StepCost::kLeastPrefill);
+}
+
+TEST(StepCost, KnowsWhatAPromptTokenCosts) {
+  StepCost cost;
+  EXPECT_EQ(cost.PrefillSeconds(), 0);
+  for (int i = 0; i < 50; ++i) cost.Observe(0, 512, 10e-3);
+  EXPECT_NEAR(cost.PrefillSeconds(), 10e-3 / 512, 1e-9);
+  const Machine machine = {1e-3, 1e-4, 5e-5};
+  for (int i = 0; i < 50; ++i) cost.Observe(8, 0, machine.Seconds(8, 0));
+  RunMixed(machine, 8, 100, cost);
+  EXPECT_NEAR(cost.PrefillSeconds(), 5e-5, 1e-6);
+}
+
+// Decodes at 1 ms + 10 us each, prefill at 2 ms + 5 us each: about an H100 and 1.3B parameters.
+TEST(StepCost, AFixedCostIsToldFromTheTokens) {
+  const Machine machine = {1e-3, 1e-5, 5e-6, 2e-3};
+  StepCost cost;
+  for (int i = 0; i < 200; ++i) cost.Observe(1 + i * 5, 0, machine.Seconds(1 + i * 5, 0));
+  for (int i = 0; i < 200; ++i) {
+    const int32_t prefill = 100 + i * 37 % 900;
+    cost.Observe(1000, prefill, machine.Seconds(1000, prefill));
+  }
+  cost.Observe(1000, 0, machine.Seconds(1000, 0));  // the step without prefill that is now due
+  // 0.75 * 11 ms hold 2 ms and 1,250 tokens.
+  EXPECT_NEAR(cost.PrefillBeside(1000, 1), 1250, 15);
+  // 0.75 * 1.1 ms do not hold the fixed part, which 400 tokens outweigh; nor does the guess.
+  EXPECT_EQ(cost.PrefillBeside(10, 1), 32);
+  EXPECT_NEAR(cost.PrefillBeside(300, 1), 300, 1);
+}
+
+TEST(StepCost, ManyPromptsShareTheTimeByNumbers) {
+  const Machine machine = {1e-3, 1e-4, 5e-5};
+  StepCost cost;
+  for (int i = 0; i < 50; ++i) cost.Observe(1 + i, 0, machine.Seconds(1 + i, 0));
+  RunMixed(machine, 10, 300, cost, 60);
+  const double alone = machine.Seconds(10, 0);
+  EXPECT_NEAR(machine.Seconds(10, cost.PrefillBeside(10, 60)), 7 * alone, 0.1 * alone);
+  EXPECT_LE(machine.Seconds(10, cost.PrefillBeside(10, 7)), 1.76 * alone);
+}
+
 TEST(StepCost, FreePrefillGrowsStepByStep) {
   StepCost cost;
   for (int i = 0; i < 50; ++i) cost.Observe(4, 0, 1e-3);
-  int32_t last = cost.PrefillBeside(4);
+  int32_t last = cost.PrefillBeside(4, 1);
   for (int i = 0; i < 300; ++i) {
     cost.Observe(4, last, 1e-3);
-    const int32_t next = cost.PrefillBeside(4);
+    int32_t next = cost.PrefillBeside(4, 1);
+    if (next == 0) {
+      cost.Observe(4, 0, 1e-3);
+      next = cost.PrefillBeside(4, 1);
+    }
     ASSERT_LE(next, 2 * last);
     last = std::min(next, 4096);  // the token budget's part
   }
@@ -80,7 +166,7 @@ TEST(StepCost, PrefillNeverStarves) {
   StepCost cost;
   for (int i = 0; i < 50; ++i) cost.Observe(1, 0, 1e-5);
   RunMixed({1e-5, 0, 1}, 1, 50, cost);
-  EXPECT_EQ(cost.PrefillBeside(1), StepCost::kLeastPrefill);
+  EXPECT_EQ(cost.PrefillBeside(1, 1), StepCost::kLeastPrefill);
 }
 
 TEST(StepCost, StepsThatLostTheirCoreChangeLittle) {
@@ -93,7 +179,7 @@ TEST(StepCost, StepsThatLostTheirCoreChangeLittle) {
     calm.Observe(32, prefill, seconds);
     disturbed.Observe(32, prefill, random() % 20 == 0 ? seconds + 1 : seconds);
   }
-  EXPECT_NEAR(disturbed.PrefillBeside(32), calm.PrefillBeside(32), 10);
+  EXPECT_NEAR(disturbed.PrefillBeside(32, 1), calm.PrefillBeside(32, 1), 10);
 }
 
 TEST(StepCost, FollowsAMachineThatChanges) {

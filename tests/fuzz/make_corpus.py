@@ -256,9 +256,33 @@ def requests() -> None:
         "output": 'text: "a" output { text: false token_ids: true tokens_per_message: 0 }',
         "model": 'model: "other" text: "a"',
     }
+    texts |= {
+        "rules": 'text: "abab" sampling { repetition_penalty: 1.5 presence_penalty: 0.5 '
+                 'frequency_penalty: -0.5 typical_p: 0.6 top_p: 0.9 min_p: 0.01 seed: 3 '
+                 'logit_bias { key: 4 value: 2 } bad_words: "ab" bad_words: "c" } '
+                 'stop { max_tokens: 12 min_tokens: 3 include_stop: true }',
+        "allowed-leaves-nothing": 'token_ids { ids: 5 } sampling { allowed_token_ids: 98 '
+                                  'bad_words: "b" }',
+        "several": 'text: "a" n: 2 best_of: 5 stop { max_tokens: 6 } output { logprobs: true '
+                   'top_logprobs: 2 echo: true prompt_logprobs: true tokens_per_message: 3 }',
+        "several-ids": 'token_ids { ids: [7, 8, 9] } n: 4 output { text: false token_ids: true '
+                       'delta_interval_ms: 1 } stop { max_tokens: 9 ignore_eos: true }',
+        "text-stops": 'text: "x" stop { strings: ["a", "\\343\\201"] token_ids: [9, 1] } '
+                      'sampling { temperature: 3 }',
+    }
     for name, text in texts.items():
         write("request", f"{name}.txt", bytes([7]) + text.encode())
         write("request", f"{name}-no-tokenizer.txt", bytes([4]) + text.encode())
+    context = "context_ids { ids: [1, 2, 3, 4, 5, 6, 7, 8, 9] }"
+    scores = {
+        "score": 'pairs { context: "ab" continuation: "c" } pairs { continuation: "abc" }',
+        "score-shared": " ".join(f"pairs {{ {context} continuation_ids {{ ids: [{i}, 4] }} }}"
+                                 for i in range(40)),
+        "score-wrong": "pairs { context_ids { ids: 1 } continuation_ids { ids: 300 } }",
+        "score-both": 'pairs { context: "a" continuation_ids { ids: 3 } } token_logprobs: true',
+    }
+    for name, text in scores.items():
+        write("request", f"{name}.txt", bytes([15]) + text.encode())
     write("request", "wire", bytes([3]) + b"\x12\x05Hello\x22\x05\x0d\x00\x00\x00\x3f")
     write("request", "wire-truncated", bytes([3]) + b"\x12\x7fHello")
     write("request", "wire-unknown-field", bytes([3]) + b"\x12\x01a\xfa\x3f\x02hi")

@@ -83,19 +83,30 @@ TEST_P(LogitsTest, FollowsRulesAndReportsTheMostLikely) {
   if (!info.sampling_rules || !info.top_logprobs) {
     GTEST_SKIP() << GetParam() << " says that it follows no rules";
   }
-  const SampleRules rules{.repetition_penalty = 1.5f,
-                          .frequency_penalty = 0.5f,
-                          .typical_p = 0.9f,
-                          .counts = {{3, 2}, {4, 0}, {90, 1}},
-                          .biases = {{7, 3.0f}},
-                          .banned = {0, 1, 2}};
-  StepTable table = MakeStep({{.slot = 0, .tokens = random_.Ids(30, kInputRows)}});
+  std::vector<uint32_t> mask((kVocabSize + 31) / 32, 0x7BDEF7BD);
+  const std::vector<uint32_t> nothing(mask.size(), 0);
+  const SampleRules all{.repetition_penalty = 1.5f,
+                        .presence_penalty = -0.25f,
+                        .frequency_penalty = 0.5f,
+                        .typical_p = 0.9f,
+                        .counts = {{3, 2}, {4, 0}, {90, 1}},
+                        .biases = {{7, 3.0f}, {90, -1.0f}},
+                        .banned = {0, 1, 2}};
+  const SampleRules masked{.counts = {}, .mask = mask};
+  const SampleRules allowed{.allowed = {5, 64, 100, 196}, .mask = mask};
+  const SampleRules none{.counts = {}, .mask = nothing};
+  const std::vector<const SampleRules*> rules = {nullptr, &all, &masked, &allowed, &none};
+  StepTable table = MakeStep({{.slot = 0, .tokens = random_.Ids(60, kInputRows)}});
   for (size_t i = 0; i < table.samples.size(); ++i) {
     SampleRow& sample = table.samples[i];
     sample.sample = true;
-    sample.params = {.temperature = i % 4 == 0 ? 0.0f : 1.0f, .seed = i};
-    sample.rules = i % 3 == 0 ? nullptr : &rules;
-    sample.top_logprobs = static_cast<int32_t>(i % 5);
+    sample.logprob = true;
+    sample.params = {.temperature = i % 4 == 0 ? 0.0f : 1.0f,
+                     .top_k = i % 3 == 2 ? 9 : 0,
+                     .top_p = i % 7 == 3 ? 0.8f : 1.0f,
+                     .seed = i};
+    sample.rules = rules[i % rules.size()];
+    sample.top_logprobs = static_cast<int32_t>(i % 21);
   }
   runner.Clear(0);
   const StepOutput output = runner.Run(table);
@@ -110,6 +121,10 @@ TEST_P(LogitsTest, FollowsRulesAndReportsTheMostLikely) {
               exact ? SampleFromLogits<double>(logits, sample.params, sample.rules)
                     : SampleFromLogits<float>(narrow, sample.params, sample.rules))
         << "sample " << i;
+    EXPECT_EQ(output.ids[i] == kNone, sample.rules == &none);
+    EXPECT_EQ(output.finite[i], 1);
+    EXPECT_NEAR(output.logprobs[i],
+                output.ids[i] == kNone ? 0 : LogProbability<double>(logits, output.ids[i]), 1e-5);
     std::vector<TokenScore> expected;
     TopScores<double>(logits, sample.top_logprobs, expected);
     for (const TokenScore& score : expected) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 #include <random>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -319,76 +320,75 @@ TYPED_TEST(SamplingTest, LogProbabilitiesOfLargeLogits) {
   EXPECT_NEAR(LogProbability<TypeParam>(logits, 2), -std::log(sum), 1e-14);
 }
 
-// Pearson's chi-square over 200,000 draws at consecutive positions. With k degrees of freedom it
-// has mean k and variance 2k: beyond five standard deviations the draw is not of this distribution.
-TEST(SamplingDistributionTest, DrawsFollowTheProbabilities) {
-  std::mt19937_64 engine(73);
-  const std::vector<double> logits = TiedLogits<double>(engine, 60);
-  constexpr int64_t kDraws = 200'000;
-  for (const SampleParams& setting :
-       {SampleParams{.seed = 1}, SampleParams{.temperature = 2.0f, .seed = 0x123456789abcdef},
-        SampleParams{.top_k = 12, .seed = 3},
-        SampleParams{.temperature = 1.5f, .top_p = 0.9f, .seed = 4},
-        SampleParams{.temperature = 1.5f, .min_p = 0.1f, .seed = 5}}) {
-    const std::vector<double> p = NaiveDistribution(logits, setting);
-    std::vector<int64_t> counts(p.size());
-    SampleParams params = setting;
-    for (params.position = 0; params.position < kDraws; ++params.position) {
-      ++counts[static_cast<size_t>(SampleFromLogits<double>(logits, params))];
-    }
-    double chi_square = 0;
-    double degrees = -1;
-    for (size_t i = 0; i < p.size(); ++i) {
-      if (p[i] == 0) {
-        EXPECT_EQ(counts[i], 0) << "id " << i << " of probability 0 was drawn";
-        continue;
-      }
-      const double expected = p[i] * static_cast<double>(kDraws);
-      const double excess = static_cast<double>(counts[i]) - expected;
-      chi_square += excess * excess / expected;
-      ++degrees;
-    }
-    EXPECT_LT(std::abs(chi_square - degrees), 5 * std::sqrt(2 * degrees))
-        << "seed " << setting.seed << ", " << degrees << " degrees of freedom";
+// Pearson's chi-square over a million draws at consecutive positions against the plain rules. It
+// has mean k and variance 2k with k degrees of freedom: beyond five standard deviations the draw is
+// not of this distribution.
+void ExpectDrawsFollow(const std::vector<double>& logits, SampleParams params,
+                       const SampleRules& rules, const std::string& name) {
+  constexpr int64_t kDraws = 1'000'000;
+  const std::vector<double> p =
+      NaiveDistribution(NaiveRules(logits, rules), params, static_cast<double>(rules.typical_p));
+  std::vector<int64_t> drawn(p.size());
+  for (params.position = 0; params.position < kDraws; ++params.position) {
+    ++drawn[static_cast<size_t>(SampleFromLogits<double>(logits, params, &rules))];
   }
+  double chi_square = 0;
+  double degrees = -1;
+  for (size_t i = 0; i < p.size(); ++i) {
+    if (p[i] == 0) {
+      EXPECT_EQ(drawn[i], 0) << name << ": id " << i << " of probability 0 was drawn";
+      continue;
+    }
+    const double expected = p[i] * static_cast<double>(kDraws);
+    const double excess = static_cast<double>(drawn[i]) - expected;
+    chi_square += excess * excess / expected;
+    ++degrees;
+  }
+  EXPECT_GE(degrees, 3) << name << " leaves too little to compare";
+  EXPECT_LT(std::abs(chi_square - degrees), 5 * std::sqrt(2 * degrees))
+      << name << ", " << degrees << " degrees of freedom";
 }
 
-// A million draws under every rule at once and under each alone.
-TEST(SamplingDistributionTest, DrawsUnderRulesFollowTheProbabilities) {
+TEST(SamplingDistributionTest, DrawsUnderEachRuleFollowTheProbabilities) {
+  std::mt19937_64 engine(73);
+  const std::vector<double> logits = TiedLogits<double>(engine, 20);
+  const std::vector<TokenCount> counts = {{1, 0}, {3, 1}, {4, 5}, {9, 2}, {12, 0}};
+  struct Case {
+    std::string name;
+    SampleParams params;
+    SampleRules rules;
+  };
+  const std::vector<Case> cases = {
+      {"nothing", {.seed = 1}, {}},
+      {"temperature", {.temperature = 2.0f, .seed = 0x123456789abcdef}, {}},
+      {"top_k", {.top_k = 9, .seed = 3}, {}},
+      {"top_p", {.temperature = 1.5f, .top_p = 0.9f, .seed = 4}, {}},
+      {"min_p", {.temperature = 1.5f, .min_p = 0.1f, .seed = 5}, {}},
+      {"typical_p", {.seed = 6}, {.typical_p = 0.7f}},
+      {"repetition_penalty", {.seed = 7}, {.repetition_penalty = 1.7f, .counts = counts}},
+      {"presence_penalty", {.seed = 8}, {.presence_penalty = 1.1f, .counts = counts}},
+      {"frequency_penalty", {.seed = 9}, {.frequency_penalty = -0.3f, .counts = counts}},
+      {"logit_bias", {.seed = 10}, {.biases = {{2, 1.5f}, {7, -2.0f}}}},
+      {"allowed_token_ids", {.seed = 11}, {.allowed = {1, 2, 3, 7, 9, 11, 18}}},
+      {"bad_words and min_tokens", {.seed = 12}, {.banned = {0, 5, 6, 13}}}};
+  for (const Case& c : cases) ExpectDrawsFollow(logits, c.params, c.rules, c.name);
+}
+
+TEST(SamplingDistributionTest, DrawsUnderAllRulesFollowTheProbabilities) {
   std::mt19937_64 engine(76);
   std::vector<double> logits(24);
   for (double& l : logits) l = std::normal_distribution<double>(0, 1.5)(engine);
-  const std::vector<TokenCount> counts = {{1, 0}, {3, 1}, {4, 5}, {9, 2}};
-  const std::vector<SampleRules> settings = {
-      {.repetition_penalty = 1.7f, .counts = counts},
-      {.presence_penalty = 1.1f, .frequency_penalty = -0.3f, .counts = counts},
-      {.biases = {{2, 1.5f}, {7, -2.0f}}, .allowed = {1, 2, 3, 7, 9, 11, 20}, .banned = {3}},
-      {.typical_p = 0.7f},
-      {.repetition_penalty = 0.6f, .typical_p = 0.9f, .counts = counts, .banned = {0, 5}}};
-  constexpr int64_t kDraws = 1'000'000;
-  for (size_t setting = 0; setting < settings.size(); ++setting) {
-    const SampleRules& rules = settings[setting];
-    SampleParams params{.temperature = 1.2f, .seed = 100 + setting};
-    const std::vector<double> p = NaiveDistribution(NaiveRules(logits, rules), params,
-                                                    static_cast<double>(rules.typical_p));
-    std::vector<int64_t> drawn(p.size());
-    for (params.position = 0; params.position < kDraws; ++params.position) {
-      ++drawn[static_cast<size_t>(SampleFromLogits<double>(logits, params, &rules))];
-    }
-    double chi_square = 0;
-    double degrees = -1;
-    for (size_t i = 0; i < p.size(); ++i) {
-      if (p[i] == 0) {
-        EXPECT_EQ(drawn[i], 0) << "setting " << setting << ", id " << i;
-        continue;
-      }
-      const double expected = p[i] * static_cast<double>(kDraws);
-      const double excess = static_cast<double>(drawn[i]) - expected;
-      chi_square += excess * excess / expected;
-      ++degrees;
-    }
-    EXPECT_LT(std::abs(chi_square - degrees), 5 * std::sqrt(2 * degrees)) << "setting " << setting;
-  }
+  const SampleRules rules{.repetition_penalty = 0.6f,
+                          .presence_penalty = 0.4f,
+                          .frequency_penalty = -0.2f,
+                          .typical_p = 0.95f,
+                          .counts = {{1, 0}, {3, 1}, {4, 5}, {9, 2}},
+                          .biases = {{2, 1.5f}, {7, -2.0f}},
+                          .allowed = {1, 2, 3, 4, 5, 7, 9, 11, 13, 14, 15, 16, 17, 20, 21},
+                          .banned = {3, 20}};
+  const SampleParams params{
+      .temperature = 1.6f, .top_k = 12, .top_p = 0.98f, .min_p = 0.02f, .seed = 100};
+  ExpectDrawsFollow(logits, params, rules, "all rules");
 }
 
 }  // namespace

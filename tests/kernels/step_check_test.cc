@@ -77,6 +77,22 @@ TEST_P(DamagedStepTest, IsRefusedByName) {
   EXPECT_THAT(std::string(status.message()), HasSubstr(GetParam().message));
 }
 
+// A bit for each of the 10 ids; the padding of the last word is the caller's.
+TEST(StepCheckTest, AMaskHasTheWordsOfTheVocabulary) {
+  StepTable table = SoundTable();
+  const std::vector<uint32_t> words = {0xFFFFFFFF, 0};
+  SampleRules rules;
+  table.samples[0].rules = &rules;
+  EXPECT_TRUE(CheckStepTable(table, kLimits).ok());
+  rules.mask = absl::MakeConstSpan(words).first(1);
+  EXPECT_TRUE(CheckStepTable(table, kLimits).ok());
+  rules.mask = words;
+  const absl::Status status = CheckStepTable(table, kLimits);
+  ASSERT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("samples[0].rules->mask has 2 words, expected 1 for 10 ids"));
+}
+
 INSTANTIATE_TEST_SUITE_P(Damages, DamagedStepTest, ::testing::ValuesIn(Damages()),
                          [](const auto& test) { return test.param.name; });
 

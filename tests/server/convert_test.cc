@@ -95,7 +95,7 @@ const std::set<std::string>& Served() {
       "output.echo",
       "output.prompt_logprobs",
       "output.delta_interval_ms",
-      "n",              "best_of",       "priority"};
+      "n",              "best_of",       "priority",      "tenant"};
   return served;
 }
 
@@ -216,15 +216,31 @@ TEST(RequestFromProto, WithoutATokenizerIdsAreTheDefaultOutput) {
   EXPECT_TRUE(request->output.token_ids);
 }
 
-TEST(RequestFromProto, ValuesOutOfRangeAreToldFromValuesNotServed) {
+TEST(RequestFromProto, ValuesOutOfRangeAreRefused) {
   v1::GenerateRequest message = WithPrompt();
   message.mutable_output()->set_tokens_per_message(0);
   EXPECT_EQ(RequestFromProto(message, true).status().code(), absl::StatusCode::kInvalidArgument);
   message = WithPrompt();
-  message.set_priority(v1::PRIORITY_BATCH);
-  EXPECT_EQ(RequestFromProto(message, true).status().code(), absl::StatusCode::kUnimplemented);
+  message.set_priority(static_cast<v1::Priority>(9));
+  EXPECT_EQ(RequestFromProto(message, true).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(RequestFromProto(v1::GenerateRequest(), true).status().code(),
             absl::StatusCode::kInvalidArgument);
+}
+
+TEST(RequestFromProto, TenantAndPriorityReachTheEngine) {
+  v1::GenerateRequest message = WithPrompt();
+  EXPECT_EQ(RequestFromProto(message, true)->priority, Priority::kInteractive);
+  message.set_priority(v1::PRIORITY_BATCH);
+  message.set_tenant("acme");
+  const absl::StatusOr<Request> request = RequestFromProto(message, true);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->priority, Priority::kBatch);
+  EXPECT_EQ(request->tenant, "acme");
+}
+
+TEST(StartedToProto, TellsThePredictedWait) {
+  const Started started{.predicted_wait = std::chrono::milliseconds(250)};
+  EXPECT_EQ(StartedToProto(started, "id").started().predicted_wait_ms(), 250);
 }
 
 TEST(FinishedToProto, NamesTheStopThatMatched) {

@@ -12,9 +12,11 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "based/v1/completion.grpc.pb.h"
+#include "based/v1/model.grpc.pb.h"
 #include "gtest/gtest.h"
 #include "tests/sim/sim_executable.h"
 
@@ -48,6 +50,19 @@ int FreePort() {
   return ntohs(address.sin_port);
 }
 
+// While the model loads, calls are refused with UNAVAILABLE.
+bool WaitUntilLoaded(const std::shared_ptr<grpc::Channel>& channel) {
+  const auto stub = v1::ModelService::NewStub(channel);
+  for (int i = 0; i < 1000; ++i) {
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    v1::GetModelResponse model;
+    if (stub->GetModel(&context, {}, &model).ok()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
 TEST(RunDaemon, ADeviceFaultEndsRequestsAndTheDaemon) {
   DaemonOptions options;
   options.model_dir = std::string(BASED_SOURCE_DIR) + "/tests/golden/tiny-a";
@@ -58,10 +73,11 @@ TEST(RunDaemon, ADeviceFaultEndsRequestsAndTheDaemon) {
   std::future<absl::Status> daemon =
       std::async(std::launch::async, [&] { return RunDaemon(options, backend); });
 
-  const auto stub = v1::CompletionService::NewStub(
-      grpc::CreateChannel(options.server.listen, grpc::InsecureChannelCredentials()));
+  const auto channel =
+      grpc::CreateChannel(options.server.listen, grpc::InsecureChannelCredentials());
+  ASSERT_TRUE(WaitUntilLoaded(channel));
+  const auto stub = v1::CompletionService::NewStub(channel);
   grpc::ClientContext context;
-  context.set_wait_for_ready(true);
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(1));
   v1::GenerateRequest request;
   request.mutable_token_ids()->add_ids(1);

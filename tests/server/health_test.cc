@@ -2,6 +2,7 @@
 #include <thread>
 
 #include "absl/strings/string_view.h"
+#include "based/v1/model.grpc.pb.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
@@ -100,6 +101,31 @@ TEST_F(HealthTest, WatchHearsOfEveryChange) {
   EXPECT_EQ(watch.Receive(), kNotServing);
   server_->SetServing(true);
   EXPECT_EQ(watch.Receive(), kServing);
+}
+
+TEST(LoadingServer, RefusesCallsUntilItServes) {
+  SetLogOptions({.level = LogLevel::kOff});
+  Metrics metrics;
+  FakeEngine engine;
+  const AccessControl open;
+  const auto server = *Server::Start({.listen = "127.0.0.1:0"}, open, metrics);
+  const auto channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(server->port()),
+                                           grpc::InsecureChannelCredentials());
+  RawCall watch(channel, "/grpc.health.v1.Health/Watch");
+  watch.Send(RequestFor(""));
+  EXPECT_EQ(watch.Receive(), kNotServing);
+  const auto stub = v1::ModelService::NewStub(channel);
+  v1::GetModelResponse model;
+  {
+    grpc::ClientContext context;
+    const grpc::Status status = stub->GetModel(&context, {}, &model);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+    EXPECT_EQ(status.error_message(), "the model is loading");
+  }
+  server->Serve(engine);
+  EXPECT_EQ(watch.Receive(), kServing);
+  grpc::ClientContext context;
+  EXPECT_TRUE(stub->GetModel(&context, {}, &model).ok());
 }
 
 TEST_F(HealthTest, WatchOfAnUnknownServiceSaysSo) {

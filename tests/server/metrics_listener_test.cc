@@ -11,6 +11,9 @@
 namespace based {
 namespace {
 
+// As much as some libraries have, CUDA's for one: threads with small stacks cannot be made then.
+thread_local char thread_data[256 * 1024];
+
 std::string Exchange(int port, const std::string& request) {
   const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address{};
@@ -36,6 +39,7 @@ std::string Get(int port, const std::string& path) {
 class MetricsListenerTest : public testing::Test {
  protected:
   MetricsListenerTest() {
+    thread_data[0] = 1;  // or else the linker drops it
     auto listener = MetricsListener::Start("127.0.0.1:0", {.metrics = [] { return "series 1\n"; },
                                                            .health = [this] { return health_; }});
     EXPECT_TRUE(listener.ok()) << listener.status();

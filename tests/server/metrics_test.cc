@@ -1,6 +1,7 @@
 // What /metrics shows: every bounded series from the start, and what the observer adds.
 #include "server/metrics.h"
 
+#include "engine/refusal.h"
 #include "gtest/gtest.h"
 
 namespace based {
@@ -18,7 +19,11 @@ TEST(Metrics, BoundedSeriesExistFromTheStartAtZero) {
         "based_requests_total{code=\"OK\",finish_reason=\"end_of_text\"}",
         "based_requests_total{code=\"OK\",finish_reason=\"max_tokens\"}",
         "based_requests_total{code=\"DEADLINE_EXCEEDED\",finish_reason=\"none\"}",
-        "based_rejections_total{code=\"RESOURCE_EXHAUSTED\"}",
+        "based_rejections_total{code=\"RESOURCE_EXHAUSTED\",reason=\"tenant_requests\"}",
+        "based_rejections_total{code=\"DEADLINE_EXCEEDED\",reason=\"deadline\"}",
+        "based_rejections_total{code=\"UNAVAILABLE\",reason=\"unavailable\"}",
+        "based_parks_total", "based_resumes_total", "based_queued_tokens",
+        "based_parked_sequences", "based_predicted_wait_seconds",
         "based_cancellations_total{cause=\"client\"}", "based_cancellations_total{cause=\"drain\"}",
         "based_preemptions_total", "based_prompt_tokens_total", "based_generated_tokens_total",
         "based_streams_open", "based_queued_requests",
@@ -44,6 +49,9 @@ TEST(Metrics, CountsWhatTheEngineTells) {
   metrics.OnFinished(finished);
   metrics.OnError(absl::UnavailableError("cut"));
   metrics.OnRejected(absl::UnknownError("a code that is not in the set"));
+  metrics.OnRejected(Refuse(absl::StatusCode::kResourceExhausted, "full",
+                            {RefusalReason::kQueueTokens, std::chrono::milliseconds(5)}));
+  metrics.OnParks(2, 1);
   metrics.OnSlots(2, 6, 1);
   metrics.OnStreamOpened();
   const std::string text = metrics.Render();
@@ -54,10 +62,31 @@ TEST(Metrics, CountsWhatTheEngineTells) {
         "based_requests_total{code=\"OK\",finish_reason=\"stop_string\"} 1",
         "based_requests_total{code=\"UNAVAILABLE\",finish_reason=\"none\"} 1",
         "based_cancellations_total{cause=\"drain\"} 1",
-        "based_rejections_total{code=\"INTERNAL\"} 1", "based_state_slots{state=\"active\"} 2",
+        "based_rejections_total{code=\"INTERNAL\",reason=\"internal\"} 1",
+        "based_rejections_total{code=\"RESOURCE_EXHAUSTED\",reason=\"queue_tokens\"} 1",
+        "based_parks_total 2", "based_resumes_total 1", "based_state_slots{state=\"active\"} 2",
         "based_queued_requests 1", "based_streams_open 1"}) {
     EXPECT_TRUE(HasLine(text, line)) << line;
   }
+}
+
+TEST(Metrics, TenantsHaveSeriesAsLongAsTheyAreConfigured) {
+  Metrics metrics;
+  metrics.SetTenants({{.name = "", .tokens = 7},
+                      {.name = "acme", .active = 2, .admitted = 5, .refused = 3, .tokens = 100}});
+  metrics.SetTenants({{.name = "", .tokens = 7},
+                      {.name = "acme", .active = 1, .admitted = 6, .refused = 3, .tokens = 130}});
+  const std::string text = metrics.Render();
+  for (const char* line :
+       {"based_tenant_active_requests{tenant=\"acme\"} 1",
+        "based_tenant_requests_total{result=\"admitted\",tenant=\"acme\"} 6",
+        "based_tenant_requests_total{result=\"refused\",tenant=\"acme\"} 3",
+        "based_tenant_tokens_total{tenant=\"acme\"} 130",
+        "based_tenant_tokens_total{tenant=\"\"} 7"}) {
+    EXPECT_TRUE(HasLine(text, line)) << line;
+  }
+  metrics.SetTenants({{.name = ""}});
+  EXPECT_EQ(metrics.Render().find("acme"), std::string::npos);
 }
 
 TEST(Metrics, ProcessSeriesAreReal) {

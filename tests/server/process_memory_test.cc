@@ -29,7 +29,7 @@ std::unique_ptr<char[]> Burst(Peak at_peak) {
 }
 
 TEST(MemoryTrimmer, GivesBackWhatABurstHasLeft) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef BASED_SANITIZED
   GTEST_SKIP() << "the sanitizer's allocator keeps what is freed";
 #endif
   MemoryTrimmer trimmer(32 * kMiB);
@@ -43,7 +43,7 @@ TEST(MemoryTrimmer, GivesBackWhatABurstHasLeft) {
 }
 
 TEST(MemoryTrimmer, LeavesLessThanTheGrowthAlone) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef BASED_SANITIZED
   GTEST_SKIP() << "the sanitizer's allocator keeps what is freed";
 #endif
   MemoryTrimmer trimmer(256 * kMiB);

@@ -7,6 +7,7 @@
 #include "based/v1/model.grpc.pb.h"
 #include "based/v1/tokenizer.grpc.pb.h"
 #include "gmock/gmock.h"
+#include "engine/refusal.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "gtest/gtest.h"
@@ -220,7 +221,39 @@ TEST_F(ServerTest, FullQueueSaysWhenToRetry) {
   const auto pushback = trailers.find("grpc-retry-pushback-ms");
   ASSERT_NE(pushback, trailers.end());
   EXPECT_EQ(pushback->second, "1000");
-  EXPECT_TRUE(HasLine("based_rejections_total{code=\"RESOURCE_EXHAUSTED\"} 1"));
+  EXPECT_TRUE(
+      HasLine("based_rejections_total{code=\"RESOURCE_EXHAUSTED\",reason=\"queue_full\"} 1"));
+}
+
+TEST_F(ServerTest, ARefusalSaysWhyAndWhenToRetry) {
+  Start({.reject = Refuse(absl::StatusCode::kResourceExhausted, "tenant 'acme' is at its limit",
+                          {RefusalReason::kTokenRate, std::chrono::milliseconds(2345)})});
+  grpc::ClientContext context;
+  const grpc::Status status = Generate(RequestOf(1), nullptr, &context);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  google::rpc::RetryInfo retry;
+  ASSERT_TRUE(FindDetail(status, retry));
+  EXPECT_EQ(retry.retry_delay().seconds(), 2);
+  EXPECT_EQ(retry.retry_delay().nanos(), 345'000'000);
+  google::rpc::ErrorInfo info;
+  ASSERT_TRUE(FindDetail(status, info));
+  EXPECT_EQ(info.reason(), "TENANT_TOKEN_RATE");
+  EXPECT_EQ(context.GetServerTrailingMetadata().find("grpc-retry-pushback-ms")->second, "2345");
+  EXPECT_TRUE(HasLine(
+      "based_rejections_total{code=\"RESOURCE_EXHAUSTED\",reason=\"tenant_tokens\"} 1"));
+}
+
+TEST_F(ServerTest, ADeadlineThatCannotBeMetIsNotRetried) {
+  Start({.reject = Refuse(absl::StatusCode::kDeadlineExceeded, "the deadline cannot be met",
+                          {RefusalReason::kDeadline, std::chrono::milliseconds(0)})});
+  grpc::ClientContext context;
+  const grpc::Status status = Generate(RequestOf(1), nullptr, &context);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  google::rpc::RetryInfo retry;
+  EXPECT_FALSE(FindDetail(status, retry));
+  EXPECT_EQ(context.GetServerTrailingMetadata().count("grpc-retry-pushback-ms"), 0u);
+  EXPECT_TRUE(
+      HasLine("based_rejections_total{code=\"DEADLINE_EXCEEDED\",reason=\"deadline\"} 1"));
 }
 
 TEST_F(ServerTest, InvalidArgumentCarriesTheField) {
@@ -237,12 +270,12 @@ TEST_F(ServerTest, UnknownModelAndUnservedFieldAreRefusedAndCounted) {
   request.set_model("other");
   EXPECT_EQ(Generate(request).error_code(), grpc::StatusCode::NOT_FOUND);
   request.set_model("fake");
-  request.set_tenant("acme");
+  request.mutable_state()->set_session("s");
   const grpc::Status status = Generate(request);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), testing::StartsWith("tenant "));
-  EXPECT_TRUE(HasLine("based_rejections_total{code=\"NOT_FOUND\"} 1"));
-  EXPECT_TRUE(HasLine("based_rejections_total{code=\"UNIMPLEMENTED\"} 1"));
+  EXPECT_THAT(status.error_message(), testing::StartsWith("state "));
+  EXPECT_TRUE(HasLine("based_rejections_total{code=\"NOT_FOUND\",reason=\"request\"} 1"));
+  EXPECT_TRUE(HasLine("based_rejections_total{code=\"UNIMPLEMENTED\",reason=\"request\"} 1"));
   EXPECT_TRUE(engine_->requests().empty());
 }
 

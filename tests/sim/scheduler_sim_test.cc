@@ -29,11 +29,16 @@ TEST(SchedulerSim, EverySeedKeepsEveryRule) {
     total.finished += result.finished;
     total.cancelled += result.cancelled;
     total.tokens += result.tokens;
+    total.parks += result.parks;
+    total.resumes += result.resumes;
   }
   std::cout << count << " seeds: " << total.steps << " steps, " << total.requests << " requests, "
             << total.finished << " finished, " << total.cancelled << " cut, " << total.tokens
-            << " tokens\n";
+            << " tokens, " << total.parks << " parks, " << total.resumes << " resumes\n";
   EXPECT_GT(total.finished, 0);
+  if (count > 100) {
+    EXPECT_GT(total.resumes, 0);
+  }
 }
 
 // Two requests of n above half the slots never fit side by side: their forks wait for slots one by

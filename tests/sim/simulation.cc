@@ -3,35 +3,16 @@
 #include <algorithm>
 #include <deque>
 #include <map>
-#include <random>
+#include <memory>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/scheduler.h"
+#include "tests/sim/scenario.h"
 #include "tests/sim/sim_executable.h"
 
 namespace based {
 namespace {
-
-// What the run is made of. Drawn per seed, some features off ("swarm"), so that seeds differ in
-// kind.
-struct Scenario {
-  SchedulerOptions scheduler;
-  SimModel model;
-  int64_t requests = 0;
-  double arrivals_per_step = 0;
-  int32_t burst = 1;
-  int64_t max_prompt = 1;
-  int64_t max_tokens = 1;
-  double cancel_share = 0;  // of requests, each at a random later step
-  double deadline_share = 0;
-  double slow_share = 0;   // readers that give up after a few tokens
-  double eos_share = 0;    // requests that honour eos
-  double fork_share = 0;   // requests for several completions
-  int32_t least_completions = 1;
-  double score_share = 0;  // requests that score their prompt, some of them nothing else
-  double rules_share = 0;  // requests whose draws depend on what they drew
-};
 
 struct Choice {
   int64_t stop_after = -1;  // tokens until a stop string is found
@@ -49,34 +30,14 @@ struct Client {
   bool ended = false;
   std::vector<Choice> choices;  // one per completion or continuation
   int64_t tokens = 0;           // of all completions
-};
-
-// Where choices come from: given bytes, two per choice, and then a generator.
-class Choices {
- public:
-  using result_type = uint64_t;
-  Choices(uint64_t seed, absl::Span<const uint8_t> bytes) : generator_(seed), bytes_(bytes) {}
-
-  static constexpr uint64_t min() { return 0; }
-  static constexpr uint64_t max() { return UINT64_MAX; }
-  uint64_t operator()() {
-    if (bytes_.size() < 2) return generator_();
-    const uint64_t high = static_cast<uint64_t>(bytes_[0]) << 8 | bytes_[1];
-    bytes_.remove_prefix(2);
-    // The distributions draw again where all low bits are zero.
-    return high << 48 | uint64_t{1} << 47;
-  }
-
- private:
-  std::mt19937_64 generator_;
-  absl::Span<const uint8_t> bytes_;
+  std::weak_ptr<const void> lease;
 };
 
 class Simulation {
  public:
-  explicit Simulation(const Choices& choices, bool only_forks = false)
+  Simulation(const Choices& choices, Scenario (*change)(Scenario))
       : random_(choices),
-        scenario_(only_forks ? OnlyForks(Draw()) : Draw()),
+        scenario_(change(DrawScenario(random_))),
         scheduler_(scenario_.scheduler),
         device_(scenario_.model) {
     (void)device_.CreateSlots(scenario_.scheduler.slots);
@@ -85,20 +46,18 @@ class Simulation {
   SimulationResult Run();
 
  private:
-  int64_t Uniform(int64_t low, int64_t high) {
-    return std::uniform_int_distribution<int64_t>(low, high)(random_);
-  }
-  bool Chance(double share) { return std::uniform_real_distribution<>(0, 1)(random_) < share; }
+  int64_t Uniform(int64_t low, int64_t high) { return random_.Uniform(low, high); }
+  bool Chance(double share) { return random_.Chance(share); }
 
-  Scenario Draw();
-  static Scenario OnlyForks(Scenario s);
   void Arrive();
-  SequenceSpec MakeSpec(RequestId id);
-  void AddContinuations(SequenceSpec& spec);
   void CancelSome();
   void PlanAndLaunch();
   void CheckPlan(const StepPlan& plan);
   void CheckService(const StepPlan& plan);
+  bool KeptForForks() const;
+  void Transfer(const StepPlan& plan);
+  void CheckTurn(const Client& client);
+  void CheckPatience();
   void CollectAndCommit();
   void Apply();
   void ApplyStarted(Client& client);
@@ -121,8 +80,10 @@ class Simulation {
   Scheduler scheduler_;
   SimExecutable device_;
   std::map<RequestId, Client> clients_;
-  std::deque<RequestId> expected_admissions_;  // submitted, not yet started, not yet ended
-  std::vector<RequestId> prefill_order_;       // admitted, first token not drawn
+  std::vector<RequestId> waiting_;        // submitted, not yet started, not yet ended; by arrival
+  std::vector<RequestId> prefill_order_;  // admitted, first token not drawn
+  int64_t delayed_plans_ = 0;             // in a row, interactive work waited for batch work
+  int64_t idle_plans_ = 0;                // in a row, a parked sequence waited beside a free slot
   std::vector<SchedulerEvent> events_;
   std::deque<StepPlan> in_flight_;
   int64_t now_ms_ = 0;
@@ -130,103 +91,23 @@ class Simulation {
   SimulationResult result_;
 };
 
-Scenario Simulation::Draw() {
-  Scenario s;
-  s.scheduler.slots = static_cast<int32_t>(Uniform(1, 12));
-  s.scheduler.token_budget = static_cast<int32_t>(Uniform(2, 48));
-  s.scheduler.max_spans = static_cast<int32_t>(Uniform(2, 16));
-  s.scheduler.max_samples = s.scheduler.max_spans + static_cast<int32_t>(Uniform(0, 8));
-  s.scheduler.mixed_prefill_tokens = Chance(0.5) ? static_cast<int32_t>(Uniform(1, 16)) : 0;
-  s.model.pipeline_depth = static_cast<int32_t>(Uniform(1, 2));
-  s.model.nonfinite_every = Chance(0.1) ? 50 : 0;
-  s.requests = Uniform(1, 40);
-  s.arrivals_per_step = Chance(0.5) ? 0.2 : 2.0;
-  s.burst = static_cast<int32_t>(Chance(0.3) ? Uniform(2, 20) : 1);
-  s.max_prompt = Chance(0.3) ? 200 : 12;
-  s.max_tokens = Chance(0.3) ? 60 : 10;
-  s.cancel_share = Chance(0.5) ? 0.3 : 0;
-  s.deadline_share = Chance(0.3) ? 0.3 : 0;
-  s.slow_share = Chance(0.3) ? 0.2 : 0;
-  s.eos_share = Chance(0.5) ? 1.0 : 0;
-  s.fork_share = Chance(0.5) ? 0.5 : 0;
-  s.score_share = Chance(0.3) ? 0.3 : 0;
-  s.rules_share = Chance(0.3) ? 0.5 : 0;
-  return s;
-}
-
-Scenario Simulation::OnlyForks(Scenario s) {
-  s.scheduler.slots = std::max(2, s.scheduler.slots);
-  s.model.nonfinite_every = 0;
-  s.requests = s.burst = 30;
-  s.arrivals_per_step = s.burst;
-  s.cancel_share = s.deadline_share = s.slow_share = 0;
-  s.fork_share = 1;
-  s.least_completions = s.scheduler.slots / 2 + 1;
-  return s;
-}
-
-SequenceSpec Simulation::MakeSpec(RequestId id) {
-  SequenceSpec spec;
-  spec.id = id;
-  const bool scores = Chance(scenario_.score_share);
-  const int64_t length =
-      Uniform(scores ? 2 : 1, scores ? scenario_.max_prompt + 1 : scenario_.max_prompt);
-  for (int64_t i = 0; i < length; ++i) {
-    spec.prompt.push_back(static_cast<int32_t>(Uniform(0, scenario_.model.vocab_size - 1)));
-  }
-  spec.sampling.seed = random_();
-  spec.max_tokens = Uniform(1, scenario_.max_tokens);
-  if (Chance(scenario_.eos_share)) spec.eos_token_id = 0;
-  if (Chance(0.2)) spec.stop_token_ids = {1, 2};
-  if (Chance(scenario_.fork_share)) {
-    spec.completions =
-        static_cast<int32_t>(Uniform(scenario_.least_completions, scenario_.scheduler.slots));
-  }
-  if (scores) {
-    spec.score_from = Uniform(1, length - 1);
-    spec.top_logprobs = static_cast<int32_t>(Uniform(0, 3));
-    if (Chance(0.5)) spec.max_tokens = 0;
-    if (spec.max_tokens == 0) spec.completions = 1;
-    if (spec.max_tokens == 0 && Chance(0.7)) AddContinuations(spec);
-  }
-  if (Chance(scenario_.rules_share)) {
-    auto rules = std::make_shared<RuleSpec>();
-    rules->rules.repetition_penalty = 2;
-    rules->min_tokens = Uniform(0, spec.max_tokens);
-    rules->endings = {0};
-    spec.rules = std::move(rules);
-  }
-  if (Chance(scenario_.deadline_share)) {
-    spec.deadline = Now() + std::chrono::milliseconds(Uniform(0, 60));
-  }
-  return spec;
-}
-
-void Simulation::AddContinuations(SequenceSpec& spec) {
-  spec.score_from = static_cast<int64_t>(spec.prompt.size());
-  spec.completions = static_cast<int32_t>(Uniform(1, scenario_.scheduler.slots));
-  for (int32_t i = 0; i < spec.completions; ++i) {
-    std::vector<int32_t>& ids = spec.continuations.emplace_back();
-    for (int64_t left = Uniform(1, scenario_.max_prompt); left > 0; --left) {
-      ids.push_back(static_cast<int32_t>(Uniform(0, scenario_.model.vocab_size - 1)));
-    }
-  }
-}
-
 void Simulation::Arrive() {
   if (!Chance(std::min(1.0, scenario_.arrivals_per_step / scenario_.burst))) return;
   for (int32_t i = 0; i < scenario_.burst && result_.requests < scenario_.requests; ++i) {
     const auto id = static_cast<RequestId>(++result_.requests);
     Client client;
-    client.spec = MakeSpec(id);
+    client.spec = DrawSpec(scenario_, id, Now(), random_);
     client.choices.resize(static_cast<size_t>(client.spec.completions));
     for (Choice& choice : client.choices) {
       if (Chance(scenario_.slow_share)) choice.stop_after = Uniform(1, 5);
     }
     if (Chance(scenario_.cancel_share)) client.cancel_at_step = step_ + Uniform(0, 40);
     if (Chance(scenario_.slow_share)) client.gives_up_after = Uniform(1, 5);
-    scheduler_.Submit(client.spec);
-    expected_admissions_.push_back(id);
+    SequenceSpec spec = client.spec;
+    spec.lease = std::make_shared<int>(0);
+    client.lease = spec.lease;
+    scheduler_.Submit(std::move(spec));
+    waiting_.push_back(id);
     clients_.emplace(id, std::move(client));
   }
 }
@@ -250,8 +131,10 @@ void Simulation::PlanAndLaunch() {
   scheduler_.Plan(Now(), plan, events_);
   Apply();
   CheckPlan(plan);
-  (void)device_.ClearSlots(plan.clear_slots);
-  (void)device_.CopySlots(plan.copies);
+  CheckPatience();
+  result_.parks += static_cast<int64_t>(plan.parks.size());
+  result_.resumes += static_cast<int64_t>(plan.resumes.size());
+  Transfer(plan);
   if (plan.empty()) return;
   CheckService(plan);
   ++result_.steps;
@@ -277,17 +160,57 @@ void Simulation::CheckPlan(const StepPlan& plan) {
   }
   const SlotPool& slots = scheduler_.slots();
   Require(slots.active() + slots.free() == slots.total(), "slots do not add up");
-  // The last slot that is no source is kept for forks.
-  const bool kept = !expected_admissions_.empty() &&
-                    clients_.at(expected_admissions_.front()).spec.completions > 1 &&
-                    scheduler_.pending_sources() + 1 == slots.total();
-  const bool work_conserving = scheduler_.queued() == 0 || slots.free() == 0 || kept;
-  Require(work_conserving, "a request waits while a slot is free");
+  Require(scheduler_.parked() <= limits.max_parked, "too many are parked");
+  const auto waits = [&](bool batch) {
+    return std::any_of(waiting_.begin(), waiting_.end(),
+                       [&](RequestId id) { return clients_.at(id).spec.batch == batch; });
+  };
+  if (KeptForForks()) return;
+  Require(!waits(false) || slots.free() == 0, "a request waits while a slot is free");
+  Require(!waits(true) || slots.free() <= limits.reserved_slots,
+          "batch work waits while a slot is free");
+}
+
+// The last slot that is no source is kept for forks.
+bool Simulation::KeptForForks() const {
+  return scheduler_.pending_sources() + 1 == scheduler_.slots().total() &&
+         std::any_of(waiting_.begin(), waiting_.end(),
+                     [&](RequestId id) { return clients_.at(id).spec.completions > 1; });
+}
+
+void Simulation::Transfer(const StepPlan& plan) {
+  for (const SlotTransfer& park : plan.parks) {
+    park.image->resize(static_cast<size_t>(device_.info().image_bytes));
+    (void)device_.ExportSlot(park.slot, park.position, absl::MakeSpan(*park.image));
+  }
+  (void)device_.ClearSlots(plan.clear_slots);
+  for (const SlotTransfer& resume : plan.resumes) {
+    (void)device_.ImportSlot(resume.slot, resume.position, *resume.image);
+  }
+  (void)device_.CopySlots(plan.copies);
+}
+
+// Interactive work waits for batch work, and what is parked for a free slot, for two plans at most:
+// a sequence is not parked in the plan in which it took its slot, and goes on when its draw is
+// known.
+void Simulation::CheckPatience() {
+  const SlotPool& slots = scheduler_.slots();
+  const bool held = slots.free() > 0 || KeptForForks() || scenario_.fork_share > 0 ||
+                    scenario_.score_share > 0;  // with continuations, which are forks too
+  const bool waits = std::any_of(waiting_.begin(), waiting_.end(),
+                                 [&](RequestId id) { return !clients_.at(id).spec.batch; });
+  delayed_plans_ = waits && !held && scheduler_.load().parkable > 0 ? delayed_plans_ + 1 : 0;
+  Require(delayed_plans_ <= 2, "interactive work waits for batch work");
+  const bool idle = scheduler_.parked() > 0 && !KeptForForks() &&
+                    slots.free() > scenario_.scheduler.reserved_slots;
+  idle_plans_ = idle ? idle_plans_ + 1 : 0;
+  Require(idle_plans_ <= 2, "a parked sequence waits beside a free slot");
 }
 
 // No starvation: every step advances prefill if any waits, and a decoding sequence is passed over
 // at most as often as sharing the rows makes necessary.
 void Simulation::CheckService(const StepPlan& plan) {
+  if (!scenario_.steady()) return;  // tests/sim/fairness_test.cc has the bounds
   // With a step in flight a prompt may be launched to its end and its first token not yet known.
   if (!prefill_order_.empty() && in_flight_.empty()) {
     Require(plan.prefill_tokens > 0, "prefill starves");
@@ -342,14 +265,18 @@ void Simulation::Apply() {
       case SchedulerEvent::Kind::kEnded:
         client.ended = true;
         ++result_.cancelled;
-        std::erase(expected_admissions_, event.id);
+        std::erase(waiting_, event.id);
         std::erase(prefill_order_, event.id);
         break;
     }
-    if (!client.ended && client.tokens == client.gives_up_after) {
-      client.gives_up_after = -1;
-      scheduler_.Cancel(event.id, absl::ResourceExhaustedError("slow reader"), events_);
-    }
+    Require(!client.ended || client.lease.expired(), "the lease outlives the request");
+  }
+  for (const SchedulerEvent& event : events) {
+    Client& client = clients_.at(event.id);
+    const bool gives_up = client.gives_up_after > 0 && client.tokens >= client.gives_up_after;
+    if (client.ended || !gives_up) continue;
+    client.gives_up_after = -1;
+    scheduler_.Cancel(event.id, absl::ResourceExhaustedError("slow reader"), events_);
   }
   if (!events_.empty()) Apply();
 }
@@ -357,11 +284,23 @@ void Simulation::Apply() {
 void Simulation::ApplyStarted(Client& client) {
   Require(!client.started, "started twice");
   client.started = true;
-  Require(!expected_admissions_.empty() && expected_admissions_.front() == client.spec.id,
-          absl::StrCat("request ", client.spec.id, " was admitted out of turn"));
-  if (!expected_admissions_.empty()) expected_admissions_.pop_front();
+  CheckTurn(client);
+  std::erase(waiting_, client.spec.id);
   // The prompt of several completions is fed to its end only as slots come free.
   if (client.spec.completions == 1) prefill_order_.push_back(client.spec.id);
+}
+
+// FIFO within a tenant and a class; batch work that has not waited for too long comes last.
+void Simulation::CheckTurn(const Client& client) {
+  const bool aged = Now() - client.spec.submitted >= scenario_.scheduler.batch_patience;
+  for (const RequestId id : waiting_) {
+    const SequenceSpec& other = clients_.at(id).spec;
+    const bool same = other.tenant == client.spec.tenant && other.batch == client.spec.batch;
+    Require(!same || id >= client.spec.id,
+            absl::StrCat("request ", client.spec.id, " was admitted before ", id));
+    Require(!client.spec.batch || aged || other.batch,
+            absl::StrCat("batch request ", client.spec.id, " was admitted before ", id));
+  }
 }
 
 void Simulation::ApplyToken(Client& client, const SchedulerEvent& event) {
@@ -476,6 +415,10 @@ SimulationResult Simulation::Run() {
   }
   Require(scheduler_.idle(), "did not come to an end");
   Require(scheduler_.slots().active() == 0, "a slot was not given back");
+  const QueueLoad left = scheduler_.load().running;
+  Require(left.requests == 0 && left.tokens() == 0 && scheduler_.parked() == 0 &&
+              scheduler_.load().parkable == 0,
+          "the load does not go down to nothing");
   for (const auto& [id, client] : clients_) {
     Require(client.ended, absl::StrCat("request ", id, " never ended"));
   }
@@ -485,14 +428,14 @@ SimulationResult Simulation::Run() {
 
 }  // namespace
 
-SimulationResult Simulate(uint64_t seed) { return Simulation(Choices(seed, {})).Run(); }
+SimulationResult Simulate(uint64_t seed) { return Simulation(Choices(seed, {}), AsDrawn).Run(); }
 
 SimulationResult SimulateForks(uint64_t seed) {
-  return Simulation(Choices(seed, {}), /*only_forks=*/true).Run();
+  return Simulation(Choices(seed, {}), OnlyForks).Run();
 }
 
 SimulationResult SimulateChoices(absl::Span<const uint8_t> choices) {
-  return Simulation(Choices(/*seed=*/0, choices)).Run();
+  return Simulation(Choices(/*seed=*/0, choices), ShortDay).Run();
 }
 
 }  // namespace based

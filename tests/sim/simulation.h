@@ -19,6 +19,8 @@ struct SimulationResult {
   int64_t finished = 0;    // ended by a finish reason, each with exactly the expected tokens
   int64_t cancelled = 0;   // by client, deadline or slow reader
   int64_t tokens = 0;      // drawn
+  int64_t parks = 0;
+  int64_t resumes = 0;
 };
 
 SimulationResult Simulate(uint64_t seed);
@@ -27,7 +29,7 @@ SimulationResult Simulate(uint64_t seed);
 // which ends before its time.
 SimulationResult SimulateForks(uint64_t seed);
 
-// Simulate with the random choices taken from `choices` first: a fuzzer's way in.
+// A short day with the random choices taken from `choices` first: a fuzzer's way in.
 SimulationResult SimulateChoices(absl::Span<const uint8_t> choices);
 
 }  // namespace based

@@ -13,9 +13,9 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "hwy/highway.h"
 #include "kernels/backend.h"
 #include "kernels/reference/reference_backend.h"
+#include "tests/kernels/cpu/every_target.h"
 #include "tests/kernels/cpu/synthetic_model.h"
 
 namespace based {
@@ -55,9 +55,10 @@ std::unique_ptr<Executable> Compile(Backend& backend, const Program& program, in
 }
 
 // Runs `sequences` side by side in random spans of at most `longest` tokens and random order of
-// slots, and traces each.
+// slots, and traces each. So often as `cancels` says, one of them is cut half-way: it and the
+// next trade slots and begin anew.
 std::vector<Trace> Play(Executable& executable, const std::vector<std::vector<int32_t>>& sequences,
-                        int32_t longest, uint32_t seed) {
+                        int32_t longest, uint32_t seed, int32_t cancels = 0) {
   std::mt19937 random(seed);
   std::vector<Trace> traces(sequences.size());
   std::vector<int32_t> slots(sequences.size());
@@ -65,6 +66,16 @@ std::vector<Trace> Play(Executable& executable, const std::vector<std::vector<in
   std::shuffle(slots.begin(), slots.end(), random);
   std::vector<size_t> done(sequences.size(), 0);
   while (true) {
+    const size_t victim = std::uniform_int_distribution<size_t>(0, slots.size() - 1)(random);
+    if (cancels > 0 && done[victim] > sequences[victim].size() / 2) {
+      --cancels;
+      for (const size_t s : {victim, (victim + 1) % slots.size()}) {
+        EXPECT_TRUE(executable.ClearSlots({slots[s]}).ok());
+        done[s] = 0;
+        traces[s] = {};
+      }
+      std::swap(slots[victim], slots[(victim + 1) % slots.size()]);
+    }
     StepTable table;
     std::vector<size_t> owner;
     for (size_t s = 0; s < sequences.size(); ++s) {
@@ -86,12 +97,8 @@ std::vector<Trace> Play(Executable& executable, const std::vector<std::vector<in
       }
     }
     if (table.spans.empty()) {
-      const bool all = [&] {
-        for (size_t s = 0; s < sequences.size(); ++s) {
-          if (done[s] != sequences[s].size()) return false;
-        }
-        return true;
-      }();
+      bool all = true;
+      for (size_t s = 0; s < sequences.size(); ++s) all = all && done[s] == sequences[s].size();
       if (all) break;
       continue;
     }
@@ -129,22 +136,7 @@ double RelativeError(const Logits& got, const Logits& want) {
   return std::sqrt(difference / norm);
 }
 
-// Runs a test body under one instruction set after another.
-class EveryTarget : public testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override {
-    hwy::SetSupportedTargetsForTest(GetParam());
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-  void TearDown() override {
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-};
-
-INSTANTIATE_TEST_SUITE_P(Targets, EveryTarget,
-                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
-                         [](const auto& test) { return std::string(hwy::TargetName(test.param)); });
+BASED_ON_EVERY_TARGET();
 
 struct ShapeCase {
   std::string name;
@@ -184,7 +176,7 @@ TEST_P(EveryTarget, AgreesWithReference) {
   }
 }
 
-TEST_P(EveryTarget, SplitsBatchesSlotsAndThreadsChangeNoBit) {
+TEST_P(EveryTarget, SplitsBatchesSlotsCancelsAndThreadsChangeNoBit) {
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     ModelShape shape = SmallShape();
     shape.dtype = dtype;
@@ -201,7 +193,7 @@ TEST_P(EveryTarget, SplitsBatchesSlotsAndThreadsChangeNoBit) {
       const auto cpu = Compile(*NewCpuBackend({.threads = threads}), model.program(), 6);
       for (const int32_t longest : {2, 16}) {
         const auto seed = static_cast<uint32_t>(threads * 100 + longest);
-        const std::vector<Trace> got = Play(*cpu, sequences, longest, seed);
+        const std::vector<Trace> got = Play(*cpu, sequences, longest, seed, /*cancels=*/4);
         for (size_t s = 0; s < sequences.size(); ++s) {
           EXPECT_TRUE(got[s].logits == want[s].logits)
               << "threads " << threads << " sequence " << s;

@@ -4,45 +4,19 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <random>
-#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "hwy/highway.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/packed_matrix.h"
 #include "kernels/weights.h"
+#include "tests/kernels/cpu/every_target.h"
 
 namespace based {
 namespace {
 
-class EveryTarget : public testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override {
-    hwy::SetSupportedTargetsForTest(GetParam());
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    ASSERT_STREQ(TargetInUse(), hwy::TargetName(GetParam()));
-  }
-  void TearDown() override {
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-
-  std::vector<float> Random(int64_t count) {
-    std::normal_distribution<float> normal;
-    std::vector<float> values(static_cast<size_t>(count));
-    for (float& value : values) value = normal(random_);
-    return values;
-  }
-
-  std::mt19937 random_{7};
-};
-
-INSTANTIATE_TEST_SUITE_P(Targets, EveryTarget,
-                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
-                         [](const auto& test) { return std::string(hwy::TargetName(test.param)); });
+BASED_ON_EVERY_TARGET();
 
 // A weight of random bf16, fp16 or fp32 numbers: the top half of an fp32 is bf16, and as fp16 bits
 // below 0x7C00 in magnitude are finite.

@@ -227,6 +227,12 @@ TEST_P(CudaFastPathTest, RandomHistoriesEqualTheReference) {
 TEST_P(CudaFastPathTest, GraphsDrawWhatEagerStepsDraw) {
   const auto graphs = Make({}, 64);
   const auto eager = Make({.graphs = false}, 64);
+  const std::vector<uint32_t> mask = {0x12345678, 0x0ABCDEF1};
+  const SampleRules rules{.repetition_penalty = 1.2f,
+                          .typical_p = 0.9f,
+                          .counts = {{4, 1}, {9, 2}},
+                          .banned = {5},
+                          .mask = mask};
   const auto decode = [&](Executable& executable) {
     std::vector<int32_t> drawn;
     for (int32_t step = 0; step < 24; ++step) {
@@ -242,12 +248,21 @@ TEST_P(CudaFastPathTest, GraphsDrawWhatEagerStepsDraw) {
                          .top_p = row % 2 == 0 ? 0.8f : 1.0f,
                          .seed = 99,
                          .position = step};
+        // Steps with rules between steps without.
+        if (step % 3 == 1 && row % 2 == 0) sample.rules = &rules;
+        if (step % 4 == 1) sample.top_logprobs = row % 4;
         table.samples.push_back(sample);
       }
       StepOutput output;
       EXPECT_TRUE(executable.Launch(table).ok());
       EXPECT_TRUE(executable.Collect(output).ok());
       drawn.insert(drawn.end(), output.ids.begin(), output.ids.end());
+      for (const TokenScore& score : output.top) drawn.push_back(score.id);
+      for (size_t i = 0; i < table.samples.size(); ++i) {
+        const auto id = static_cast<size_t>(output.ids[i]);
+        if (table.samples[i].rules == nullptr) continue;
+        EXPECT_TRUE((mask[id / 32] >> (id % 32) & 1) != 0 && id != 5) << id;
+      }
     }
     return drawn;
   };

@@ -168,24 +168,40 @@ void RunRowKernels(const Spans& decode, const Spans& prefill) {
   }
 }
 
+// Greedy, plain, with selections; the last one with every rule and alternatives as well.
 void RunSample() {
   const int32_t vocab = 5000;
-  std::vector<DeviceSample> samples(4);
+  const DeviceRules rules = {.repetition_penalty = 1.3f,
+                             .presence_penalty = 0.4f,
+                             .frequency_penalty = 0.1f,
+                             .typical_p = 0.8f,
+                             .counts = Upload(std::vector<DeviceCount>{{3, 1}, {4999, 2}, {77, 0}}),
+                             .biases = Upload(std::vector<DeviceBias>{{9, 2.0f}, {77, -1.0f}}),
+                             .banned = Upload(std::vector<int32_t>{1, 2, 4000}),
+                             .mask = Upload(std::vector<uint32_t>((vocab + 31) / 32, 0x7FF3FF5F)),
+                             .count_size = 3,
+                             .bias_size = 2,
+                             .banned_size = 3,
+                             .reserved = 0};
+  std::vector<DeviceSample> samples(5);
   for (size_t i = 0; i < samples.size(); ++i) {
     samples[i] = {.position = 3,
                   .seed = i,
                   .temperature = i == 0 ? 0.0f : 0.9f,
                   .top_p = i >= 2 ? 0.7f : 1.0f,
                   .min_p = 0.01f,
-                  .top_k = i == 3 ? 40 : 0,
+                  .top_k = i >= 3 ? 40 : 0,
                   .row = static_cast<int32_t>(i),
                   .target = -1,
+                  .top_count = i == 4 ? 20 : 0,
                   .sample = 1,
                   .logprob = 1,
-                  .reserved = {}};
+                  .reserved = {},
+                  .rules = i == 4 ? Upload(std::vector<DeviceRules>{rules}) : nullptr,
+                  .top = Upload(std::vector<DeviceScore>(20))};
   }
-  const auto* logits = static_cast<const float*>(Random(int64_t{4} * vocab, Type::kF32, 3));
-  Check(Sample({logits, Upload(samples), Upload(std::vector<SampleResult>(4)), 4, vocab, vocab},
+  auto* logits = static_cast<float*>(Random(int64_t{5} * vocab, Type::kF32, 3));
+  Check(Sample({logits, Upload(samples), Upload(std::vector<SampleResult>(5)), 5, vocab, vocab},
                nullptr),
         "Sample");
 }

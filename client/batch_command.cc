@@ -1,0 +1,111 @@
+#include "client/batch_command.h"
+
+#include <cstdio>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "client/batch_file.h"
+#include "client/batch_result.h"
+#include "client/batch_run.h"
+#include "client/common_flags.h"
+#include "client/remote.h"
+#include "kernels/base/status.h"
+
+ABSL_FLAG(std::string, shard, "0/1",
+          "i/n: works on part i of n (from 0), consecutive lines of the input; the outputs of all "
+          "parts, one after the other, are the output of the whole.");
+ABSL_FLAG(int32_t, concurrency, 0,
+          "batch: completions under way at once; 0: the daemon's slots and an eighth more. "
+          "bench: streams of the closed loop; 0: 32.");
+ABSL_FLAG(int32_t, attempts, 5,
+          "Tries of a line that the daemon began and did not finish, until its error is recorded.");
+ABSL_FLAG(int32_t, daemon_wait, 300,
+          "Seconds that the daemon may be gone or refuse everything before the run is given up.");
+ABSL_FLAG(bool, interactive, false,
+          "At the priority of interactive requests; without it they go first.");
+ABSL_FLAG(bool, quiet, false, "No progress on standard error.");
+
+namespace based {
+namespace {
+
+void Say(const std::string& message) {
+  if (!absl::GetFlag(FLAGS_quiet)) std::fprintf(stderr, "based: %s\n", message.c_str());
+}
+
+absl::StatusOr<BatchRunOptions> OptionsFromFlags() {
+  BatchRunOptions options{.model = absl::GetFlag(FLAGS_model),
+                          .concurrency = absl::GetFlag(FLAGS_concurrency),
+                          .attempts = absl::GetFlag(FLAGS_attempts),
+                          .line_timeout = std::chrono::milliseconds(
+                              static_cast<int64_t>(absl::GetFlag(FLAGS_timeout) * 1000)),
+                          .daemon_wait = std::chrono::seconds(absl::GetFlag(FLAGS_daemon_wait)),
+                          .interactive = absl::GetFlag(FLAGS_interactive),
+                          .quiet = absl::GetFlag(FLAGS_quiet)};
+  if (options.concurrency < 0 || options.attempts < 1 || options.daemon_wait.count() < 1) {
+    return UsageError("--concurrency, --attempts or --daemon_wait is below its least (0, 1, 1)");
+  }
+  return options;
+}
+
+absl::Status Batch(const CommandLine& line) {
+  if (line.positional.size() != 2) {
+    return UsageError("expected two files: based batch INPUT.jsonl OUTPUT.jsonl");
+  }
+  const std::string& input = line.positional[0];
+  const std::string& output = line.positional[1];
+  BASED_ASSIGN_OR_RETURN(const Shard shard, ParseShard(absl::GetFlag(FLAGS_shard)));
+  BASED_ASSIGN_OR_RETURN(const BatchRunOptions options, OptionsFromFlags());
+  BASED_ASSIGN_OR_RETURN(const BatchPlan plan, BatchPlan::Read(input, shard));
+  if (FileExists(output) && !FileExists(output + ".partial")) {
+    BASED_ASSIGN_OR_RETURN(const bool complete, IsOutputOf(output, plan));
+    if (!complete) {
+      return absl::AlreadyExistsError(
+          absl::StrCat(output, " is not the output of ", input, "; move it away or name another"));
+    }
+    Say(absl::StrCat(output, " is complete, ", plan.entries().size(), " lines"));
+    return absl::OkStatus();
+  }
+  const auto channel = DaemonChannel();
+  BASED_ASSIGN_OR_RETURN(const BatchDaemon daemon, FindBatchDaemon(channel, plan.model(), options));
+  BASED_ASSIGN_OR_RETURN(
+      const std::unique_ptr<BatchJournal> journal,
+      BatchJournal::Open(output, {.input = plan.digest(),
+                                  .model = daemon.model_digest,
+                                  .lines = static_cast<int64_t>(plan.entries().size())}));
+  if (journal->cut_bytes() > 0) {
+    Say(absl::StrCat("cut ", journal->cut_bytes(), " bytes of a torn record off the checkpoint"));
+  }
+  if (journal->finished() > 0) {
+    Say(absl::StrCat("going on after ", journal->finished(), " lines of an earlier run"));
+  }
+  const absl::Status status = RunBatch(channel, daemon, plan, options, *journal);
+  if (!status.ok()) {
+    return absl::Status(
+        status.code(),
+        absl::StrCat(status.message(), "\nbased: ", output, ".partial holds ", journal->finished(),
+                     " of ", plan.entries().size(), " lines; the same command goes on from there"));
+  }
+  BASED_RETURN_IF_ERROR(journal->Finish());
+  if (journal->failed() > 0) {
+    Say(absl::StrCat(journal->failed(), " of ", plan.entries().size(),
+                     " lines have an error in place of a result"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Command BatchCommand() {
+  return {.name = "batch",
+          .summary = "Runs a file of requests (OpenAI's batch lines) through the daemon.",
+          .examples =
+              "  based batch prompts.jsonl results.jsonl\n"
+              "  based batch in.jsonl out-2.jsonl --shard 2/8 --address gpu-2:7433\n",
+          .flags = {{"Batch",
+                     {"shard", "concurrency", "attempts", "daemon_wait", "model", "interactive",
+                      "quiet"}},
+                    kDaemonFlags},
+          .run = Batch};
+}
+
+}  // namespace based

@@ -1,0 +1,214 @@
+#include "client/bench_command.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/reflection.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "based/v1/model.grpc.pb.h"
+#include "client/batch_file.h"
+#include "client/bench_report.h"
+#include "client/bench_sweep.h"
+#include "client/common_flags.h"
+#include "client/remote.h"
+#include "kernels/base/status.h"
+
+ABSL_FLAG(double, rate, 0,
+          "Open loop: requests per second, whatever the daemon does. 0: closed loop of "
+          "--concurrency streams. With --sweep: where the search begins.");
+ABSL_FLAG(std::string, arrivals, "poisson", "Open loop: poisson or fixed gaps.");
+ABSL_FLAG(
+    std::string, trace, "",
+    "Open loop: plays a JSONL file of {\"arrival_s\", \"prompt_tokens\", \"output_tokens\"}.");
+ABSL_FLAG(std::string, prompt_length, "128",
+          "Tokens of a prompt: N, uniform:LOW,HIGH or lognormal:MEDIAN,SIGMA,MOST.");
+ABSL_FLAG(std::string, output_length, "128", "Tokens of a completion, likewise.");
+ABSL_FLAG(int32_t, prefixes, 0, "Prompts begin with one of so many shared prefixes; 0: with none.");
+ABSL_FLAG(int32_t, prefix_length, 0, "Tokens of a shared prefix, beside --prompt_length.");
+ABSL_FLAG(double, warmup, 2, "Seconds of load that are not counted.");
+ABSL_FLAG(double, duration, 10, "Seconds of load that are counted; with --sweep, of each rate.");
+ABSL_FLAG(int64_t, requests, 0, "Most requests, warm-up included; 0: as many as the time takes.");
+ABSL_FLAG(int32_t, connections, 1, "Connections that the requests take in turn.");
+ABSL_FLAG(uint64_t, workload_seed, 1, "The same seed gives the same requests.");
+ABSL_FLAG(std::string, goodput, "",
+          "Limits in milliseconds, e.g. ttft:200,itl:20; also tpot and e2e. itl is kept when 99% "
+          "of a request's gaps keep it.");
+ABSL_FLAG(bool, sweep, false, "Searches the highest rate that keeps the limits of --goodput.");
+ABSL_FLAG(double, attainment, 0.99, "With --sweep: share of requests that must keep the limits.");
+ABSL_FLAG(int32_t, refinements, 4, "With --sweep: halvings of the last interval.");
+ABSL_FLAG(std::string, output, "", "File for the figures as JSON.");
+ABSL_FLAG(std::string, html, "", "File for a page with plots; it fetches nothing.");
+ABSL_DECLARE_FLAG(int32_t, concurrency);
+ABSL_DECLARE_FLAG(float, temperature);
+
+namespace based {
+namespace {
+
+constexpr int32_t kDefaultStreams = 32;
+constexpr double kDefaultTimeoutS = 600;
+constexpr double kSweepStart = 1;
+
+const std::vector<absl::string_view>& LoadFlags() {
+  static const auto* const kFlags = new std::vector<absl::string_view>{
+      "rate",          "arrivals",    "trace",         "concurrency", "prompt_length",
+      "output_length", "prefixes",    "prefix_length", "warmup",      "duration",
+      "requests",      "connections", "workload_seed", "temperature", "model"};
+  return *kFlags;
+}
+
+absl::StatusOr<LoadOptions> OptionsFromFlags() {
+  LoadOptions options;
+  WorkloadOptions& workload = options.workload;
+  workload.rate = absl::GetFlag(FLAGS_rate);
+  const std::string arrivals = absl::GetFlag(FLAGS_arrivals);
+  if (arrivals != "poisson" && arrivals != "fixed") {
+    return UsageError(absl::StrCat("--arrivals is '", arrivals, "'; expected poisson or fixed"));
+  }
+  if (workload.rate < 0 || workload.rate > 1e6) {
+    return UsageError("--rate is out of range; expected 0 to 1000000 requests per second");
+  }
+  if (const std::string trace = absl::GetFlag(FLAGS_trace); !trace.empty()) {
+    workload.arrivals = Arrivals::kTrace;
+    BASED_ASSIGN_OR_RETURN(workload.trace, ReadTrace(trace));
+  } else if (workload.rate > 0 || absl::GetFlag(FLAGS_sweep)) {
+    workload.arrivals = arrivals == "fixed" ? Arrivals::kFixed : Arrivals::kPoisson;
+  }
+  BASED_ASSIGN_OR_RETURN(workload.prompt, LengthDistribution::Parse(
+                                              "prompt_length", absl::GetFlag(FLAGS_prompt_length)));
+  BASED_ASSIGN_OR_RETURN(workload.output, LengthDistribution::Parse(
+                                              "output_length", absl::GetFlag(FLAGS_output_length)));
+  workload.prefixes = absl::GetFlag(FLAGS_prefixes);
+  workload.prefix_tokens = absl::GetFlag(FLAGS_prefix_length);
+  workload.seed = absl::GetFlag(FLAGS_workload_seed);
+  options.concurrency = absl::GetFlag(FLAGS_concurrency);
+  if (options.concurrency == 0) options.concurrency = kDefaultStreams;
+  options.warmup_s = absl::GetFlag(FLAGS_warmup);
+  options.duration_s = absl::GetFlag(FLAGS_duration);
+  options.requests = absl::GetFlag(FLAGS_requests);
+  const double timeout = absl::GetFlag(FLAGS_timeout);
+  options.request_timeout_s = timeout > 0 ? timeout : kDefaultTimeoutS;
+  options.temperature = absl::GetFlag(FLAGS_temperature);
+  options.model = absl::GetFlag(FLAGS_model);
+  if (options.concurrency < 1 || options.concurrency > kMostLoadInFlight || workload.prefixes < 0 ||
+      workload.prefix_tokens < 0 || options.warmup_s < 0 || !(options.duration_s > 0) ||
+      options.requests < 0) {
+    return UsageError(
+        "--concurrency, --prefixes, --prefix_length, --warmup, --duration or --requests is out "
+        "of range");
+  }
+  return options;
+}
+
+absl::StatusOr<v1::GetModelResponse> FindModel(const std::shared_ptr<grpc::Channel>& channel) {
+  grpc::ClientContext context;
+  SetDeadline(context);
+  v1::GetModelRequest request;
+  request.set_model(absl::GetFlag(FLAGS_model));
+  v1::GetModelResponse model;
+  BASED_RETURN_IF_ERROR(
+      FromGrpc(v1::ModelService::NewStub(channel)->GetModel(&context, request, &model)));
+  return model;
+}
+
+absl::Status WriteFile(const std::string& path, const std::string& text) {
+  BASED_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC));
+  return WriteAll(file.get(), text, path);
+}
+
+absl::Status Publish(const BenchReport& report) {
+  std::fputs(ReportText(report.steps[report.shown].report, report.limited).c_str(), stdout);
+  if (const std::string path = absl::GetFlag(FLAGS_output); !path.empty()) {
+    BASED_RETURN_IF_ERROR(WriteFile(path, ReportJson(report).dump(1) + "\n"));
+  }
+  if (const std::string path = absl::GetFlag(FLAGS_html); !path.empty()) {
+    BASED_RETURN_IF_ERROR(WriteFile(path, ReportPage(report)));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::pair<std::string, std::string>> Settings(const v1::GetModelResponse& model) {
+  std::vector<std::pair<std::string, std::string>> settings = {
+      {"daemon", absl::StrCat(absl::GetFlag(FLAGS_address), ", ", model.server_version())},
+      {"served", absl::StrCat(model.name(), " on ", model.backend(), ", ", model.device())}};
+  for (const absl::string_view flag : LoadFlags()) {
+    settings.emplace_back(flag, absl::FindCommandLineFlag(flag)->CurrentValue());
+  }
+  settings.emplace_back("goodput", absl::GetFlag(FLAGS_goodput));
+  return settings;
+}
+
+absl::Status Bench(const CommandLine& line) {
+  if (!line.positional.empty()) return UsageError("bench takes flags only");
+  BASED_ASSIGN_OR_RETURN(LoadOptions options, OptionsFromFlags());
+  BASED_ASSIGN_OR_RETURN(const LatencyLimits limits,
+                         LatencyLimits::Parse(absl::GetFlag(FLAGS_goodput)));
+  BenchReport report{.limited = !absl::GetFlag(FLAGS_goodput).empty()};
+  const bool sweep = absl::GetFlag(FLAGS_sweep);
+  if (sweep && (!report.limited || options.workload.arrivals == Arrivals::kTrace)) {
+    return UsageError("--sweep needs the limits of --goodput, and no --trace");
+  }
+  std::vector<std::shared_ptr<grpc::Channel>> channels;
+  for (int32_t i = 0; i < std::max(absl::GetFlag(FLAGS_connections), 1); ++i) {
+    channels.push_back(DaemonChannel(i));
+  }
+  BASED_ASSIGN_OR_RETURN(const v1::GetModelResponse model, FindModel(channels[0]));
+  report.settings = Settings(model);
+  const auto load = [&](double rate) -> absl::StatusOr<LoadStep> {
+    options.workload.rate = rate;
+    BASED_ASSIGN_OR_RETURN(const LoadResult result, RunLoad(channels, options, model.vocab_size()));
+    LoadStep step{.rate = rate, .report = Summarize(result, limits)};
+    step.keeps_limits = step.report.good_share() >= absl::GetFlag(FLAGS_attainment);
+    return step;
+  };
+  if (!sweep) {
+    BASED_ASSIGN_OR_RETURN(LoadStep step, load(options.workload.rate));
+    report.steps.push_back(std::move(step));
+    return Publish(report);
+  }
+  const double start = options.workload.rate > 0 ? options.workload.rate : kSweepStart;
+  const LoadAtRate told = [&](double rate) -> absl::StatusOr<LoadStep> {
+    absl::StatusOr<LoadStep> step = load(rate);
+    if (step.ok()) {
+      std::fprintf(stderr,
+                   "%8.2f requests/s: %6.2f%% keep the limits, TTFT p99 %.1f ms, ITL p99 "
+                   "%.1f ms\n",
+                   rate, 100 * step->report.good_share(), step->report.ttft.Quantile(0.99),
+                   step->report.itl.Quantile(0.99));
+    }
+    return step;
+  };
+  BASED_ASSIGN_OR_RETURN(SweepResult found, Sweep(start, absl::GetFlag(FLAGS_refinements), told));
+  report.steps = std::move(found.steps);
+  report.shown = found.best.value_or(0);
+  if (found.best) {
+    std::printf("highest rate   %.2f requests/s keeps the limits\n",
+                report.steps[*found.best].rate);
+  } else {
+    std::printf("highest rate   none that was tried keeps the limits\n");
+  }
+  return Publish(report);
+}
+
+}  // namespace
+
+Command BenchCommand() {
+  return {.name = "bench",
+          .summary = "Loads the daemon and reports latencies, throughput and goodput.",
+          .examples =
+              "  based bench --concurrency 64 --prompt_length 128 --output_length uniform:16,256\n"
+              "  based bench --rate 20 --duration 60 --goodput ttft:200,itl:20 --html load.html\n"
+              "  based bench --sweep --goodput ttft:500,itl:50 --output sweep.json\n"
+              "  based bench --trace arrivals.jsonl --output trace.json\n",
+          .flags = {{"Load", LoadFlags()},
+                    {"Limits", {"goodput", "sweep", "attainment", "refinements"}},
+                    {"Report", {"output", "html"}},
+                    kDaemonFlags},
+          .run = Bench};
+}
+
+}  // namespace based

@@ -1,0 +1,178 @@
+"""The client for threads."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
+
+import grpc
+from based.v1 import completion_pb2 as pb
+from based.v1 import completion_pb2_grpc, model_pb2, model_pb2_grpc
+from based.v1 import tokenizer_pb2, tokenizer_pb2_grpc
+
+from ._channel import DEFAULT_OPTIONS, Options, Tls, metadata_of
+from ._errors import error_of
+from ._request import Prompt, as_bytes, make_request
+from ._result import Chunk, Collector, Result, Score, score_of
+from ._retry import RetryPolicy, Tries
+
+T = TypeVar("T")
+
+
+class Stream:
+    """Iterates over the chunks of a completion as they come; `result` gathers them.
+
+    Leaving it early (`cancel()`, or the end of a `with` block) ends the request in the daemon.
+    """
+
+    def __init__(self, start: Callable[[], Any], policy: RetryPolicy):
+        self._start = start
+        self._tries = Tries(policy)
+        self._collector = Collector()
+        self._call = start()
+
+    @property
+    def result(self) -> Result:
+        """What has come so far; all of it once the iteration has ended."""
+        return self._collector.result
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        begun = False
+        while True:
+            try:
+                for message in self._call:
+                    begun = True
+                    chunk = self._collector.add(message)
+                    if chunk is not None:
+                        yield chunk
+                return
+            except grpc.RpcError as failure:
+                error = error_of(failure)
+                wait = None if begun else self._tries.wait_before_next(error)
+                if wait is None:
+                    raise error from failure
+            time.sleep(wait)
+            self._call = self._start()
+
+
+class Client:
+    """A connection to one daemon. Thread-safe; close it, or use it in a `with` block.
+
+    address   HOST:PORT
+    api_key   sent with every call; without it that of the environment variable BASED_API_KEY
+    tls       True for the system's certificate authorities, or a Tls
+    retry     see RetryPolicy
+    timeout   seconds of each call, unless it says otherwise; None: no limit
+    options   more gRPC channel options
+    """
+
+    def __init__(self, address: str = "127.0.0.1:7433", *, api_key: Optional[str] = None,
+                 tls: Union[bool, Tls] = False, retry: RetryPolicy = RetryPolicy(),
+                 timeout: Optional[float] = None, options: Options = ()):
+        options = [*DEFAULT_OPTIONS, *options]
+        if tls:
+            tls = tls if isinstance(tls, Tls) else Tls()
+            self._channel = grpc.secure_channel(address, tls.credentials(),
+                                                [*options, *tls.options()])
+        else:
+            self._channel = grpc.insecure_channel(address, options)
+        self._metadata = metadata_of(api_key)
+        self._retry = retry
+        self._timeout = timeout
+        self._completions = completion_pb2_grpc.CompletionServiceStub(self._channel)
+        self._models = model_pb2_grpc.ModelServiceStub(self._channel)
+        self._tokenizers = tokenizer_pb2_grpc.TokenizerServiceStub(self._channel)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends all calls of this client."""
+        self._channel.close()
+
+    def stream(self, prompt: Prompt, *, timeout: Optional[float] = None,
+               request_id: Optional[str] = None, **fields: Any) -> Stream:
+        """Streams a completion; `fields` are those of make_request. The daemon's log and traces
+        carry `request_id`."""
+        request = make_request(prompt, **fields)
+        metadata = self._metadata + ((("x-request-id", request_id),) if request_id else ())
+        limit = self._timeout if timeout is None else timeout
+        return Stream(lambda: self._completions.Generate(request, timeout=limit, metadata=metadata),
+                      self._retry)
+
+    def generate(self, prompt: Prompt, *, timeout: Optional[float] = None,
+                 request_id: Optional[str] = None, **fields: Any) -> Result:
+        """The whole completion at once."""
+        stream = self.stream(prompt, timeout=timeout, request_id=request_id, **fields)
+        for _ in stream:
+            pass
+        return stream.result
+
+    def score(self, pairs: Iterable[Tuple[Union[str, bytes, Sequence[int]],
+                                          Union[str, bytes, Sequence[int]]]],
+              *, token_logprobs: bool = False, model: str = "",
+              timeout: Optional[float] = None) -> List[Score]:
+        """How likely each pair's second part is after its first. Both are text, or both ids."""
+        request = score_request(pairs, token_logprobs, model)
+        reply = self._call(self._completions.Score, request, timeout)
+        return [score_of(score) for score in reply.scores]
+
+    def tokenize(self, text: Union[str, bytes], *, model: str = "",
+                 timeout: Optional[float] = None) -> List[int]:
+        request = tokenizer_pb2.TokenizeRequest(model=model, text=as_bytes(text))
+        return list(self._call(self._tokenizers.Tokenize, request, timeout).ids)
+
+    def detokenize(self, ids: Sequence[int], *, model: str = "",
+                   timeout: Optional[float] = None) -> str:
+        request = tokenizer_pb2.DetokenizeRequest(model=model, ids=ids)
+        return self._call(self._tokenizers.Detokenize, request, timeout).text
+
+    def model(self, model: str = "", *,
+              timeout: Optional[float] = None) -> model_pb2.GetModelResponse:
+        """What the daemon serves; fields as in model.proto."""
+        return self._call(self._models.GetModel, model_pb2.GetModelRequest(model=model), timeout)
+
+    def capacity(self, model: str = "", *,
+                 timeout: Optional[float] = None) -> model_pb2.GetCapacityResponse:
+        """Slots and queue at this moment; fields as in model.proto."""
+        request = model_pb2.GetCapacityRequest(model=model)
+        return self._call(self._models.GetCapacity, request, timeout)
+
+    def _call(self, method: Callable[..., T], request: Any, timeout: Optional[float]) -> T:
+        tries = Tries(self._retry)
+        limit = self._timeout if timeout is None else timeout
+        while True:
+            try:
+                return method(request, timeout=limit, metadata=self._metadata)
+            except grpc.RpcError as failure:
+                error = error_of(failure)
+                wait = tries.wait_before_next(error)
+                if wait is None:
+                    raise error from failure
+            time.sleep(wait)
+
+
+def score_request(pairs: Iterable[Tuple[Any, Any]], token_logprobs: bool,
+                  model: str) -> pb.ScoreRequest:
+    request = pb.ScoreRequest(model=model, token_logprobs=token_logprobs)
+    for context, continuation in pairs:
+        pair = request.pairs.add()
+        if isinstance(continuation, (str, bytes)):
+            pair.context = as_bytes(context)
+            pair.continuation = as_bytes(continuation)
+        else:
+            pair.context_ids.ids.extend(context)
+            pair.continuation_ids.ids.extend(continuation)
+    return request

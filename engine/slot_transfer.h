@@ -1,0 +1,16 @@
+// Moves parked states between slots and host memory.
+#ifndef BASED_ENGINE_SLOT_TRANSFER_H_
+#define BASED_ENGINE_SLOT_TRANSFER_H_
+
+#include "absl/status/status.h"
+#include "engine/scheduler.h"
+#include "kernels/backend.h"
+
+namespace based {
+
+// Does to the slots what `plan` wants done before its step, all but the step.
+absl::Status PrepareSlots(const StepPlan& plan, Executable& executable);
+
+}  // namespace based
+
+#endif  // BASED_ENGINE_SLOT_TRANSFER_H_

@@ -1,0 +1,21 @@
+// /debug and /debug.json on the operators' HTTP listener. They show request ids and tenants, so
+// only clients on this machine are answered; others use AdminService.
+#ifndef BASED_SERVER_DEBUG_PAGE_H_
+#define BASED_SERVER_DEBUG_PAGE_H_
+
+#include <functional>
+
+#include "server/debug_view.h"
+
+struct mg_context;
+
+namespace based {
+
+using DebugSource = std::function<DebugView()>;
+
+// `source` must outlive the listener `context`; it is called from the listener's threads.
+void AddDebugPages(mg_context* context, const DebugSource* source);
+
+}  // namespace based
+
+#endif  // BASED_SERVER_DEBUG_PAGE_H_

@@ -1,0 +1,57 @@
+// An Engine that remembers what runs on the one behind it, for people who look: the requests of
+// every way in. Thread-safe, as Engine is.
+#ifndef BASED_SERVER_LIVE_REQUESTS_H_
+#define BASED_SERVER_LIVE_REQUESTS_H_
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "engine/engine.h"
+
+namespace based {
+
+struct LiveRequest {
+  std::string request_id;
+  std::string tenant;
+  absl::string_view phase;       // "queued", "prefill" or "decode"
+  int64_t prompt_tokens = 0;     // 0 while queued
+  int64_t generated_tokens = 0;  // of all its completions
+  int64_t position = 0;          // tokens behind it, once it decodes
+  std::chrono::nanoseconds age{0};
+};
+
+class LiveRequests final : public Engine {
+ public:
+  // `engine` must outlive this; its sinks may outlive both.
+  explicit LiveRequests(Engine& engine);
+  ~LiveRequests() override;
+
+  // Oldest first.
+  std::vector<LiveRequest> List() const;
+
+  absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<TokenSink> sink) override;
+
+  void Cancel(RequestId id, absl::Status status) override { engine_.Cancel(id, std::move(status)); }
+  absl::Status SetTenants(std::vector<TenantLimits> tenants) override {
+    return engine_.SetTenants(std::move(tenants));
+  }
+  std::vector<TenantUse> tenants() const override { return engine_.tenants(); }
+  Capacity capacity() const override { return engine_.capacity(); }
+  const Model& model() const override { return engine_.model(); }
+  bool Drain(std::chrono::milliseconds limit) override { return engine_.Drain(limit); }
+  absl::Status health() const override { return engine_.health(); }
+
+ private:
+  class Table;
+  class Sink;
+
+  Engine& engine_;
+  const std::shared_ptr<Table> table_;
+};
+
+}  // namespace based
+
+#endif  // BASED_SERVER_LIVE_REQUESTS_H_

@@ -1,0 +1,71 @@
+// Where the engine thread's time goes: the phases of the latest steps, kept always (a step costs
+// one lock and one copy) and summed up when somebody asks. Thread-safe.
+#ifndef BASED_SERVER_STEP_PROFILE_H_
+#define BASED_SERVER_STEP_PROFILE_H_
+
+#include <array>
+#include <chrono>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "engine/observer.h"
+#include "kernels/base/mutex.h"
+
+namespace based {
+
+struct PhaseSummary {
+  absl::string_view phase;  // "plan", "launch", "collect", "commit", and "step", launch to collect
+  double mean_us = 0;
+  double p50_us = 0;
+  double p99_us = 0;
+  double max_us = 0;
+};
+
+struct ProfileSummary {
+  int64_t steps = 0;
+  double seconds = 0;  // between the first and the last of them
+  double decode_tokens = 0, prefill_tokens = 0, sequences = 0;  // mean per step
+  std::array<PhaseSummary, 5> phases;
+};
+
+// An Observer that hands everything on to `next`.
+class StepProfile final : public Observer {
+ public:
+  static constexpr size_t kMostSteps = 16'384;
+
+  // `next` must outlive this.
+  explicit StepProfile(Observer& next) : next_(next) {}
+
+  void OnStep(const StepStats& stats) override;
+  void OnSlots(int32_t active, int32_t free, int32_t queued) override {
+    next_.OnSlots(active, free, queued);
+  }
+  void OnParks(int32_t parks, int32_t resumes) override { next_.OnParks(parks, resumes); }
+  void OnFirstToken(std::chrono::nanoseconds since_submit) override {
+    next_.OnFirstToken(since_submit);
+  }
+  void OnInterToken(std::chrono::nanoseconds gap) override { next_.OnInterToken(gap); }
+  void OnFinished(const Finished& finished) override { next_.OnFinished(finished); }
+  void OnError(const absl::Status& status) override { next_.OnError(status); }
+  void OnRejected(const absl::Status& status) override { next_.OnRejected(status); }
+
+  // Of the steps collected in the last `window`, at most kMostSteps.
+  ProfileSummary Summarize(std::chrono::nanoseconds window) const;
+
+ private:
+  struct Record {
+    Clock::time_point at;
+    StepStats stats;
+  };
+
+  std::vector<Record> Since(Clock::time_point begin) const;
+
+  Observer& next_;
+  mutable Mutex mutex_;
+  std::vector<Record> ring_ ABSL_GUARDED_BY(mutex_);
+  size_t newest_ ABSL_GUARDED_BY(mutex_) = 0;  // place of the next record once the ring is full
+};
+
+}  // namespace based
+
+#endif  // BASED_SERVER_STEP_PROFILE_H_

@@ -1,0 +1,106 @@
+// Lines of a batch's input as requests, and what is refused.
+#include "client/batch_line.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace based {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::string ErrorOf(const std::string& text) {
+  const auto line = ParseBatchLine(text, "in.jsonl:7");
+  return line.ok() ? "" : std::string(line.status().message());
+}
+
+TEST(BatchLine, ReadsACompletion) {
+  const auto line = ParseBatchLine(
+      R"({"custom_id":"a","method":"POST","url":"/v1/completions","body":{"model":"m","prompt":"hi",
+          "max_tokens":9,"temperature":0,"top_p":0.5,"n":2,"best_of":3,"seed":-1,"stop":["x","y"],
+          "logit_bias":{"5":-2},"presence_penalty":1,"top_k":4,"ignore_eos":true,"user":"u"}})",
+      "in.jsonl:1");
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->custom_id, "a");
+  EXPECT_EQ(line->form, BatchForm::kCompletion);
+  EXPECT_EQ(line->sequences(), 3);
+  const v1::GenerateRequest& request = line->request;
+  EXPECT_EQ(request.model(), "m");
+  EXPECT_EQ(request.text(), "hi");
+  EXPECT_EQ(request.stop().max_tokens(), 9);
+  EXPECT_THAT(request.stop().strings(), ElementsAre("x", "y"));
+  EXPECT_TRUE(request.stop().ignore_eos());
+  EXPECT_TRUE(request.sampling().has_temperature());
+  EXPECT_EQ(request.sampling().temperature(), 0);
+  EXPECT_EQ(request.sampling().top_p(), 0.5f);
+  EXPECT_EQ(request.sampling().seed(), ~uint64_t{0});
+  EXPECT_EQ(request.sampling().logit_bias().at(5), -2);
+  EXPECT_EQ(request.sampling().top_k(), 4);
+  EXPECT_FALSE(request.sampling().has_min_p());
+  EXPECT_EQ(request.n(), 2);
+}
+
+TEST(BatchLine, DefaultsAreThoseOfTheForm) {
+  const auto completion =
+      ParseBatchLine(R"({"custom_id":"a","url":"/v1/completions","body":{"prompt":[1,2]}})", "f:1");
+  ASSERT_TRUE(completion.ok()) << completion.status();
+  EXPECT_EQ(completion->request.stop().max_tokens(), 16);
+  EXPECT_THAT(completion->request.token_ids().ids(), ElementsAre(1, 2));
+  const auto plain = ParseBatchLine(R"({"prompt":["only one"]})", "f:1");
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_FALSE(plain->request.stop().has_max_tokens());
+  EXPECT_EQ(plain->request.text(), "only one");
+  EXPECT_EQ(plain->form, BatchForm::kPlain);
+}
+
+TEST(BatchLine, AChatBecomesOnePrompt) {
+  const auto line = ParseBatchLine(
+      R"({"custom_id":"a","url":"/v1/chat/completions","body":{"max_completion_tokens":3,
+          "stop":"END","messages":[{"role":"developer","content":"Be brief."},
+          {"role":"user","content":[{"type":"text","text":"Hi"},{"type":"text","text":"!"}]}]}})",
+      "f:1");
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->form, BatchForm::kChat);
+  EXPECT_EQ(line->request.text(), "### System:\nBe brief.\n\n### User:\nHi!\n\n### Assistant:\n");
+  EXPECT_EQ(line->request.stop().max_tokens(), 3);
+  EXPECT_THAT(line->request.stop().strings(), ElementsAre("END", "\n### "));
+}
+
+TEST(BatchLine, ErrorsNameThePlaceAndTheField) {
+  const struct {
+    const char* text;
+    const char* fault;
+  } cases[] = {
+      {"{\"prompt\":", "in.jsonl:7: not JSON"},
+      {"[1]", "expected an object"},
+      {"{\"prompt\":\"\xff\"}", "in.jsonl:7: not UTF-8 at byte 11"},
+      {R"({"prompt":"a","prompt":"b"})", "twice"},
+      {R"({})", "prompt is missing"},
+      {R"({"prompt":["a","b"]})", "prompt is an array of 2"},
+      {R"({"prompt":[1,-2]})", "prompt is an array"},
+      {R"({"prompt":"a","max_tokens":"9"})", "in.jsonl:7: max_tokens is \"9\""},
+      {R"({"prompt":"a","stream":true})", "stream is true"},
+      {R"({"prompt":"a","logprobs":3})", "logprobs is 3"},
+      {R"({"prompt":"a","stop":[1]})", "stop is"},
+      {R"({"prompt":"a","logit_bias":{"x":1}})", "logit_bias is"},
+      {R"({"url":"/v1/completions","body":{"prompt":"a"}})", "custom_id is missing"},
+      {R"({"custom_id":"a","url":"/v1/embeddings","body":{}})", "url is \"/v1/embeddings\""},
+      {R"({"custom_id":"a","url":"/v1/completions"})", "body is missing"},
+      {R"({"custom_id":"a","method":"GET","url":"/v1/completions","body":{}})", "method is"},
+      {R"({"custom_id":"a","url":"/v1/completions","body":{"prompt":7}})", "body.prompt is 7"},
+      {R"({"custom_id":"a","url":"/v1/chat/completions",
+           "body":{"messages":[{"role":"x","content":""}]}})",
+       "body.messages is an object"},
+  };
+  for (const auto& bad : cases) EXPECT_THAT(ErrorOf(bad.text), HasSubstr(bad.fault)) << bad.text;
+}
+
+TEST(BatchLine, FieldsThatAskForNothingAreNotRefused) {
+  EXPECT_EQ(ErrorOf(R"({"prompt":"a","stream":false,"logprobs":null,"tools":[],"suffix":"",
+                        "response_format":{"type":"text"},"metadata":{"k":1}})"),
+            "");
+}
+
+}  // namespace
+}  // namespace based

@@ -1,0 +1,84 @@
+"""More asked of the daemon than it can give: deadlines, tenants, and batch work that makes room."""
+
+import json
+import time
+
+import grpc
+import pytest
+from conftest import TINY
+
+
+def request_of(proto, max_tokens, **fields):
+    request = proto.completion.GenerateRequest(
+        token_ids=proto.completion.TokenIds(ids=[1, 2]), **fields)
+    request.stop.max_tokens = max_tokens
+    request.stop.ignore_eos = True
+    request.sampling.seed = 5
+    request.output.token_ids = True
+    return request
+
+
+def tokens_of(responses):
+    return [token for response in responses for token in response.delta.token_ids]
+
+
+@pytest.fixture
+def single(start_daemon):
+    """One slot on the CPU."""
+    return start_daemon(f"--model={TINY}", "--backend=cpu", "--slots=1")
+
+
+def test_batch_work_makes_room_and_goes_on_where_it_was(single, proto):
+    with single.channel() as channel:
+        stub = proto.completion_grpc.CompletionServiceStub(channel)
+        expected = tokens_of(stub.Generate(request_of(proto, 20000), timeout=60))
+        batch = stub.Generate(
+            request_of(proto, 20000, priority=proto.completion.PRIORITY_BATCH), timeout=120)
+        tokens = tokens_of([next(batch) for _ in range(5)])
+        interactive = tokens_of(stub.Generate(request_of(proto, 10), timeout=30))
+        assert interactive == expected[:10]
+        assert tokens + tokens_of(batch) == expected
+    assert single.metric("based_parks_total") >= 1
+    assert single.metric("based_resumes_total") == single.metric("based_parks_total")
+    assert single.metric("based_preemptions_total") == 0
+    assert single.metric("based_parked_sequences") == 0
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_at_once(single, proto):
+    with single.channel() as channel:
+        stub = proto.completion_grpc.CompletionServiceStub(channel)
+        endless = stub.Generate(request_of(proto, 1_000_000))
+        for _ in range(20):
+            next(endless)
+        begin = time.monotonic()
+        with pytest.raises(grpc.RpcError) as error:
+            list(stub.Generate(request_of(proto, 1), timeout=5))
+        assert time.monotonic() - begin < 4
+        assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "cannot be met" in error.value.details()
+        endless.cancel()
+    assert single.metric('based_rejections_total{code="DEADLINE_EXCEEDED",reason="deadline"}') == 1
+
+
+def test_a_tenant_has_its_limits_and_others_do_not(start_daemon, proto, tmp_path):
+    access = tmp_path / "access.json"
+    access.write_text(json.dumps(
+        {"tenants": [{"name": "acme", "requests_per_second": 1, "weight": 2}]}))
+    access.chmod(0o600)
+    daemon = start_daemon(
+        f"--model={TINY}", "--backend=cpu", "--slots=4", f"--access_file={access}")
+    with daemon.channel() as channel:
+        stub = proto.completion_grpc.CompletionServiceStub(channel)
+        list(stub.Generate(request_of(proto, 2, tenant="acme"), timeout=30))
+        with pytest.raises(grpc.RpcError) as error:
+            list(stub.Generate(request_of(proto, 2, tenant="acme"), timeout=30))
+        assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        trailers = dict(error.value.trailing_metadata())
+        assert 0 < int(trailers["grpc-retry-pushback-ms"]) <= 1000
+        list(stub.Generate(request_of(proto, 2), timeout=30))
+        with pytest.raises(grpc.RpcError) as error:
+            list(stub.Generate(request_of(proto, 2, tenant="nobody"), timeout=30))
+        assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert daemon.metric('based_tenant_requests_total{result="admitted",tenant="acme"}') == 1
+    assert daemon.metric('based_tenant_requests_total{result="refused",tenant="acme"}') == 1
+    assert daemon.metric('based_tenant_tokens_total{tenant="acme"}') >= 3

@@ -1,0 +1,47 @@
+// The debug pages.
+#include "server/debug_view.h"
+
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace based {
+namespace {
+
+DebugView View() {
+  DebugView view = {.state = DebugView::State::kReady, .uptime_s = 12.5, .model = "tiny"};
+  view.capacity.slots_total = 4;
+  view.capacity.slots_active = 1;
+  view.capacity.slots_free = 3;
+  view.capacity.queued_requests = 2;
+  view.requests.push_back({.request_id = "r<1>",
+                           .tenant = "a\"&<script>\n\xFF",
+                           .phase = "decode",
+                           .prompt_tokens = 7,
+                           .generated_tokens = 3,
+                           .position = 10,
+                           .age = std::chrono::milliseconds(1500)});
+  return view;
+}
+
+TEST(DebugJson, ParsesWhateverClientsSend) {
+  const auto json = nlohmann::json::parse(DebugJson(View()));
+  EXPECT_EQ(json["state"], "ready");
+  EXPECT_EQ(json["slots"]["free"], 3);
+  EXPECT_EQ(json["queue"]["length"], 2);
+  ASSERT_EQ(json["requests"].size(), 1u);
+  EXPECT_EQ(json["requests"][0]["request_id"], "r<1>");
+  EXPECT_EQ(json["requests"][0]["phase"], "decode");
+  EXPECT_EQ(json["requests"][0]["age_s"], 1.5);
+  EXPECT_EQ(json["requests"][0]["position"], 10);
+}
+
+TEST(DebugHtml, EscapesWhatClientsSend) {
+  const std::string html = DebugHtml(View());
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  EXPECT_NE(html.find("r&lt;1&gt;"), std::string::npos);
+  EXPECT_NE(html.find("a&quot;&amp;&lt;script&gt;"), std::string::npos);
+  EXPECT_NE(html.find("1 of 4 active"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace based

@@ -1,0 +1,120 @@
+#include "tests/sim/scenario.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+namespace based {
+
+Scenario DrawScenario(Choices& choices) {
+  const auto uniform = [&](int64_t low, int64_t high) {
+    return static_cast<int32_t>(choices.Uniform(low, high));
+  };
+  Scenario s;
+  s.scheduler.slots = uniform(1, 12);
+  s.scheduler.token_budget = uniform(2, 48);
+  s.scheduler.max_spans = uniform(2, 16);
+  s.scheduler.max_samples = s.scheduler.max_spans + uniform(0, 8);
+  s.scheduler.mixed_prefill_tokens = choices.Chance(0.5) ? uniform(1, 16) : 0;
+  s.model.pipeline_depth = uniform(1, 2);
+  s.model.nonfinite_every = choices.Chance(0.1) ? 50 : 0;
+  s.requests = choices.Uniform(1, 40);
+  s.arrivals_per_step = choices.Chance(0.5) ? 0.2 : 2.0;
+  s.burst = choices.Chance(0.3) ? uniform(2, 20) : 1;
+  s.max_prompt = choices.Chance(0.3) ? 200 : 12;
+  s.max_tokens = choices.Chance(0.3) ? 60 : 10;
+  s.cancel_share = choices.Chance(0.5) ? 0.3 : 0;
+  s.deadline_share = choices.Chance(0.3) ? 0.3 : 0;
+  s.slow_share = choices.Chance(0.3) ? 0.2 : 0;
+  s.eos_share = choices.Chance(0.5) ? 1.0 : 0;
+  s.fork_share = choices.Chance(0.5) ? 0.5 : 0;
+  s.score_share = choices.Chance(0.3) ? 0.3 : 0;
+  s.rules_share = choices.Chance(0.3) ? 0.5 : 0;
+  s.batch_share = choices.Chance(0.5) ? 0.5 : 0;
+  s.scheduler.max_parked = choices.Chance(0.6) ? uniform(1, 6) : 0;
+  s.scheduler.reserved_slots = choices.Chance(0.2) ? uniform(0, s.scheduler.slots - 1) : 0;
+  s.scheduler.batch_patience =
+      std::chrono::milliseconds(choices.Chance(0.3) ? uniform(0, 30) : 100'000);
+  s.scheduler.burst_tokens = choices.Chance(0.5) ? uniform(0, 100) : 0;
+  const int32_t tenants = choices.Chance(0.5) ? uniform(2, 5) : 1;
+  for (int32_t i = 0; i < tenants; ++i) s.weights.push_back(uniform(1, 4));
+  return s;
+}
+
+Scenario OnlyForks(Scenario s) {
+  s.scheduler.slots = std::max(2, s.scheduler.slots);
+  s.model.nonfinite_every = 0;
+  s.requests = s.burst = 30;
+  s.arrivals_per_step = s.burst;
+  s.cancel_share = s.deadline_share = s.slow_share = 0;
+  s.fork_share = 1;
+  s.least_completions = s.scheduler.slots / 2 + 1;
+  return s;
+}
+
+Scenario ShortDay(Scenario s) {
+  s.requests = std::min<int64_t>(s.requests, 8);
+  s.max_prompt = std::min<int64_t>(s.max_prompt, 20);
+  s.max_tokens = std::min<int64_t>(s.max_tokens, 12);
+  return s;
+}
+
+namespace {
+
+void AddContinuations(const Scenario& scenario, SequenceSpec& spec, Choices& choices) {
+  spec.score_from = static_cast<int64_t>(spec.prompt.size());
+  spec.completions = static_cast<int32_t>(choices.Uniform(1, scenario.scheduler.slots));
+  for (int32_t i = 0; i < spec.completions; ++i) {
+    std::vector<int32_t>& ids = spec.continuations.emplace_back();
+    for (int64_t left = choices.Uniform(1, scenario.max_prompt); left > 0; --left) {
+      ids.push_back(static_cast<int32_t>(choices.Uniform(0, scenario.model.vocab_size - 1)));
+    }
+  }
+}
+
+}  // namespace
+
+SequenceSpec DrawSpec(const Scenario& scenario, RequestId id, Clock::time_point now,
+                      Choices& choices) {
+  SequenceSpec spec;
+  spec.id = id;
+  const bool scores = choices.Chance(scenario.score_share);
+  const int64_t length =
+      choices.Uniform(scores ? 2 : 1, scores ? scenario.max_prompt + 1 : scenario.max_prompt);
+  for (int64_t i = 0; i < length; ++i) {
+    spec.prompt.push_back(static_cast<int32_t>(choices.Uniform(0, scenario.model.vocab_size - 1)));
+  }
+  spec.sampling.seed = choices();
+  spec.max_tokens = choices.Uniform(1, scenario.max_tokens);
+  if (choices.Chance(scenario.eos_share)) spec.eos_token_id = 0;
+  if (choices.Chance(0.2)) spec.stop_token_ids = {1, 2};
+  if (choices.Chance(scenario.fork_share)) {
+    spec.completions = static_cast<int32_t>(choices.Uniform(scenario.least_completions,
+                                                        scenario.scheduler.slots));
+  }
+  if (scores) {
+    spec.score_from = choices.Uniform(1, length - 1);
+    spec.top_logprobs = static_cast<int32_t>(choices.Uniform(0, 3));
+    if (choices.Chance(0.5)) spec.max_tokens = 0;
+    if (spec.max_tokens == 0) spec.completions = 1;
+    if (spec.max_tokens == 0 && choices.Chance(0.7)) AddContinuations(scenario, spec, choices);
+  }
+  if (choices.Chance(scenario.rules_share)) {
+    auto rules = std::make_shared<RuleSpec>();
+    rules->rules.repetition_penalty = 2;
+    rules->min_tokens = choices.Uniform(0, spec.max_tokens);
+    rules->endings = {0};
+    spec.rules = std::move(rules);
+  }
+  if (choices.Chance(scenario.deadline_share)) {
+    spec.deadline = now + std::chrono::milliseconds(choices.Uniform(0, 60));
+  }
+  spec.tenant =
+      static_cast<int32_t>(choices.Uniform(0, static_cast<int64_t>(scenario.weights.size()) - 1));
+  spec.weight = scenario.weights[static_cast<size_t>(spec.tenant)];
+  spec.batch = choices.Chance(scenario.batch_share);
+  spec.submitted = now;
+  return spec;
+}
+
+}  // namespace based
