@@ -56,8 +56,8 @@ std::string HeaderList(const std::vector<std::string>& names) {
 
 // As OpenAI lists it.
 std::string ModelJson(const Engine& engine, int64_t created) {
-  return absl::StrCat("{\"id\":", JsonString(engine.model().name), ",\"object\":\"model\",\"created\":",
-                      created, ",\"owned_by\":\"based-serve\",\"max_model_len\":",
+  return absl::StrCat("{\"id\":", JsonString(engine.model().name),
+                      ",\"object\":\"model\",\"created\":", created, ",\"owned_by\":\"based-serve\",\"max_model_len\":",
                       engine.capacity().max_prompt_tokens, "}");
 }
 

@@ -173,7 +173,7 @@ def test_drain_ends_the_daemon(start_daemon, admin_proto):
 
 
 def start_raw(*flags):
-    return subprocess.Popen([BIN / "based-server", "--metrics_listen=", *flags],
+    return subprocess.Popen([BIN / "based-server", "--metrics_listen=", "--http_listen=", *flags],
                             stderr=subprocess.PIPE, text=True)
 
 
