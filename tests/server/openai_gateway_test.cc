@@ -240,7 +240,7 @@ TEST_F(GatewayTest, RoutesAndTypes) {
 TEST_F(GatewayTest, WhatIsRefusedBeforeTheEngineIsCounted) {
   Start();
   EXPECT_EQ(Post("/v1/completions", R"({"prompt":7})")->response().status, 400);
-  EXPECT_TRUE(WaitForLine("based_rejections_total{code=\"INVALID_ARGUMENT\",reason=\"invalid\"} 1"));
+  EXPECT_TRUE(WaitForLine("based_rejections_total{code=\"INVALID_ARGUMENT\",reason=\"request\"} 1"));
 }
 
 TEST_F(GatewayTest, Tokenizer) {
