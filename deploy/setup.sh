@@ -4,8 +4,9 @@
 BASED_PACKAGES=(
   g++ cmake ninja-build ccache pkg-config
   libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev libabsl-dev
-  libboost-dev prometheus-cpp-dev libcivetweb-dev nlohmann-json3-dev libpcre2-dev libhwy-dev libxxhash-dev
-  libjs-chart.js libssl-dev openssl libgtest-dev libgmock-dev libbenchmark-dev python3 python3-venv
+  prometheus-cpp-dev libcivetweb-dev nlohmann-json3-dev libboost-dev libpcre2-dev libhwy-dev
+  libxxhash-dev libjs-chart.js libssl-dev openssl libgtest-dev libgmock-dev libbenchmark-dev
+  python3 python3-venv
 )
 
 say() { printf '==> %s\n' "$*" >&2; }

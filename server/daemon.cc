@@ -17,8 +17,8 @@
 #include "server/access.h"
 #include "server/admin_service.h"
 #include "server/daemon_model.h"
-#include "server/live_requests.h"
 #include "server/http_api.h"
+#include "server/live_requests.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
@@ -116,7 +116,7 @@ class Daemon {
   std::unique_ptr<LiveRequests> live_;    // over engine_; what calls reach
   std::atomic<Engine*> loaded_{nullptr};  // engine_, once other threads may use it
   std::unique_ptr<Server> server_;
-  std::unique_ptr<HttpApi> http_;  // null until the model is there
+  std::unique_ptr<HttpApi> http_;  // null: none
   std::unique_ptr<AdminService> admin_;
   std::unique_ptr<GrpcEndpoint> admin_endpoint_;
   std::unique_ptr<MetricsListener> metrics_listener_;
@@ -137,8 +137,10 @@ absl::Status Daemon::Open() {
   addresses_.grpc = WithPort(options_.server.listen, server_->port());
   if (!options_.metrics_listen.empty()) BASED_RETURN_IF_ERROR(OpenMetrics());
   if (!options_.network.admin_listen.empty()) BASED_RETURN_IF_ERROR(OpenAdmin());
+  if (!options_.http.server.listen.empty()) BASED_RETURN_IF_ERROR(OpenHttp());
   Log(LogLevel::kInfo, "listening",
       {{"grpc", absl::string_view(addresses_.grpc)},
+       {"http", absl::string_view(addresses_.http)},
        {"metrics", absl::string_view(addresses_.metrics)},
        {"admin", absl::string_view(addresses_.admin)},
        {"tls", tls_ != nullptr},
@@ -201,6 +203,20 @@ absl::Status Daemon::OpenAdmin() {
   return absl::OkStatus();
 }
 
+absl::Status Daemon::OpenHttp() {
+  const std::string& address = options_.http.server.listen;
+  if (!IsLoopback(address) && !options_.network.insecure_listen) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--http_listen is '", address,
+                     "', which others can reach, and HTTP is not encrypted here; listen on "
+                     "127.0.0.1 behind a proxy that does TLS, or say --insecure_listen if the "
+                     "network itself keeps strangers out"));
+  }
+  BASED_ASSIGN_OR_RETURN(http_, HttpApi::Start(options_.http, *access_, metrics_));
+  addresses_.http = WithPort(address, http_->port());
+  return absl::OkStatus();
+}
+
 DebugView Daemon::View() const {
   DebugView view = {.uptime_s = SecondsSince(start_),
                     .profile = profile_.Summarize(kProfileWindow)};
@@ -232,6 +248,7 @@ absl::Status Daemon::Load() {
     }
   }
   BASED_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, loading.get());
+  BASED_ASSIGN_OR_RETURN(const std::string model_dir, FindModelDir(options_.model_dir));
   BASED_ASSIGN_OR_RETURN(engine_, Engine::Create(std::move(model), options_.engine, &profile_));
   live_ = std::make_unique<LiveRequests>(*engine_);
   metrics_.SetBuildInfo(engine_->model().executable->info().backend, engine_->model().name);
@@ -242,25 +259,10 @@ absl::Status Daemon::Load() {
     loaded_ = engine_.get();
   }
   server_->Serve(*live_);
-  if (!options_.http.server.listen.empty()) BASED_RETURN_IF_ERROR(OpenHttp());
-  LogReady(*engine_, addresses_, SecondsSince(start_));
-  return absl::OkStatus();
-}
-
-// In the clear: beyond loopback it needs a proxy that encrypts, which --insecure_listen stands for.
-absl::Status Daemon::OpenHttp() {
-  const std::string& address = options_.http.server.listen;
-  NetworkOptions network = options_.network;
-  network.tls = {};
-  BASED_RETURN_IF_ERROR(
-      CheckListenPolicy("http_listen", address, network, access_->keys_required()));
-  std::string tokenizer_dir = options_.tokenizer_dir;
-  if (tokenizer_dir.empty()) {
-    BASED_ASSIGN_OR_RETURN(tokenizer_dir, FindModelDir(options_.model_dir));
+  if (http_ != nullptr) {
+    http_->Serve(*live_, options_.tokenizer_dir.empty() ? model_dir : options_.tokenizer_dir);
   }
-  BASED_ASSIGN_OR_RETURN(
-      http_, HttpApi::Start(options_.http, tokenizer_dir, *access_, *live_, metrics_));
-  addresses_.http = WithPort(address, http_->port());
+  LogReady(*engine_, addresses_, SecondsSince(start_));
   return absl::OkStatus();
 }
 

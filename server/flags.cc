@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "kernels/base/status.h"
+#include "server/http_flags.h"
 #include "server/load_flags.h"
 
 ABSL_FLAG(std::string, model, "",
@@ -23,17 +24,6 @@ ABSL_FLAG(int32_t, device, 0, "Index of the CUDA device.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:7433", "HOST:PORT for gRPC. Port 0 takes a free one.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:7490",
           "HOST:PORT for /metrics and /healthz over HTTP; empty: none.");
-ABSL_FLAG(std::string, http_listen, "127.0.0.1:7480",
-          "HOST:PORT for the OpenAI-compatible HTTP API; empty: none.");
-ABSL_FLAG(int32_t, http_max_connections, 4096,
-          "HTTP connections at a time; more are closed at once.");
-ABSL_FLAG(int32_t, http_timeout_ms, 0,
-          "HTTP calls end after so long, unless they say x-request-timeout-ms; 0: never.");
-ABSL_FLAG(std::string, http_cors_origin, "",
-          "Origin, e.g. https://chat.example, whose pages may call the HTTP API; empty: none.");
-ABSL_FLAG(std::string, http_chat_template, "auto",
-          "auto: chat is refused where the model brings a Jinja template, which is not run; plain: "
-          "the plain template in any case.");
 ABSL_FLAG(std::string, slots, "auto",
           "Sequences that live at once, or auto: as many as --memory_budget holds.");
 ABSL_FLAG(
@@ -72,9 +62,7 @@ const std::array<FlagGroup, 9>& Groups() {
       {"Model", {"model", "model_name", "tokenizer"}},
       {"Hardware", {"backend", "threads", "device", "batch_invariant"}},
       {"Addresses", {"listen", "metrics_listen"}},
-      {"HTTP",
-       {"http_listen", "http_max_connections", "http_timeout_ms", "http_cors_origin",
-        "http_chat_template"}},
+      HttpFlags(),
       {"Capacity",
        {"slots", "memory_budget", "token_budget", "max_batch", "max_connections", "stream_queue",
         "write_timeout_ms", "drain_timeout_ms"}},
@@ -148,29 +136,6 @@ absl::Status ReadAddresses(DaemonOptions& options) {
   return CheckAddress("metrics_listen", options.metrics_listen);
 }
 
-absl::Status ReadHttp(DaemonOptions& options) {
-  HttpApiOptions& http = options.http;
-  http.server.listen = absl::GetFlag(FLAGS_http_listen);
-  if (!http.server.listen.empty()) {
-    BASED_RETURN_IF_ERROR(CheckAddress("http_listen", http.server.listen));
-  }
-  http.server.max_connections = absl::GetFlag(FLAGS_http_max_connections);
-  BASED_RETURN_IF_ERROR(CheckAtLeast("http_max_connections", http.server.max_connections, 1));
-  const int32_t timeout = absl::GetFlag(FLAGS_http_timeout_ms);
-  BASED_RETURN_IF_ERROR(CheckAtLeast("http_timeout_ms", timeout, 0));
-  http.timeout = std::chrono::milliseconds(timeout);
-  http.cors_origin = absl::GetFlag(FLAGS_http_cors_origin);
-  if (http.cors_origin.find_first_of(" \r\n\t,") != std::string::npos) {
-    return Wrong("http_cors_origin", http.cors_origin, "one origin, e.g. https://chat.example");
-  }
-  const std::string chat = absl::GetFlag(FLAGS_http_chat_template);
-  if (chat != "auto" && chat != "plain") return Wrong("http_chat_template", chat, "auto or plain");
-  http.plain_chat_template = chat == "plain";
-  http.server.write_timeout = options.server.write_timeout;
-  http.stream_queue_bytes = static_cast<size_t>(options.server.stream_queue) * 1024;
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<int64_t> ParseBytes(absl::string_view text) {
@@ -213,7 +178,7 @@ absl::StatusOr<DaemonOptions> ReadFlags(absl::Span<const char* const> arguments)
   BASED_RETURN_IF_ERROR(ReadCapacity(options));
   BASED_RETURN_IF_ERROR(ReadLoadFlags(options.engine));
   BASED_RETURN_IF_ERROR(ReadNetworkFlags(options.network, options.server.connections));
-  BASED_RETURN_IF_ERROR(ReadHttp(options));
+  BASED_RETURN_IF_ERROR(ReadHttpFlags(options.server, options.http));
   const absl::StatusOr<LogLevel> level = ParseLogLevel(absl::GetFlag(FLAGS_log_level));
   if (!level.ok()) {
     return Wrong("log_level", absl::GetFlag(FLAGS_log_level), "debug, info, warning, error or off");

@@ -29,8 +29,8 @@ struct DaemonOptions {
   std::string metrics_listen;
   EngineOptions engine;
   ServerOptions server;
-  NetworkOptions network;
   HttpApiOptions http;
+  NetworkOptions network;
   LogOptions log;
   std::chrono::milliseconds drain_timeout{0};
   bool help = false;

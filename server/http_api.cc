@@ -12,8 +12,12 @@ namespace {
 
 class GatewayApi final : public HttpApi {
  public:
-  GatewayApi(OpenAiGatewayOptions options, Engine& engine, Metrics& metrics)
-      : gateway_(std::move(options), engine, metrics) {}
+  GatewayApi(const HttpApiOptions& options, const AccessControl& access, Metrics& metrics)
+      : plain_chat_template_(options.plain_chat_template),
+        gateway_({.timeout = options.timeout,
+                  .cors_origin = options.cors_origin,
+                  .stream_queue_bytes = options.stream_queue_bytes},
+                 access, metrics) {}
 
   absl::Status Listen(HttpServerOptions options) {
     options.refusal = [](int status, std::string_view message) {
@@ -28,6 +32,10 @@ class GatewayApi final : public HttpApi {
 
   int port() const override { return server_->port(); }
 
+  void Serve(Engine& engine, const std::string& tokenizer_dir) override {
+    gateway_.Serve(engine, plain_chat_template_ ? "" : ForeignChatTemplate(tokenizer_dir));
+  }
+
   void BeginDrain() override {
     gateway_.SetServing(false);
     server_->BeginDrain();
@@ -36,6 +44,7 @@ class GatewayApi final : public HttpApi {
   void Shutdown(std::chrono::milliseconds limit) override { server_->Shutdown(limit); }
 
  private:
+  const bool plain_chat_template_;
   OpenAiGateway gateway_;
   std::unique_ptr<HttpServer> server_;  // last: stops before the gateway goes
 };
@@ -43,18 +52,9 @@ class GatewayApi final : public HttpApi {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HttpApi>> HttpApi::Start(const HttpApiOptions& options,
-                                                        const std::string& tokenizer_dir,
                                                         const AccessControl& access,
-                                                        Engine& engine, Metrics& metrics) {
-  OpenAiGatewayOptions gateway{.timeout = options.timeout,
-                               .cors_origin = options.cors_origin,
-                               .foreign_chat_template = "",
-                               .stream_queue_bytes = options.stream_queue_bytes,
-                               .access = &access};
-  if (!options.plain_chat_template) {
-    gateway.foreign_chat_template = ForeignChatTemplate(tokenizer_dir);
-  }
-  auto api = std::make_unique<GatewayApi>(std::move(gateway), engine, metrics);
+                                                        Metrics& metrics) {
+  auto api = std::make_unique<GatewayApi>(options, access, metrics);
   if (absl::Status status = api->Listen(options.server); !status.ok()) return status;
   return api;
 }

@@ -24,16 +24,18 @@ struct HttpApiOptions {
 
 class HttpApi {
  public:
-  // Starts to listen. `tokenizer_dir` is where the model's chat template would be; `access`,
-  // `engine` and `metrics` must outlive the API, and the engine must be drained before it goes.
+  // Starts to listen; calls are refused until Serve. `access` and `metrics` must outlive the API.
   // UNAVAILABLE when the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<HttpApi>> Start(const HttpApiOptions& options,
-                                                        const std::string& tokenizer_dir,
                                                         const AccessControl& access,
-                                                        Engine& engine, Metrics& metrics);
+                                                        Metrics& metrics);
   virtual ~HttpApi() = default;
 
   virtual int port() const = 0;
+
+  // The model is loaded: calls reach `engine`, which must outlive the API and be drained before it
+  // goes. `tokenizer_dir` is where the model's chat template would be. Call once.
+  virtual void Serve(Engine& engine, const std::string& tokenizer_dir) = 0;
 
   // /health fails from now on, and clients are told to come back on other connections.
   virtual void BeginDrain() = 0;

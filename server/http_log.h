@@ -13,6 +13,7 @@ namespace based {
 struct HttpCallSummary {
   int status = 200;  // 499: the client left before the end
   std::string message;
+  std::string tenant;
   int64_t prompt_tokens = 0;
   int64_t generated_tokens = 0;
   Timings timings;

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "server/http_log.h"
-#include "server/log.h"
 
 namespace based {
 
@@ -28,12 +27,13 @@ class OpenAiCall::PromptSink final : public TokenSink {
 
 OpenAiCall::OpenAiCall(Engine& engine, Metrics& metrics, std::shared_ptr<HttpExchange> exchange,
                        OpenAiEndpoint endpoint, std::string request_id,
-                       std::unique_ptr<OpenAiReply> reply)
+                       std::string tenant, std::unique_ptr<OpenAiReply> reply)
     : engine_(engine),
       metrics_(metrics),
       exchange_(std::move(exchange)),
       endpoint_(endpoint),
       request_id_(std::move(request_id)),
+      tenant_(std::move(tenant)),
       reply_(std::move(reply)) {
   metrics_.OnStreamOpened();
 }
@@ -127,6 +127,7 @@ void OpenAiCall::LogAccess() const {
   LogHttpCall(exchange_->request(), request_id_,
               {.status = status_.ok() ? 200 : ErrorOfStatus(status_, endpoint_).status,
                .message = std::string(status_.message()),
+               .tenant = tenant_,
                .prompt_tokens = usage_.prompt_tokens,
                .generated_tokens = std::max(usage_.completion_tokens, delivered_),
                .timings = timings_,

@@ -20,7 +20,8 @@ class OpenAiCall : public std::enable_shared_from_this<OpenAiCall> {
  public:
   // References must outlive the call. Requests have their ids and deadlines.
   OpenAiCall(Engine& engine, Metrics& metrics, std::shared_ptr<HttpExchange> exchange,
-             OpenAiEndpoint endpoint, std::string request_id, std::unique_ptr<OpenAiReply> reply);
+             OpenAiEndpoint endpoint, std::string request_id, std::string tenant,
+             std::unique_ptr<OpenAiReply> reply);
   ~OpenAiCall();
 
   // Submits the requests; the reply tells the rest. Call once.
@@ -46,6 +47,7 @@ class OpenAiCall : public std::enable_shared_from_this<OpenAiCall> {
   const std::shared_ptr<HttpExchange> exchange_;
   const OpenAiEndpoint endpoint_;
   const std::string request_id_;
+  const std::string tenant_;
   const Clock::time_point arrival_ = Clock::now();
 
   mutable Mutex mutex_;

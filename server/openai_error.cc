@@ -8,13 +8,15 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "engine/refusal.h"
 #include "server/openai_fields.h"
 #include "server/openai_json.h"
 
 namespace based {
 namespace {
 
-constexpr char kRetryAfterSeconds[] = "1";
+// Of a daemon that drains or cannot say.
+constexpr int64_t kRetryAfterMs = 1000;
 constexpr char kInvalidRequest[] = "invalid_request_error";
 
 using Names = std::vector<std::pair<absl::string_view, absl::string_view>>;
@@ -89,6 +91,11 @@ OpenAiError ErrorOfStatus(const absl::Status& status, OpenAiEndpoint endpoint) {
   OpenAiError error = BaseOf(status.code());
   error.message = Translate(status.message(), endpoint);
   error.param = ParamOf(error.message, endpoint);
+  if (const auto refusal = RefusalOf(status)) {
+    error.retry_after_ms = refusal->retry_after.count();
+  } else if (error.status == 429 || error.status == 503) {
+    error.retry_after_ms = kRetryAfterMs;
+  }
   return error;
 }
 
@@ -117,6 +124,7 @@ OpenAiError HttpError(int status, std::string_view message) {
     case 503:
       error.type = "service_unavailable_error";
       error.code = "overloaded";
+      error.retry_after_ms = kRetryAfterMs;
       break;
     default:
       error.code = "invalid_request";
@@ -139,8 +147,11 @@ std::string ErrorBody(const OpenAiError& error) {
 
 HttpResponse ErrorResponse(const OpenAiError& error) {
   HttpResponse response{.status = error.status, .headers = {}, .body = ErrorBody(error)};
-  if (error.status == 429 || error.status == 503) {
-    response.headers.push_back({"retry-after", kRetryAfterSeconds});
+  if (error.retry_after_ms > 0) {
+    // Whole seconds by the standard; OpenAI's clients prefer the other.
+    response.headers.push_back(
+        {"retry-after", absl::StrCat((error.retry_after_ms + 999) / 1000)});
+    response.headers.push_back({"retry-after-ms", absl::StrCat(error.retry_after_ms)});
   }
   if (error.status == 401) response.headers.push_back({"www-authenticate", "Bearer"});
   return response;

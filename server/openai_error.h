@@ -18,6 +18,7 @@ struct OpenAiError {
   std::string code;   // "model_not_found"; empty: null
   std::string param;  // the field at fault; empty: null
   std::string message;
+  int64_t retry_after_ms = 0;  // 0: no later try is known to help
 };
 
 // `status` is not OK. Its message names fields as the engine does (or as OpenAI does already);
@@ -33,7 +34,7 @@ OpenAiError HttpError(int status, std::string_view message);
 // {"error":{"message":...,"type":...,"param":...,"code":...}}
 std::string ErrorBody(const OpenAiError& error);
 
-// With Retry-After where trying again later may help (429, 503).
+// With Retry-After where trying again later may help.
 HttpResponse ErrorResponse(const OpenAiError& error);
 
 }  // namespace based

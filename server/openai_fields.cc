@@ -58,6 +58,7 @@ constexpr Field kFields[] = {
     {"allowed_token_ids", kC | kH},
     {"bad_words", kC | kH},
     {"return_token_ids", kC | kH},
+    {"priority", kC | kH},
     {"tokens", kD},
     {"skip_special_tokens", kD},
     {"add_special_tokens", kT, false, "true\nfalse"},  // nothing is ever added
@@ -74,7 +75,6 @@ constexpr Field kFields[] = {
     {"web_search_options", kH, false},
     {"use_beam_search", kC | kH, false, "false"},
     {"prompt_logprobs", kC | kH, false},
-    {"priority", kC | kH, false, "0"},
     // What the text must look like: see ReadConstraint.
     {"response_format", kC | kH, false, "{\"type\":\"text\"}"},
     {"structured_outputs", kC | kH, false},

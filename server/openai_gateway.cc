@@ -9,13 +9,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
-#include "engine/utf8.h"
-#include "kernels/base/status.h"
 #include "server/convert.h"
 #include "server/http_log.h"
 #include "server/openai_call.h"
-#include "server/openai_fields.h"
 #include "server/openai_json.h"
+#include "server/openai_tokenizer.h"
 #include "server/request_id.h"
 #include "server/version.h"
 
@@ -27,7 +25,6 @@ constexpr char kTimeout[] = "x-request-timeout-ms";
 constexpr char kIgnoredFields[] = "x-based-ignored-fields";
 constexpr int64_t kMaxTimeoutMs = 24 * 3600 * 1000;
 constexpr char kModelPrefix[] = "/v1/models/";
-constexpr char kHealth[] = "/health";
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -57,21 +54,19 @@ std::string HeaderList(const std::vector<std::string>& names) {
   return list;
 }
 
-absl::Status NoTokenizer(const Model& model) {
-  if (model.tokenizer != nullptr) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("model '", model.name,
-                   "' has no tokenizer; use token ids, or start the daemon with --tokenizer"));
-}
-
-// One completion's model entry, as OpenAI lists it.
-std::string ModelJson(const Model& model, int64_t created, int64_t max_prompt_tokens) {
-  return absl::StrCat("{\"id\":", JsonString(model.name), ",\"object\":\"model\",\"created\":",
-                      created, ",\"owned_by\":\"based-serve\",\"max_model_len\":",
-                      max_prompt_tokens, "}");
+// As OpenAI lists it.
+std::string ModelJson(const Engine& engine, int64_t created) {
+  return absl::StrCat(
+      "{\"id\":", JsonString(engine.model().name), ",\"object\":\"model\",\"created\":", created,
+      ",\"owned_by\":\"based-serve\",\"max_model_len\":", engine.capacity().max_prompt_tokens, "}");
 }
 
 }  // namespace
+
+struct OpenAiGateway::Served {
+  Engine& engine;
+  OpenAiModel model;
+};
 
 struct OpenAiGateway::Call {
   std::shared_ptr<HttpExchange> exchange;
@@ -80,76 +75,75 @@ struct OpenAiGateway::Call {
   std::vector<HttpHeader> headers{};  // of every answer
   OpenAiEndpoint endpoint = OpenAiEndpoint::kCompletions;
   Caller caller{};
+  const Served* served = nullptr;  // set once the call is admitted
 };
+
+// Who may call: anybody, whoever has a key, or whoever has one with the permission.
+enum class Asks { kNothing, kKey, kGenerate };
 
 struct OpenAiGateway::Route {
   absl::string_view method;
   absl::string_view path;  // or a prefix, if it ends with '/'
   OpenAiEndpoint endpoint;
+  Asks asks;
   void (OpenAiGateway::*handle)(Call&);
 };
 
 const std::vector<OpenAiGateway::Route>& OpenAiGateway::Routes() {
   using Endpoint = OpenAiEndpoint;
+  using Gateway = OpenAiGateway;
   static const auto* routes = new std::vector<Route>{
-      {"POST", "/v1/completions", Endpoint::kCompletions, &OpenAiGateway::Complete},
-      {"POST", "/v1/chat/completions", Endpoint::kChat, &OpenAiGateway::Chat},
-      {"POST", "/v1/embeddings", Endpoint::kCompletions, &OpenAiGateway::Embed},
-      {"GET", "/v1/models", Endpoint::kCompletions, &OpenAiGateway::ListModels},
-      {"GET", kModelPrefix, Endpoint::kCompletions, &OpenAiGateway::GetModel},
-      {"POST", "/tokenize", Endpoint::kTokenize, &OpenAiGateway::Tokenize},
-      {"POST", "/detokenize", Endpoint::kDetokenize, &OpenAiGateway::Detokenize},
-      {"GET", kHealth, Endpoint::kCompletions, &OpenAiGateway::Health},
+      {"POST", "/v1/completions", Endpoint::kCompletions, Asks::kGenerate, &Gateway::Complete},
+      {"POST", "/v1/chat/completions", Endpoint::kChat, Asks::kGenerate, &Gateway::Chat},
+      {"POST", "/v1/embeddings", Endpoint::kCompletions, Asks::kGenerate, &Gateway::Embed},
+      {"GET", "/v1/models", Endpoint::kCompletions, Asks::kKey, &Gateway::ListModels},
+      {"GET", kModelPrefix, Endpoint::kCompletions, Asks::kKey, &Gateway::GetModel},
+      {"POST", "/tokenize", Endpoint::kTokenize, Asks::kKey, &Gateway::Tokenize},
+      {"POST", "/detokenize", Endpoint::kDetokenize, Asks::kKey, &Gateway::Detokenize},
+      {"GET", "/health", Endpoint::kCompletions, Asks::kNothing, &Gateway::Health},
   };
   return *routes;
 }
 
-OpenAiGateway::OpenAiGateway(OpenAiGatewayOptions options, Engine& engine, Metrics& metrics)
-    : options_(std::move(options)),
-      engine_(engine),
-      metrics_(metrics),
-      model_{.name = engine.model().name,
-             .has_tokenizer = engine.model().tokenizer != nullptr,
-             .foreign_chat_template = options_.foreign_chat_template},
-      created_(SecondsNow()) {}
+OpenAiGateway::OpenAiGateway(OpenAiGatewayOptions options, const AccessControl& access,
+                             Metrics& metrics)
+    : options_(std::move(options)), access_(access), metrics_(metrics), created_(SecondsNow()) {}
+
+OpenAiGateway::~OpenAiGateway() = default;
+
+void OpenAiGateway::Serve(Engine& engine, const std::string& foreign_chat_template) {
+  loaded_ = std::make_unique<Served>(
+      Served{.engine = engine,
+             .model = {.name = engine.model().name,
+                       .has_tokenizer = engine.model().tokenizer != nullptr,
+                       .foreign_chat_template = foreign_chat_template}});
+  served_.store(loaded_.get(), std::memory_order_release);
+}
 
 void OpenAiGateway::Handle(const std::shared_ptr<HttpExchange>& exchange) {
   const HttpRequest& request = exchange->request();
   Call call{.exchange = exchange, .request_id = RequestIdFrom(View(request.Header(kRequestId)))};
   call.headers.push_back({kRequestId, call.request_id});
   if (!options_.cors_origin.empty()) {
-    call.headers.push_back({"access-control-allow-origin", options_.cors_origin});
-    call.headers.push_back({"access-control-expose-headers",
-                            absl::StrCat(kRequestId, ", ", kIgnoredFields, ", retry-after")});
-    call.headers.push_back({"vary", "origin"});
-    if (request.method == "OPTIONS") {  // a browser asks before it calls
-      call.headers.push_back({"access-control-allow-methods", "GET, POST"});
-      call.headers.push_back({"access-control-allow-headers",
-                              absl::StrCat("authorization, content-type, ", kRequestId, ", ",
-                                           kTimeout)});
-      call.headers.push_back({"access-control-max-age", "3600"});
-      return Answer(call, {.status = 204});
-    }
+    AllowOrigin(call);
+    // A browser asks before it calls, without the key.
+    if (request.method == "OPTIONS") return Answer(call, {.status = 204});
   }
   const Route* route = FindRoute(call);
-  if (route == nullptr) return;
-  if (const absl::Status status = Admit(call); !status.ok()) {
-    metrics_.OnRejected(status);
-    return Refuse(call, status);
-  }
-  (this->*route->handle)(call);
+  if (route != nullptr && Admit(call, *route)) (this->*route->handle)(call);
 }
 
-// Everything but /health asks for a key, where keys are in force.
-absl::Status OpenAiGateway::Admit(Call& call) const {
-  const HttpRequest& request = call.exchange->request();
-  if (options_.access == nullptr || request.path == kHealth) return absl::OkStatus();
-  BASED_ASSIGN_OR_RETURN(call.caller,
-                         Authorize(*options_.access, Permission::kGenerate,
-                                   {.authorization = View(request.Header("authorization")),
-                                    .peer = request.peer,
-                                    .request_id = call.request_id}));
-  return absl::OkStatus();
+void OpenAiGateway::AllowOrigin(Call& call) const {
+  call.headers.push_back({"access-control-allow-origin", options_.cors_origin});
+  call.headers.push_back({"access-control-expose-headers",
+                          absl::StrCat(kRequestId, ", ", kIgnoredFields, ", retry-after")});
+  call.headers.push_back({"vary", "origin"});
+  if (call.exchange->request().method != "OPTIONS") return;
+  call.headers.push_back({"access-control-allow-methods", "GET, POST"});
+  call.headers.push_back(
+      {"access-control-allow-headers",
+       absl::StrCat("authorization, content-type, ", kRequestId, ", ", kTimeout)});
+  call.headers.push_back({"access-control-max-age", "3600"});
 }
 
 // Null when none fits: the call is then answered.
@@ -176,15 +170,39 @@ const OpenAiGateway::Route* OpenAiGateway::FindRoute(Call& call) {
     Refuse(call, HttpError(405, absl::StrCat("expected ", found->method)));
     return nullptr;
   }
-  const absl::string_view encoding = View(request.Header("content-encoding"));
-  if (found->method == "POST" && (!IsJson(View(request.Header("content-type"))) ||
-                                  !(encoding.empty() || encoding == "identity"))) {
-    Refuse(call, HttpError(
-                     415, "expected content-type: application/json and no content-encoding"));
-    return nullptr;
-  }
   call.endpoint = found->endpoint;
   return found;
+}
+
+bool OpenAiGateway::Admit(Call& call, const Route& route) {
+  const HttpRequest& request = call.exchange->request();
+  call.served = served_.load(std::memory_order_acquire);
+  if (route.asks == Asks::kNothing) return true;
+  const Attempt attempt = {.authorization = View(request.Header("authorization")),
+                           .peer = request.peer,
+                           .request_id = call.request_id};
+  const bool generates = route.asks == Asks::kGenerate;
+  absl::StatusOr<Caller> caller = generates
+                                      ? Authorize(access_, Permission::kGenerate, attempt)
+                                      : Authorize(access_, attempt);
+  absl::Status status = caller.status();
+  if (status.ok() && call.served == nullptr) {
+    status = absl::UnavailableError("the model is loading");
+  }
+  if (!status.ok()) {
+    if (generates) metrics_.OnRejected(status);
+    Refuse(call, status);
+    return false;
+  }
+  call.caller = *std::move(caller);
+  const absl::string_view encoding = View(request.Header("content-encoding"));
+  if (route.method == "POST" && (!IsJson(View(request.Header("content-type"))) ||
+                                 !(encoding.empty() || encoding == "identity"))) {
+    Refuse(call, HttpError(
+                     415, "expected content-type: application/json and no content-encoding"));
+    return false;
+  }
+  return true;
 }
 
 void OpenAiGateway::Answer(Call& call, HttpResponse response, const std::string& message) {
@@ -192,6 +210,7 @@ void OpenAiGateway::Answer(Call& call, HttpResponse response, const std::string&
   LogHttpCall(call.exchange->request(), call.request_id,
               {.status = response.status,
                .message = message,
+               .tenant = call.caller.tenant,
                .total = Clock::now() - call.arrival});
   call.exchange->Respond(std::move(response));
 }
@@ -202,6 +221,11 @@ void OpenAiGateway::Refuse(Call& call, const OpenAiError& error) {
 
 void OpenAiGateway::Refuse(Call& call, const absl::Status& status) {
   Refuse(call, ErrorOfStatus(status, call.endpoint));
+}
+
+void OpenAiGateway::AnswerJson(Call& call, absl::StatusOr<std::string> body) {
+  if (!body.ok()) return Refuse(call, body.status());
+  Answer(call, {.body = *std::move(body)});
 }
 
 absl::StatusOr<Clock::time_point> OpenAiGateway::DeadlineOf(const HttpRequest& request) const {
@@ -219,12 +243,12 @@ absl::StatusOr<Clock::time_point> OpenAiGateway::DeadlineOf(const HttpRequest& r
 
 void OpenAiGateway::Complete(Call& call) {
   const absl::StatusOr<nlohmann::json> body = ParseBody(call.exchange->TakeBody());
-  StartCall(call, body.ok() ? ReadCompletion(*body, model_) : body.status());
+  StartCall(call, body.ok() ? ReadCompletion(*body, call.served->model) : body.status());
 }
 
 void OpenAiGateway::Chat(Call& call) {
   const absl::StatusOr<nlohmann::json> body = ParseBody(call.exchange->TakeBody());
-  StartCall(call, body.ok() ? ReadChat(*body, model_) : body.status());
+  StartCall(call, body.ok() ? ReadChat(*body, call.served->model) : body.status());
 }
 
 void OpenAiGateway::StartCall(Call& call, absl::StatusOr<OpenAiRequest> request) {
@@ -239,10 +263,11 @@ void OpenAiGateway::StartCall(Call& call, absl::StatusOr<OpenAiRequest> request)
   }
   for (Request& one : request->requests) {
     one.request_id = call.request_id;
-    one.deadline = *deadline;
     one.tenant = call.caller.tenant;
+    one.deadline = *deadline;
   }
-  const Model& model = engine_.model();
+  Engine& engine = call.served->engine;
+  const Model& model = engine.model();
   OpenAiReplyOptions options{
       .chat = request->chat,
       .id = absl::StrCat(request->chat ? "chatcmpl-" : "cmpl-", call.request_id),
@@ -260,8 +285,8 @@ void OpenAiGateway::StartCall(Call& call, absl::StatusOr<OpenAiRequest> request)
       .queue_bytes = options_.stream_queue_bytes};
   auto reply = request->stream ? NewStreamReply(std::move(options), call.exchange)
                                : NewWholeReply(std::move(options), call.exchange);
-  std::make_shared<OpenAiCall>(engine_, metrics_, call.exchange, call.endpoint, call.request_id,
-                               std::move(reply))
+  std::make_shared<OpenAiCall>(engine, metrics_, call.exchange, call.endpoint, call.request_id,
+                               call.caller.tenant, std::move(reply))
       ->Start(std::move(request->requests));
 }
 
@@ -272,77 +297,29 @@ void OpenAiGateway::Embed(Call& call) {
 
 void OpenAiGateway::ListModels(Call& call) {
   Answer(call, {.body = absl::StrCat("{\"object\":\"list\",\"data\":[",
-                                     ModelJson(engine_.model(), created_,
-                                               engine_.capacity().max_prompt_tokens),
-                                     "]}")});
+                                     ModelJson(call.served->engine, created_), "]}")});
 }
 
 void OpenAiGateway::GetModel(Call& call) {
   const std::string name = call.exchange->request().path.substr(sizeof(kModelPrefix) - 1);
-  const absl::Status named = CheckModelName(name, model_.name);
+  const absl::Status named = CheckModelName(name, call.served->model.name);
   if (!named.ok() || name.empty()) {
     return Refuse(call, named.ok() ? absl::NotFoundError("model is not named") : named);
   }
-  Answer(call, {.body = ModelJson(engine_.model(), created_,
-                                  engine_.capacity().max_prompt_tokens)});
+  Answer(call, {.body = ModelJson(call.served->engine, created_)});
 }
 
 void OpenAiGateway::Tokenize(Call& call) {
-  const Model& model = engine_.model();
-  const auto tokens = [&]() -> absl::StatusOr<std::vector<int32_t>> {
-    BASED_ASSIGN_OR_RETURN(const nlohmann::json body, ParseBody(call.exchange->TakeBody()));
-    std::vector<std::string> ignored;
-    BASED_RETURN_IF_ERROR(CheckOpenAiFields(body, call.endpoint, ignored));
-    OpenAiFields fields(body);
-    std::string name;
-    std::string prompt;
-    fields.Read("model", name);
-    fields.Read("prompt", prompt);
-    BASED_RETURN_IF_ERROR(fields.status());
-    BASED_RETURN_IF_ERROR(CheckModelName(name, model.name));
-    BASED_RETURN_IF_ERROR(NoTokenizer(model));
-    return model.tokenizer->Encode(prompt);
-  }();
-  if (!tokens.ok()) return Refuse(call, tokens.status());
-  Answer(call, {.body = absl::StrCat("{\"count\":", tokens->size(), ",\"max_model_len\":",
-                                     engine_.capacity().max_prompt_tokens, ",\"tokens\":[",
-                                     absl::StrJoin(*tokens, ","), "]}")});
+  AnswerJson(call, TokenizeJson(call.exchange->TakeBody(), call.served->engine));
 }
 
 void OpenAiGateway::Detokenize(Call& call) {
-  const Model& model = engine_.model();
-  const auto text = [&]() -> absl::StatusOr<std::string> {
-    BASED_ASSIGN_OR_RETURN(const nlohmann::json body, ParseBody(call.exchange->TakeBody()));
-    std::vector<std::string> ignored;
-    BASED_RETURN_IF_ERROR(CheckOpenAiFields(body, call.endpoint, ignored));
-    OpenAiFields fields(body);
-    std::string name;
-    std::vector<int32_t> ids;
-    bool skip_special = false;
-    fields.Read("model", name);
-    fields.Read("tokens", ids);
-    fields.Read("skip_special_tokens", skip_special);
-    BASED_RETURN_IF_ERROR(fields.status());
-    BASED_RETURN_IF_ERROR(CheckModelName(name, model.name));
-    BASED_RETURN_IF_ERROR(NoTokenizer(model));
-    Utf8Stream utf8;
-    std::string decoded;
-    for (size_t i = 0; i < ids.size(); ++i) {
-      if (ids[i] < 0 || ids[i] >= model.config.vocab_size) {
-        return absl::InvalidArgumentError(absl::StrCat("tokens[", i, "] is ", ids[i],
-                                                       "; expected a token id in [0, ",
-                                                       model.config.vocab_size, ")"));
-      }
-      decoded += utf8.Push(model.tokenizer->Bytes(ids[i], skip_special));
-    }
-    return decoded + utf8.Finish();
-  }();
-  if (!text.ok()) return Refuse(call, text.status());
-  Answer(call, {.body = absl::StrCat("{\"prompt\":", JsonString(*text), "}")});
+  AnswerJson(call, DetokenizeJson(call.exchange->TakeBody(), call.served->engine));
 }
 
 void OpenAiGateway::Health(Call& call) {
-  absl::Status health = engine_.health();
+  absl::Status health = absl::UnavailableError("the model is loading");
+  if (call.served != nullptr) health = call.served->engine.health();
   if (health.ok() && !serving_) health = absl::UnavailableError("the daemon is draining");
   if (!health.ok()) return Refuse(call, absl::UnavailableError(health.message()));
   Answer(call, {.body = "{\"status\":\"ok\"}"});

@@ -11,7 +11,6 @@
 
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
-#include "nlohmann/json.hpp"
 #include "server/access.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
@@ -22,19 +21,22 @@ namespace based {
 struct OpenAiGatewayOptions {
   // Calls that say nothing of it (x-request-timeout-ms) end after so long; 0: never.
   std::chrono::milliseconds timeout{0};
-  std::string cors_origin;            // that browsers may call from; empty: none
-  std::string foreign_chat_template;  // see OpenAiModel
+  std::string cors_origin;  // that browsers may call from; empty: none
   size_t stream_queue_bytes = 256 << 10;
-  const AccessControl* access = nullptr;  // null: nobody is asked for a key
 };
 
 class OpenAiGateway {
  public:
   // References must outlive the gateway and its calls.
-  OpenAiGateway(OpenAiGatewayOptions options, Engine& engine, Metrics& metrics);
+  OpenAiGateway(OpenAiGatewayOptions options, const AccessControl& access, Metrics& metrics);
+  ~OpenAiGateway();
 
   // Answers one request; an HttpServer::Handler.
   void Handle(const std::shared_ptr<HttpExchange>& exchange);
+
+  // Calls reach `engine`, which outlives them, from now on; until then they are refused: the model
+  // is loading. `foreign_chat_template`: see OpenAiModel. Call once.
+  void Serve(Engine& engine, const std::string& foreign_chat_template);
 
   // What /health says; calls are refused by the engine once it drains.
   void SetServing(bool serving) { serving_ = serving; }
@@ -42,13 +44,17 @@ class OpenAiGateway {
  private:
   struct Route;
   struct Call;
+  struct Served;
 
   static const std::vector<Route>& Routes();
+  // False when the call is answered.
+  bool Admit(Call& call, const Route& route);
   const Route* FindRoute(Call& call);
+  void AllowOrigin(Call& call) const;
   void Answer(Call& call, HttpResponse response, const std::string& message = "");
   void Refuse(Call& call, const OpenAiError& error);
   void Refuse(Call& call, const absl::Status& status);
-  absl::Status Admit(Call& call) const;
+  void AnswerJson(Call& call, absl::StatusOr<std::string> body);
   absl::StatusOr<Clock::time_point> DeadlineOf(const HttpRequest& request) const;
 
   void Complete(Call& call);
@@ -62,10 +68,11 @@ class OpenAiGateway {
   void Health(Call& call);
 
   const OpenAiGatewayOptions options_;
-  Engine& engine_;
+  const AccessControl& access_;
   Metrics& metrics_;
-  const OpenAiModel model_;
   const int64_t created_;  // seconds since 1970
+  std::unique_ptr<const Served> loaded_;
+  std::atomic<const Served*> served_{nullptr};  // loaded_, once other threads may use it
   std::atomic<bool> serving_{true};
 };
 

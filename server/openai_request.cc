@@ -113,11 +113,23 @@ void ReadCounts(OpenAiFields& fields, bool stream, Request& request) {
   }
 }
 
+// "batch" or "interactive"; or vLLM's number, of which the greater are served later.
+void ReadPriority(OpenAiFields& fields, Request& request) {
+  const Json* priority = fields.Find("priority");
+  if (priority == nullptr) return;
+  if (*priority == "batch" || (priority->is_number_integer() && *priority > 0)) {
+    request.priority = Priority::kBatch;
+  } else if (*priority != "interactive" && !priority->is_number_integer()) {
+    fields.Wrong("priority", *priority, "'interactive', 'batch' or an integer");
+  }
+}
+
 // What both endpoints share, for every prompt of the call.
 Request ReadTemplate(OpenAiFields& fields, const OpenAiModel& model, OpenAiRequest& call) {
   Request request;
   ReadStream(fields, call);
   ReadCounts(fields, call.stream, request);
+  ReadPriority(fields, request);
   request.sampling = ReadSampling(fields);
   request.stop = ReadStop(fields, call.chat);
   call.token_ids = !model.has_tokenizer;

@@ -27,7 +27,8 @@ IDS = 60
 def start_daemon(build, slots, log):
     process = subprocess.Popen(
         [build / "bin" / "based-server", f"--model={ROOT / 'models/demo'}", "--backend=cpu",
-         f"--slots={slots}", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0"], stderr=log)
+         f"--slots={slots}", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
+         "--http_listen="], stderr=log)
     end = time.monotonic() + START_LIMIT_S
     while time.monotonic() < end and process.poll() is None:
         text = pathlib.Path(log.name).read_text()

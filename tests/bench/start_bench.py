@@ -112,7 +112,7 @@ def run(model, flags):
     start = time.monotonic()
     process = subprocess.Popen(
         [BIN / "based-server", f"--model={model}", "--listen=127.0.0.1:0", "--metrics_listen=",
-         *flags], stderr=subprocess.PIPE, text=True)
+         "--http_listen=", *flags], stderr=subprocess.PIPE, text=True)
     times = {}
     for line in process.stderr:
         event = re.search(r"event=(\S+)", line)

@@ -67,7 +67,7 @@ def running(stub, proto, key, request_id):
     request.stop.max_tokens, request.stop.ignore_eos = 1_000_000, True
     # Without a deadline: one that the queue cannot meet is refused at once.
     return stub.Generate(request, metadata=[("authorization", f"Bearer {key}"),
-                                                        ("x-request-id", request_id)])
+                                            ("x-request-id", request_id)])
 
 
 def test_status_limits_reload_and_profile(daemon, proto, admin_proto, keys):
@@ -174,7 +174,7 @@ def test_drain_ends_the_daemon(start_daemon, admin_proto):
 
 
 def start_raw(*flags):
-    return subprocess.Popen([BIN / "based-server", "--metrics_listen=", *flags],
+    return subprocess.Popen([BIN / "based-server", "--metrics_listen=", "--http_listen=", *flags],
                             stderr=subprocess.PIPE, text=True)
 
 

@@ -237,7 +237,8 @@ def test_nothing_a_client_sends_forges_a_log_line(start_daemon, proto):
 def test_one_line_per_request_with_timings_and_trace(proto):
     process = subprocess.Popen(
         [BIN / "based-server", f"--model={TINY}", "--backend=reference", "--listen=127.0.0.1:0",
-         "--metrics_listen=127.0.0.1:0", "--http_listen=127.0.0.1:0", "--log_format=json"], stderr=subprocess.PIPE, text=True)
+         "--metrics_listen=127.0.0.1:0", "--http_listen=127.0.0.1:0", "--log_format=json"],
+        stderr=subprocess.PIPE, text=True)
     events = []
     for line in process.stderr:
         events.append(json.loads(line))

@@ -50,7 +50,8 @@ TEST(HttpParser, PipelinedRequestsComeOneByOne) {
 TEST(HttpParser, ChunkedBodies) {
   HttpParser parser({});
   parser.Put(
-      "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+      "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
   ASSERT_EQ(parser.state(), State::kDone);
   EXPECT_EQ(parser.Take().body, "abcde");
 }

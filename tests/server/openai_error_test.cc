@@ -65,7 +65,10 @@ TEST(ErrorBody, IsOpenAisObject) {
 
 TEST(ErrorResponse, SaysWhenToTryAgain) {
   const auto retry_after = [](int status) -> std::string {
-    for (const HttpHeader& header : ErrorResponse({.status = status}).headers) {
+    const OpenAiError error = status == 400   ? Of(absl::InvalidArgumentError(""))
+                              : status == 429 ? Of(absl::ResourceExhaustedError(""))
+                                              : Of(absl::UnavailableError(""));
+    for (const HttpHeader& header : ErrorResponse(error).headers) {
       if (header.name == "retry-after") return header.value;
     }
     return "";

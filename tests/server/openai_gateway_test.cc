@@ -5,6 +5,8 @@
 #include <fstream>
 #include <thread>
 
+#include "absl/strings/escaping.h"
+#include "engine/refusal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/log.h"
@@ -20,10 +22,12 @@ using testing::HasSubstr;
 
 class GatewayTest : public testing::Test {
  protected:
-  void Start(FakeEngineOptions engine_options = {}, OpenAiGatewayOptions options = {}) {
+  void Start(FakeEngineOptions engine_options = {}, OpenAiGatewayOptions options = {},
+             const std::string& foreign_chat_template = "") {
     SetLogOptions({.level = LogLevel::kOff});
     engine_ = std::make_unique<FakeEngine>(std::move(engine_options), &metrics_);
-    gateway_ = std::make_unique<OpenAiGateway>(std::move(options), *engine_, metrics_);
+    gateway_ = std::make_unique<OpenAiGateway>(std::move(options), *access_, metrics_);
+    gateway_->Serve(*engine_, foreign_chat_template);
   }
 
   std::shared_ptr<FakeExchange> Send(HttpRequest request) {
@@ -56,6 +60,7 @@ class GatewayTest : public testing::Test {
   }
 
   Metrics metrics_;
+  std::unique_ptr<AccessControl> access_ = std::make_unique<AccessControl>();
   std::unique_ptr<FakeEngine> engine_;
   std::unique_ptr<OpenAiGateway> gateway_;
 };
@@ -104,12 +109,14 @@ TEST_F(GatewayTest, ManyPromptsMakeOneAnswer) {
 }
 
 TEST_F(GatewayTest, OverloadAndDrainSayWhenToTryAgain) {
-  Start({.reject = absl::ResourceExhaustedError("the queue is full")});
+  Start({.reject = Refuse(absl::StatusCode::kResourceExhausted, "the queue is full",
+                          {.retry_after = std::chrono::milliseconds(2500)})});
   for (const char* body : {R"({"prompt":"x"})", R"({"prompt":"x","stream":true})"}) {
     const auto full = Post("/v1/completions", body);
     EXPECT_EQ(Body(full)["error"]["code"], "rate_limit_exceeded");
     EXPECT_EQ(full->response().status, 429);
-    EXPECT_EQ(full->Header("retry-after"), "1");
+    EXPECT_EQ(full->Header("retry-after"), "3");
+    EXPECT_EQ(full->Header("retry-after-ms"), "2500");
   }
   Start();
   EXPECT_EQ(Body(Get("/health"))["status"], "ok");
@@ -157,6 +164,57 @@ TEST_F(GatewayTest, DeadlinesOfFlagAndHeader) {
   Start();
   Body(Post("/v1/completions", R"({"prompt":"x"})"));
   EXPECT_EQ(engine_->requests()[0].deadline, Clock::time_point::max());
+}
+
+TEST_F(GatewayTest, KeysGuardEverythingButHealth) {
+  const std::string path = testing::TempDir() + "/openai_gateway_test_access.json";
+  const auto digest = [](absl::string_view key) {
+    const KeyDigest bytes = DigestOf(key);
+    return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(bytes.data()),
+                                                    bytes.size()));
+  };
+  std::ofstream(path) << R"({"tenants":[{"name":"acme"}],"keys":[{"tenant":"acme",
+      "permissions":["generate"],"sha256":")" << digest("good") << R"("},
+      {"permissions":["admin"],"sha256":")" << digest("admin") << "\"}]}";
+  auto access = AccessControl::Load(path);
+  ASSERT_TRUE(access.ok()) << access.status();
+  access_ = *std::move(access);
+  Start();
+  const std::string body = R"({"prompt":"x"})";
+  const auto none = Post("/v1/completions", body);
+  EXPECT_EQ(none->response().status, 401);
+  EXPECT_EQ(none->Header("www-authenticate"), "Bearer");
+  EXPECT_EQ(Body(none)["error"]["code"], "invalid_api_key");
+  for (const char* value : {"Bearer bad", "good", "Basic good"}) {
+    EXPECT_EQ(Post("/v1/completions", body, {{"authorization", value}})->response().status, 401);
+  }
+  EXPECT_EQ(Get("/v1/models")->response().status, 401);
+  EXPECT_EQ(Post("/tokenize", body)->response().status, 401);
+  EXPECT_EQ(Get("/health")->response().status, 200);
+  const HttpHeader admin{"authorization", "Bearer admin"};
+  EXPECT_EQ(Post("/v1/completions", body, {admin})->response().status, 403);
+  EXPECT_EQ(Post("/tokenize", body, {admin})->response().status, 200);
+  EXPECT_TRUE(engine_->requests().empty());
+  Body(Post("/v1/completions", body, {{"authorization", "Bearer good"}}));
+  ASSERT_EQ(engine_->requests().size(), 1u);
+  EXPECT_EQ(engine_->requests()[0].tenant, "acme");
+}
+
+TEST_F(GatewayTest, UntilTheModelIsLoadedClientsAreAskedToWait) {
+  gateway_ = std::make_unique<OpenAiGateway>(OpenAiGatewayOptions(), *access_, metrics_);
+  EXPECT_EQ(Get("/health")->response().status, 503);
+  const auto exchange = Post("/v1/completions", R"({"prompt":"x"})");
+  EXPECT_EQ(exchange->response().status, 503);
+  EXPECT_THAT(exchange->response().body, HasSubstr("loading"));
+}
+
+TEST_F(GatewayTest, ForeignTemplateIsNamed) {
+  Start({}, {}, "chat_template.jinja");
+  const auto exchange =
+      Post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}]})");
+  EXPECT_EQ(exchange->response().status, 400);
+  EXPECT_EQ(Body(exchange)["error"]["param"], "messages");
+  EXPECT_THAT(exchange->response().body, HasSubstr("chat_template.jinja"));
 }
 
 TEST_F(GatewayTest, RoutesAndTypes) {

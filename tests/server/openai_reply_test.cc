@@ -224,7 +224,7 @@ TEST_F(ReplyTest, FailureBeforeTheBeginningIsTheAnswer) {
   for (const bool stream : {false, true}) {
     auto reply = Make(stream, Options());
     reply->OnDelta(0, {.text = "early", .tokens = 1});
-    reply->Fail({.status = 429, .type = "t", .message = "full"});
+    reply->Fail({.status = 429, .type = "t", .message = "full", .retry_after_ms = 10});
     EXPECT_EQ(exchange_->response().status, 429);
     EXPECT_EQ(Whole()["error"]["message"], "full");
     EXPECT_EQ(exchange_->Header("retry-after"), "1");

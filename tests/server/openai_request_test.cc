@@ -95,6 +95,10 @@ TEST(ReadCompletion, SmallForms) {
       R"("max_tokens":null,"stop":null,"logprobs":null,"stream_options":null,"suffix":null)"));
   ASSERT_TRUE(nulls.ok()) << nulls.status();
   EXPECT_EQ(nulls->requests[0].stop.max_tokens, 16);
+  EXPECT_EQ(Complete(With(R"("priority":"batch")"))->requests[0].priority, Priority::kBatch);
+  EXPECT_EQ(Complete(With(R"("priority":3)"))->requests[0].priority, Priority::kBatch);
+  EXPECT_EQ(Complete(With(R"("priority":0)"))->requests[0].priority, Priority::kInteractive);
+  EXPECT_FALSE(Complete(With(R"("priority":"low")")).ok());
   const auto streamed =
       Complete(With(R"("stream":true,"stream_options":{"include_usage":true,"more":1})"));
   ASSERT_TRUE(streamed.ok()) << streamed.status();

@@ -1,0 +1,22 @@
+// The bodies of /tokenize and /detokenize, in vLLM's form.
+#ifndef BASED_SERVER_OPENAI_TOKENIZER_H_
+#define BASED_SERVER_OPENAI_TOKENIZER_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "engine/engine.h"
+
+namespace based {
+
+// {"prompt": "text"} gives {"count":..,"max_model_len":..,"tokens":[..]}. Nothing is prepended.
+// FAILED_PRECONDITION where the model has no tokenizer.
+absl::StatusOr<std::string> TokenizeJson(std::string_view body, const Engine& engine);
+
+// {"tokens": [..]} gives {"prompt":".."}. Special tokens are told unless skip_special_tokens.
+absl::StatusOr<std::string> DetokenizeJson(std::string_view body, const Engine& engine);
+
+}  // namespace based
+
+#endif  // BASED_SERVER_OPENAI_TOKENIZER_H_
