@@ -18,10 +18,14 @@ int64_t ResidentBytes() {
 void MemoryTrimmer::Tick() {
   const auto kept = static_cast<int64_t>(::mallinfo2().fordblks);
   least_ = std::min(least_, kept);
-  if (kept < least_ + growth_) return;
+  // Free blocks whose pages were given back count as kept for good: taken and freed once more they
+  // show in the resident memory alone.
+  least_resident_ = std::min(least_resident_, ResidentBytes());
+  if (kept < least_ + growth_ && ResidentBytes() < least_resident_ + growth_) return;
   // Pages go, the blocks in them stay free in the allocator's books.
   ::malloc_trim(0);
   least_ = static_cast<int64_t>(::mallinfo2().fordblks);
+  least_resident_ = ResidentBytes();
 }
 
 }  // namespace based

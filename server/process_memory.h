@@ -21,6 +21,7 @@ class MemoryTrimmer {
  private:
   const int64_t growth_;
   int64_t least_ = 0;  // free bytes kept, the least since the last trim
+  int64_t least_resident_ = 0;  // likewise of resident memory
 };
 
 }  // namespace based
