@@ -1,5 +1,7 @@
 // Batch work that makes room for interactive work: who is parked, who goes on, and that what was
 // parked draws bit for bit what it would have drawn.
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
@@ -143,6 +145,22 @@ TEST_F(ParkingTest, ATenantBeyondItsShareMakesRoomForOneBehindIt) {
   EXPECT_EQ(resumes_, 1u);
 }
 
+class CountsParks : public Observer {
+ public:
+  void OnStep(const StepStats&) override {}
+  void OnSlots(int32_t, int32_t, int32_t) override {}
+  void OnParks(int32_t parks, int32_t) override { parks_ += parks; }
+  void OnFirstToken(std::chrono::nanoseconds) override {}
+  void OnInterToken(std::chrono::nanoseconds) override {}
+  void OnFinished(const Finished&) override {}
+  void OnError(const absl::Status&) override {}
+  void OnRejected(const absl::Status&) override {}
+  int32_t parks() const { return parks_; }
+
+ private:
+  std::atomic<int32_t> parks_{0};
+};
+
 // Slots = 1 and interactive requests at odd moments: the batch request is parked again and again.
 class ParkedOutputTest : public ::testing::TestWithParam<const char*> {
  protected:
@@ -153,7 +171,7 @@ class ParkedOutputTest : public ::testing::TestWithParam<const char*> {
         LoadModel({.model_dir = std::string(BASED_SOURCE_DIR) + "/tests/golden/tiny-a"}, **backend);
     EXPECT_TRUE(model.ok()) << model.status();
     backends_.push_back(*std::move(backend));
-    auto engine = Engine::Create(*std::move(model), {.slots = slots}, nullptr);
+    auto engine = Engine::Create(*std::move(model), {.slots = slots}, &parks_);
     EXPECT_TRUE(engine.ok()) << engine.status();
     return *std::move(engine);
   }
@@ -169,6 +187,7 @@ class ParkedOutputTest : public ::testing::TestWithParam<const char*> {
     return request;
   }
 
+  CountsParks parks_;                               // outlives the engines
   std::vector<std::unique_ptr<Backend>> backends_;  // outlive their engines
 };
 
@@ -179,22 +198,22 @@ TEST_P(ParkedOutputTest, GoesOnBitForBit) {
   ASSERT_TRUE(quiet->Submit(batch, alone).ok());
   ASSERT_TRUE(alone->WaitForEnd());
 
+  // On a busy machine the batch request may end before an interactive one comes: try again.
   const auto engine = MakeEngine(1);
-  auto parked = std::make_shared<CollectingSink>();
-  ASSERT_TRUE(engine->Submit(batch, parked).ok());
-  int32_t seen = 0;
-  for (int i = 1; i <= 8; ++i) {
-    parked->WaitForDeltas(20 * i);
-    auto interactive = std::make_shared<CollectingSink>();
-    ASSERT_TRUE(engine->Submit(RequestOf({7, 8}, 5, Priority::kInteractive), interactive).ok());
-    ASSERT_TRUE(interactive->WaitForDeltas(1));
-    seen += engine->capacity().parked;
-    ASSERT_TRUE(interactive->WaitForEnd());
+  for (int attempt = 0; attempt < 20 && parks_.parks() == 0; ++attempt) {
+    auto parked = std::make_shared<CollectingSink>();
+    ASSERT_TRUE(engine->Submit(batch, parked).ok());
+    for (int i = 1; i <= 8; ++i) {
+      parked->WaitForDeltas(20 * i);
+      auto interactive = std::make_shared<CollectingSink>();
+      ASSERT_TRUE(engine->Submit(RequestOf({7, 8}, 5, Priority::kInteractive), interactive).ok());
+      ASSERT_TRUE(interactive->WaitForEnd());
+    }
+    ASSERT_TRUE(parked->WaitForEnd());
+    EXPECT_EQ(parked->token_ids(), alone->token_ids());
+    EXPECT_EQ(parked->finished()->cumulative_logprob, alone->finished()->cumulative_logprob);
   }
-  ASSERT_TRUE(parked->WaitForEnd());
-  EXPECT_EQ(parked->token_ids(), alone->token_ids());
-  EXPECT_EQ(parked->finished()->cumulative_logprob, alone->finished()->cumulative_logprob);
-  EXPECT_GT(seen, 0);
+  EXPECT_GT(parks_.parks(), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(HostBackends, ParkedOutputTest, ::testing::Values("cpu", "reference"));
