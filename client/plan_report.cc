@@ -189,6 +189,11 @@ std::string PlanText(const PlanReport& plan) {
 
 nlohmann::ordered_json PlanJson(const PlanReport& plan) {
   const CapacityPlan& capacity = plan.capacity;
+  Json reads = Json::array();
+  for (const ReadSpeed& read : plan.machine.reads) {
+    reads.push_back(
+        {{"working_set", read.working_set}, {"bytes_per_second", read.bytes_per_second}});
+  }
   Json points = Json::array();
   for (const PlanPoint& point : plan.points) {
     points.push_back(
@@ -204,6 +209,7 @@ nlohmann::ordered_json PlanJson(const PlanReport& plan) {
             {"measured", plan.machine.measured},
             {"memory_bytes", plan.machine.memory_bytes},
             {"bytes_per_second", plan.machine.BytesPerSecond(capacity.weight_bytes)},
+            {"reads", std::move(reads)},
             {"flops_per_second", plan.machine.flops_per_second}}},
           {"slot_bytes",
            {{"total", capacity.slot.total()},

@@ -107,7 +107,7 @@ class Daemon {
   absl::Status ApplyTenants() ABSL_EXCLUSIVE_LOCKS_REQUIRED(reload_mutex_);
   void Drain(std::optional<int> signal);
   absl::Status Health() const;
-  DebugView View() const;
+  DebugView View(bool steps) const;
   // Tokens per second with all slots decoding; of more slots than a step has rows, some at a time.
   double FullSpeed(const Engine& engine) const {
     const Capacity capacity = engine.capacity();
@@ -178,11 +178,12 @@ absl::Status Daemon::OpenMetrics() {
                                                 metrics_.SetCapacity(engine->capacity());
                                                 metrics_.SetTenants(engine->tenants());
                                                 metrics_.SetFullSpeed(FullSpeed(*engine));
+                                                metrics_.SetLive(live_->Phases());
                                               }
                                               return metrics_.Render();
                                             },
                                         .health = [this] { return Health(); },
-                                        .debug = [this] { return View(); }};
+                                        .debug = [this](bool steps) { return View(steps); }};
   BASED_ASSIGN_OR_RETURN(metrics_listener_,
                          MetricsListener::Start(options_.metrics_listen, std::move(handlers)));
   addresses_.metrics = WithPort(options_.metrics_listen, metrics_listener_->port());
@@ -194,7 +195,7 @@ absl::Status Daemon::OpenAdmin() {
   BASED_RETURN_IF_ERROR(
       CheckListenPolicy("admin_listen", address, options_.network, access_->keys_required()));
   admin_ = std::make_unique<AdminService>(
-      *access_, AdminHandlers{.status = [this] { return View(); },
+      *access_, AdminHandlers{.status = [this] { return View(true); },
                               .reload = [this] { return Reload(); },
                               .set_limits =
                                   [this](const TenantLimits& limits) {
@@ -233,9 +234,9 @@ absl::Status Daemon::OpenHttp() {
   return absl::OkStatus();
 }
 
-DebugView Daemon::View() const {
-  DebugView view = {.uptime_s = SecondsSince(start_),
-                    .profile = profile_.Summarize(kProfileWindow)};
+DebugView Daemon::View(bool steps) const {
+  DebugView view = {.uptime_s = SecondsSince(start_)};
+  if (steps) view.profile = profile_.Summarize(kProfileWindow);
   const Engine* engine = loaded_;
   if (engine == nullptr) return view;
   view.state = !engine->health().ok() ? DebugView::State::kFailed
@@ -244,6 +245,8 @@ DebugView Daemon::View() const {
   view.model = engine->model().name;
   view.capacity = engine->capacity();
   view.requests = live_->List();
+  view.ended = live_->Ended();
+  view.full_tokens_per_second = FullSpeed(*engine);
   return view;
 }
 

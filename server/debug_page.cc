@@ -46,13 +46,15 @@ const DebugSource* Admit(mg_connection* connection, void* source) {
 int HandleHtml(mg_connection* connection, void* data) {
   const DebugSource* source = Admit(connection, data);
   if (source == nullptr) return 400;
-  return Answer(connection, 200, "OK", "text/html", DebugHtml((*source)()));
+  return Answer(connection, 200, "OK", "text/html", DebugHtml((*source)(true)));
 }
 
 int HandleJson(mg_connection* connection, void* data) {
   const DebugSource* source = Admit(connection, data);
   if (source == nullptr) return 400;
-  return Answer(connection, 200, "OK", "application/json", DebugJson((*source)()));
+  const char* const query = mg_get_request_info(connection)->query_string;
+  const bool steps = query == nullptr || absl::string_view(query) != "steps=0";
+  return Answer(connection, 200, "OK", "application/json", DebugJson((*source)(steps)));
 }
 
 }  // namespace

@@ -11,7 +11,9 @@ struct mg_context;
 
 namespace based {
 
-using DebugSource = std::function<DebugView()>;
+// `steps`: with the profile of steps, which takes milliseconds to sum up. The live page asks for
+// /debug.json?steps=0 every second.
+using DebugSource = std::function<DebugView(bool steps)>;
 
 // `source` must outlive the listener `context`; it is called from the listener's threads.
 void AddDebugPages(mg_context* context, const DebugSource* source);

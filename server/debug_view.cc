@@ -43,6 +43,20 @@ std::string RequestsTable(const DebugView& view) {
   return html + "</table>\n";
 }
 
+std::string EndedTable(const DebugView& view) {
+  std::string html = "<table>\n";
+  AppendRow(html, "th",
+            {"request", "tenant", "outcome", "prompt", "generated", "first token, s", "total, s"});
+  for (const EndedRequest& request : view.ended) {
+    AppendRow(html, "td",
+              {request.request_id, request.tenant, request.outcome,
+               absl::StrCat(request.prompt_tokens), absl::StrCat(request.generated_tokens),
+               absl::StrFormat("%.3f", Seconds(request.first_token)),
+               absl::StrFormat("%.3f", Seconds(request.total))});
+  }
+  return html + "</table>\n";
+}
+
 std::string ProfileTable(const ProfileSummary& profile) {
   std::string html = "<table>\n";
   AppendRow(html, "th", {"phase", "mean, us", "p50", "p99", "max"});
@@ -60,6 +74,17 @@ Json RequestJson(const LiveRequest& request) {
           {"phase", std::string(request.phase)},    {"position", request.position},
           {"prompt_tokens", request.prompt_tokens}, {"generated_tokens", request.generated_tokens},
           {"age_s", Seconds(request.age)}};
+}
+
+Json EndedJson(const EndedRequest& request) {
+  return {{"request_id", request.request_id},
+          {"tenant", request.tenant},
+          {"outcome", request.outcome},
+          {"prompt_tokens", request.prompt_tokens},
+          {"generated_tokens", request.generated_tokens},
+          {"first_token_s", Seconds(request.first_token)},
+          {"total_s", Seconds(request.total)},
+          {"ago_s", Seconds(request.ago)}};
 }
 
 Json ProfileJson(const ProfileSummary& profile) {
@@ -97,6 +122,8 @@ absl::string_view StateName(DebugView::State state) {
 std::string DebugJson(const DebugView& view) {
   Json requests = Json::array();
   for (const LiveRequest& request : view.requests) requests.push_back(RequestJson(request));
+  Json ended = Json::array();
+  for (const EndedRequest& request : view.ended) ended.push_back(EndedJson(request));
   const Json json = {
       {"state", std::string(StateName(view.state))},
       {"uptime_s", view.uptime_s},
@@ -104,9 +131,12 @@ std::string DebugJson(const DebugView& view) {
       {"slots",
        {{"total", view.capacity.slots_total},
         {"active", view.capacity.slots_active},
-        {"free", view.capacity.slots_free}}},
+        {"free", view.capacity.slots_free},
+        {"parked", view.capacity.parked}}},
+      {"full_tokens_per_second", view.full_tokens_per_second},
       {"queue", {{"length", view.capacity.queued_requests}, {"most", view.capacity.max_queue}}},
       {"requests", std::move(requests)},
+      {"ended", std::move(ended)},
       {"steps", ProfileJson(view.profile)}};
   return json.dump(1, ' ', true, Json::error_handler_t::replace) + "\n";
 }
@@ -121,7 +151,7 @@ std::string DebugHtml(const DebugView& view) {
                       view.capacity.slots_active, view.capacity.slots_total,
                       view.capacity.queued_requests, view.capacity.max_queue),
       " <a href=\"/debug.json\">JSON</a></p>\n<h2>Requests</h2>\n", RequestsTable(view),
-      "<h2>Steps</h2>\n<p>",
+      "<h2>Ended</h2>\n", EndedTable(view), "<h2>Steps</h2>\n<p>",
       absl::StrFormat("%d steps in %.1f s; per step %.1f decode and %.1f prefill tokens of %.1f "
                       "sequences.",
                       view.profile.steps, view.profile.seconds, view.profile.decode_tokens,

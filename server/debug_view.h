@@ -20,6 +20,8 @@ struct DebugView {
   std::string model;  // empty while loading, as is `capacity`
   Capacity capacity;
   std::vector<LiveRequest> requests;  // oldest first
+  std::vector<EndedRequest> ended;    // the latest first
+  double full_tokens_per_second = 0;  // that all slots together can draw; 0: unknown
   ProfileSummary profile;             // of the last seconds
 };
 

@@ -15,20 +15,6 @@ namespace {
 // later. A cancel this close to it is the deadline.
 constexpr std::chrono::milliseconds kDeadlineSlack(100);
 
-const char* FinishReasonName(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kEndOfText:
-      return "end_of_text";
-    case FinishReason::kStopString:
-      return "stop_string";
-    case FinishReason::kStopToken:
-      return "stop_token";
-    case FinishReason::kMaxTokens:
-      return "max_tokens";
-  }
-  return "none";
-}
-
 int64_t Microseconds(std::chrono::nanoseconds duration) {
   return std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
 }

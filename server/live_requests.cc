@@ -1,10 +1,12 @@
 #include "server/live_requests.h"
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <utility>
 
 #include "kernels/base/mutex.h"
+#include "server/status.h"
 
 namespace based {
 namespace {
@@ -17,6 +19,13 @@ struct Entry {
   const Clock::time_point arrival = Clock::now();
   std::atomic<int64_t> prompt_tokens = 0;
   std::atomic<int64_t> generated_tokens = 0;
+  std::atomic<int64_t> first_token_ns = 0;  // after arrival
+
+  void CountTokens(int64_t tokens) {
+    if (tokens > 0 && generated_tokens.fetch_add(tokens, std::memory_order_relaxed) == 0) {
+      first_token_ns.store((Clock::now() - arrival).count(), std::memory_order_relaxed);
+    }
+  }
 
   LiveRequest Read(Clock::time_point now) const {
     const int64_t prompt = prompt_tokens.load(std::memory_order_relaxed);
@@ -37,6 +46,42 @@ struct Entry {
 
 class LiveRequests::Table {
  public:
+  void End(uint64_t key, const Entry& entry, std::string outcome) {
+    const Clock::time_point now = Clock::now();
+    EndedRequest ended = {
+        .request_id = entry.request_id,
+        .tenant = entry.tenant,
+        .outcome = std::move(outcome),
+        .prompt_tokens = entry.prompt_tokens.load(std::memory_order_relaxed),
+        .generated_tokens = entry.generated_tokens.load(std::memory_order_relaxed),
+        .first_token =
+            std::chrono::nanoseconds(entry.first_token_ns.load(std::memory_order_relaxed)),
+        .total = now - entry.arrival};
+    MutexLock lock(mutex_);
+    entries_.erase(key);
+    ended_.emplace_front(now, std::move(ended));
+    if (ended_.size() > kMostEnded) ended_.pop_back();
+  }
+  std::vector<EndedRequest> Ended() const {
+    const Clock::time_point now = Clock::now();
+    std::vector<EndedRequest> list;
+    MutexLock lock(mutex_);
+    for (const auto& [when, ended] : ended_) {
+      list.push_back(ended);
+      list.back().ago = now - when;
+    }
+    return list;
+  }
+  LivePhases Phases() const {
+    LivePhases phases;
+    MutexLock lock(mutex_);
+    for (const auto& [key, entry] : entries_) {
+      const bool begun = entry->prompt_tokens.load(std::memory_order_relaxed) != 0;
+      const bool drawn = entry->generated_tokens.load(std::memory_order_relaxed) != 0;
+      ++(!begun ? phases.queued : drawn ? phases.decode : phases.prefill);
+    }
+    return phases;
+  }
   uint64_t Add(std::shared_ptr<const Entry> entry) {
     MutexLock lock(mutex_);
     entries_.emplace(++last_, std::move(entry));
@@ -58,6 +103,7 @@ class LiveRequests::Table {
   mutable Mutex mutex_;
   uint64_t last_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<uint64_t, std::shared_ptr<const Entry>> entries_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::pair<Clock::time_point, EndedRequest>> ended_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Hands everything on. The entry goes before the end is told: whoever hears it finds it gone.
@@ -76,16 +122,16 @@ class LiveRequests::Sink final : public TokenSink {
     next_->OnStarted(started);
   }
   bool OnDelta(Delta delta) override {
-    entry_->generated_tokens.fetch_add(delta.tokens, std::memory_order_relaxed);
+    entry_->CountTokens(delta.tokens);
     return next_->OnDelta(std::move(delta));
   }
   void OnChoiceFinished(const Finished& finished) override { next_->OnChoiceFinished(finished); }
   void OnFinished(const Finished& finished) override {
-    table_->Remove(key_);
+    table_->End(key_, *entry_, FinishReasonName(finished.reason));
     next_->OnFinished(finished);
   }
   void OnError(const absl::Status& status) override {
-    table_->Remove(key_);
+    table_->End(key_, *entry_, StatusCodeName(status.code()));
     next_->OnError(status);
   }
 
@@ -100,6 +146,10 @@ LiveRequests::LiveRequests(Engine& engine) : engine_(engine), table_(std::make_s
 LiveRequests::~LiveRequests() = default;
 
 std::vector<LiveRequest> LiveRequests::List() const { return table_->List(); }
+
+LivePhases LiveRequests::Phases() const { return table_->Phases(); }
+
+std::vector<EndedRequest> LiveRequests::Ended() const { return table_->Ended(); }
 
 absl::StatusOr<RequestId> LiveRequests::Submit(Request request, std::shared_ptr<TokenSink> sink) {
   auto tracked = std::make_shared<Sink>(table_, request, std::move(sink));

@@ -23,14 +23,38 @@ struct LiveRequest {
   std::chrono::nanoseconds age{0};
 };
 
+// A request that is over.
+struct EndedRequest {
+  std::string request_id;
+  std::string tenant;
+  std::string outcome;  // what ended its text, or the code of its status
+  int64_t prompt_tokens = 0;
+  int64_t generated_tokens = 0;
+  std::chrono::nanoseconds first_token{0};  // after it came; 0: there was none
+  std::chrono::nanoseconds total{0};
+  std::chrono::nanoseconds ago{0};
+};
+
+// How many requests are in each phase.
+struct LivePhases {
+  int64_t queued = 0;
+  int64_t prefill = 0;
+  int64_t decode = 0;
+};
+
 class LiveRequests final : public Engine {
  public:
   // `engine` must outlive this; its sinks may outlive both.
   explicit LiveRequests(Engine& engine);
   ~LiveRequests() override;
 
+  static constexpr size_t kMostEnded = 32;
+
   // Oldest first.
   std::vector<LiveRequest> List() const;
+  LivePhases Phases() const;
+  // The last kMostEnded that are over, the latest first.
+  std::vector<EndedRequest> Ended() const;
 
   absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<TokenSink> sink) override;
 

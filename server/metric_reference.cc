@@ -61,6 +61,9 @@ constexpr Note kNotes[] = {
     {"based_inter_token_latency_seconds", "seconds",
      "p99 above p50: prompts share steps with decodes; `--itl_target_ms` bounds their part. Both "
      "up: more sequences in a step."},
+    {"based_live_requests", "requests",
+     "Mostly `prefill`: prompts bound the machine. Mostly `queued`: BasedSlotsFull in the "
+     "runbook."},
     {"based_load_seconds", "seconds",
      "Set once. `read` is the disk, `compile` the copy to the device. Longer than before: cold "
      "page cache or another device."},

@@ -44,7 +44,7 @@ constexpr std::array<Rejection, 8> kRejections = {{{"INVALID_ARGUMENT", "request
 constexpr std::array<const char*, 4> kCancelCauses = {"client", "deadline", "slow_reader", "drain"};
 constexpr std::array<const char*, 3> kLoadPhases = {"read", "compile", "total"};
 constexpr std::array<const char*, 4> kEnginePhases = {"plan", "launch", "collect", "commit"};
-constexpr std::array<const char*, 5> kStatusClasses = {"1xx", "2xx", "3xx", "4xx", "5xx"};
+constexpr std::array<const char*, 3> kStatusClasses = {"2xx", "4xx", "5xx"};
 constexpr int kLongestPrompt = 20;  // power of two
 
 // 1, 2.5, 5 per decade: a decode step of a small model takes well under a millisecond, a queued
@@ -124,6 +124,12 @@ void Metrics::AddCapacity() {
   full_speed_ = NewGauge("based_sustainable_tokens_per_second",
                          "Generated tokens per second with every slot decoding, as the measured "
                          "cost of steps predicts; 0 before the first step");
+  auto& live = BuildGauge()
+                   .Name("based_live_requests")
+                   .Help("Requests that have not ended, by what they are doing")
+                   .Register(registry_);
+  live_ = {&live.Add({{"phase", "queued"}}), &live.Add({{"phase", "prefill"}}),
+           &live.Add({{"phase", "decode"}})};
   streams_open_ = NewGauge("based_streams_open", "Generate calls that have not ended");
 }
 
@@ -304,7 +310,7 @@ void Metrics::OnStreamStalled(std::chrono::nanoseconds longest) {
 }
 
 void Metrics::OnHttpResponse(int status) {
-  http_responses_[static_cast<size_t>(std::clamp(status / 100, 1, 5) - 1)]->Increment();
+  http_responses_[status < 400 ? 0 : status < 500 ? 1 : 2]->Increment();
 }
 
 void Metrics::OnHttpLoopLag(std::chrono::nanoseconds lag) {
@@ -355,6 +361,12 @@ void Metrics::OnRejected(const absl::Status& status) {
     return rejected_.at(kRefusals[static_cast<size_t>(refusal->reason)].reason)->Increment();
   }
   Count(rejected_codes_, StatusCodeName(status.code()), "INTERNAL");
+}
+
+void Metrics::SetLive(const LivePhases& phases) {
+  live_[0]->Set(static_cast<double>(phases.queued));
+  live_[1]->Set(static_cast<double>(phases.prefill));
+  live_[2]->Set(static_cast<double>(phases.decode));
 }
 
 void Metrics::SetBuildInfo(const std::string& backend, const std::string& model) {

@@ -18,6 +18,7 @@
 #include "prometheus/metric_family.h"
 #include "prometheus/registry.h"
 #include "server/gpu_metrics.h"
+#include "server/live_requests.h"
 #include "server/process_metrics.h"
 #include "server/tenant_metrics.h"
 
@@ -57,6 +58,7 @@ class Metrics final : public Observer {
   void SetCapacity(const Capacity& capacity);
   // Generated tokens per second that all slots together can draw; 0 while unknown.
   void SetFullSpeed(double tokens_per_second) { full_speed_->Set(tokens_per_second); }
+  void SetLive(const LivePhases& phases);
   void SetTenants(const std::vector<TenantUse>& tenants) { tenants_.Set(tenants); }
 
   // All series in Prometheus' text format, those of the process read at this moment.
@@ -102,6 +104,7 @@ class Metrics final : public Observer {
   prometheus::Gauge* predicted_wait_;
   prometheus::Gauge* headroom_;
   prometheus::Gauge* full_speed_;
+  std::array<prometheus::Gauge*, 3> live_;  // queued, prefill, decode
   prometheus::Gauge* streams_open_;
 
   std::array<prometheus::Counter*, 4> finished_;  // by FinishReason
@@ -113,7 +116,7 @@ class Metrics final : public Observer {
   prometheus::Counter* resumes_;
   prometheus::Counter* prompt_tokens_;
   prometheus::Counter* generated_tokens_;
-  std::array<prometheus::Counter*, 5> http_responses_;  // by hundreds of the status, from 1
+  std::array<prometheus::Counter*, 3> http_responses_;  // by kStatusClasses
   std::array<prometheus::Counter*, 4> engine_seconds_;  // by kEnginePhases
   std::array<prometheus::Counter*, 2> steps_;           // by StepStats::replayed
   prometheus::Counter* padded_tokens_;

@@ -84,6 +84,20 @@ std::string WireMessage(absl::string_view message) {
 
 }  // namespace
 
+const char* FinishReasonName(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kEndOfText:
+      return "end_of_text";
+    case FinishReason::kStopString:
+      return "stop_string";
+    case FinishReason::kStopToken:
+      return "stop_token";
+    case FinishReason::kMaxTokens:
+      return "max_tokens";
+  }
+  return "none";
+}
+
 std::string StatusCodeName(absl::StatusCode code) { return absl::StatusCodeToString(code); }
 
 std::string FieldOfMessage(absl::string_view message) {

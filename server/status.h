@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "engine/request.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/status.h"
 
@@ -31,6 +32,9 @@ grpc::Status ToGrpcStatus(const absl::Status& status, FailedAt failed_at);
 // Finish.
 grpc::Status FailCall(grpc::CallbackServerContext* context, const absl::Status& status,
                       FailedAt failed_at);
+
+// "end_of_text", "stop_string", "stop_token" or "max_tokens", likewise.
+const char* FinishReasonName(FinishReason reason);
 
 // "INVALID_ARGUMENT" and so on, for logs and metrics.
 std::string StatusCodeName(absl::StatusCode code);

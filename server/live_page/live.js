@@ -1,5 +1,6 @@
-// Reads /metrics once a second and draws what moved. Nothing is fetched from elsewhere, and text
-// from the server only ever becomes text nodes.
+// Reads /metrics once a second and draws what moved; and /debug.json, which only the daemon's own
+// machine is shown. Nothing is fetched from elsewhere, and text from the server only ever becomes
+// text nodes.
 'use strict';
 
 const KEPT_S = 120;    // of history in the line charts
@@ -123,6 +124,7 @@ const charts = {
   rate: lineChart('rate_chart', [['generated', '--decode'], ['prompt', '--prefill']]),
   load: lineChart('load_chart', [['slots in use', '--decode'], ['queued', '--prefill']]),
   batch: lineChart('batch_chart', [['decode', '--decode'], ['prefill', '--prefill']], true),
+  sequences: lineChart('sequences_chart', [['mean', '--decode']]),
   step: lineChart('step_chart', [['mean', '--decode']], false, seconds),
   ttft: barChart('ttft_chart'),
   itl: barChart('itl_chart'),
@@ -152,24 +154,41 @@ function drawBars(chart, buckets) {
   paint(chart);
 }
 
-// One cell a slot, as large as fits; thousands still show as a field that fills up.
-function drawSlots(active, total) {
+// One cell a slot, as large as fits; thousands still show as a field that fills up. Parked
+// sequences hold no slot: their cells come after.
+function drawSlots(runs) {
   const canvas = element('slots');
   const scale = window.devicePixelRatio || 1;
   canvas.width = canvas.clientWidth * scale;
   canvas.height = canvas.clientHeight * scale;
+  const total = runs.reduce((n, [, count]) => n + count, 0);
   if (total === 0 || canvas.width === 0) return;
   let columns = Math.ceil(Math.sqrt(total * canvas.width / canvas.height));
   let size = canvas.width / columns;
   while (Math.ceil(total / columns) * size > canvas.height) size = canvas.width / ++columns;
   const gap = size > 6 ? Math.min(size * 0.15, 4) : size > 2 ? 0.5 : 0;
   const context = canvas.getContext('2d');
-  for (let slot = 0; slot < total; ++slot) {
-    context.fillStyle = slot < active ? color('--decode') : color('--free');
-    const x = (slot % columns) * size;
-    const y = Math.floor(slot / columns) * size;
-    context.fillRect(x, y, size - gap, size - gap);
+  let cell = 0;
+  for (const [variable, count] of runs) {
+    context.fillStyle = color(variable);
+    for (const end = cell + count; cell < end; ++cell) {
+      const x = (cell % columns) * size;
+      const y = Math.floor(cell / columns) * size;
+      context.fillRect(x, y, size - gap, size - gap);
+    }
   }
+}
+
+// A request for several completions holds several slots: what does not prefill decodes.
+function drawPhases(now, active, total) {
+  const prefill = Math.min(sum(now, 'based_live_requests', {phase: 'prefill'}), active);
+  const parked = sum(now, 'based_parked_sequences');
+  show('in_decode', number(active - prefill));
+  show('in_prefill', number(prefill));
+  show('in_free', number(total - active));
+  show('in_parked', number(parked));
+  drawSlots([['--decode', active - prefill], ['--prefill', prefill], ['--free', total - active],
+             ['--parked', parked]]);
 }
 
 function meanPer(from, to, name, labels) {
@@ -187,11 +206,43 @@ function drawEndings() {
         : 'based_requests_total';
       return [what, number(s.value), rate(ago(5), last(), name, s.labels).toFixed(1)];
     });
-  element('endings').replaceChildren(...rows.map((cells) => {
+  fill('endings', rows);
+}
+
+function fill(id, rows) {
+  element(id).replaceChildren(...rows.map((cells) => {
     const row = document.createElement('tr');
     for (const text of cells) row.insertCell().textContent = text;
     return row;
   }));
+}
+
+const MOST_LIVE = 16;
+let debugIsRefused = false;
+
+// What runs, newest first, then what has ended.
+function drawRequests(view) {
+  const live = view.requests.slice(-MOST_LIVE).reverse().map((r) => [
+    r.request_id, r.tenant, r.phase, number(r.prompt_tokens), number(r.generated_tokens), '',
+    seconds(r.age_s)]);
+  const ended = view.ended.map((r) => [
+    r.request_id, r.tenant, r.outcome, number(r.prompt_tokens), number(r.generated_tokens),
+    r.first_token_s > 0 ? seconds(r.first_token_s) : '–', seconds(r.total_s)]);
+  fill('requests', live.concat(ended));
+  show('requests_text', `${number(view.requests.length)} live`);
+}
+
+async function pollRequests() {
+  if (debugIsRefused || document.hidden) return;
+  const reply = await fetch('/debug.json?steps=0',
+                            {cache: 'no-store', signal: AbortSignal.timeout(5000)});
+  if (reply.status === 403 || reply.status === 404) {
+    debugIsRefused = true;
+    show('requests_text', "shown on the daemon's own machine alone");
+    return;
+  }
+  if (!reply.ok) throw new Error(`/debug.json answers ${reply.status}`);
+  drawRequests(await reply.json());
 }
 
 function draw() {
@@ -217,13 +268,18 @@ function draw() {
   show('itl_p99', seconds(quantile(itl, 0.99)));
   show('slots_text', `${number(active)} of ${number(total)} in use, ` +
     `${(slotBytes / 1e6).toPrecision(3)} MB each, whatever the length`);
-  drawSlots(active, total);
+  drawPhases(now, active, total);
+  const full = sum(now, 'based_sustainable_tokens_per_second');
+  const rateNow = rate(ago(3), now, 'based_generated_tokens_total');
+  show('headroom', full > 0 ? `${Math.min(100, 100 * rateNow / full).toFixed(0)} %` : '–');
+  show('full_speed', full > 0 ? number(full) : '–');
   drawLines(charts.rate, (a, b) => [rate(a, b, 'based_generated_tokens_total'),
                                     rate(a, b, 'based_prompt_tokens_total')]);
   drawLines(charts.load, (_, b) => [sum(b, 'based_state_slots', {state: 'active'}),
                                     sum(b, 'based_queued_requests')]);
   drawLines(charts.batch, (a, b) => [meanPer(a, b, 'based_step_tokens', {phase: 'decode'}),
                                      meanPer(a, b, 'based_step_tokens', {phase: 'prefill'})]);
+  drawLines(charts.sequences, (a, b) => [meanPer(a, b, 'based_batch_size')]);
   drawLines(charts.step, (a, b) => [meanPer(a, b, 'based_step_seconds')]);
   drawBars(charts.ttft, ttft);
   drawBars(charts.itl, itl);
@@ -238,6 +294,7 @@ async function poll() {
     samples.push({time: performance.now() / 1000, series: parseMetrics(await reply.text())});
     while (last().time - samples[0].time > KEPT_S) samples.shift();
     if (!document.hidden) draw();
+    await pollRequests();
     show('state', 'live');
     element('state').className = '';
   } catch (error) {

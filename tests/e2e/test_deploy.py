@@ -275,25 +275,33 @@ def board_queries():
                 yield f"{path.stem}: {panel['title']} [{target['legendFormat']}]", target["expr"]
 
 
-def test_no_query_of_any_panel_is_empty(tiny, proto, tmp_path):
+def test_no_query_of_any_panel_is_empty(start_daemon, proto, tmp_path):
+    access = tmp_path / "access.json"
+    access.write_text(json.dumps({"tenants": [{"name": "acme"}, {"name": "other"}]}))
+    access.chmod(0o600)
+    # A scrape with a label that is not escaped would fail as a whole.
+    daemon = start_daemon(f"--model={TINY}", "--backend=reference", "--slots=8",
+                          f"--access_file={access}", '--model_name=a "b" {c="d"} \\\nf 1\n')
     stop = threading.Event()
 
     def load():
         request = proto.completion.GenerateRequest(
-            token_ids=proto.completion.TokenIds(ids=[1, 2, 3]))
+            token_ids=proto.completion.TokenIds(ids=[1, 2, 3]), tenant="acme")
         request.stop.max_tokens = 8
-        with tiny.channel() as channel:
+        with daemon.channel() as channel:
             stub = proto.completion_grpc.CompletionServiceStub(channel)
             while not stop.is_set():
                 list(stub.Generate(request, timeout=20))
 
-    prometheus = Prometheus(tmp_path, tiny.metrics_address)
+    prometheus = Prometheus(tmp_path, daemon.metrics_address)
     loader = threading.Thread(target=load)
     loader.start()
     try:
         prometheus.wait_for("rate(based_generated_tokens_total[5s]) > 0")
         prometheus.wait_for("based:errors:ratio_rate6h")
         prometheus.wait_for("based:slow_first_tokens:ratio_rate1h")
+        info = prometheus.query("based_build_info")[0]["metric"]
+        assert info["model"] == 'a "b" {c="d"} \\\nf 1\n'
         empty = []
         for name, expression in board_queries():
             expression = expression.replace("$__rate_interval", "10s").replace("$instance", ".+")

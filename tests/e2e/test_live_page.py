@@ -75,7 +75,16 @@ def test_shows_what_runs_live(loaded, browser, scheme, width):
         const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
         return data.some((byte) => byte !== 0);
     })""")
-    assert len(painted) == 7 and all(painted)
+    assert len(painted) == 8 and all(painted)
+    # What is in the slots, and who: from /debug.json, which this machine may read.
+    wait_until(page, "document.getElementById('in_decode').textContent !== '0'")
+    assert page.inner_text("#in_free") in ("62", "63", "64")
+    assert page.inner_text("#in_parked") == "0"
+    wait_until(page, "document.getElementById('requests').rows.length > 2")
+    assert "max_tokens" in page.inner_text("#requests")
+    assert re.match(r"\d+ live", page.inner_text("#requests_text"))
+    assert page.inner_text("#full_speed") not in ("–", "0")
+    assert re.fullmatch(r"\d+ %", page.inner_text("#headroom"))
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(21, 23, 26)") == (scheme == "dark"), ground
@@ -90,14 +99,60 @@ def test_text_from_outside_stays_text(tiny, browser):
     metrics = (f'based_build_info{{version="{label}",backend="cpu",model="{label}"}} 1\n'
                f'based_requests_total{{code="OK",finish_reason="{label}"}} 3\n'
                'based_state_slots{state="free"} 8\n')
+    debug = {"requests": [{"request_id": hostile, "tenant": hostile, "phase": hostile,
+                           "prompt_tokens": 1, "generated_tokens": 2, "age_s": 1}],
+             "ended": [{"request_id": hostile, "tenant": hostile, "outcome": hostile,
+                        "prompt_tokens": 1, "generated_tokens": 2, "first_token_s": 0,
+                        "total_s": 1, "ago_s": 1}]}
     page = browser.new_page()
     page.route("**/metrics", lambda route: route.fulfill(status=200, body=metrics))
+    page.route("**/debug.json*", lambda route: route.fulfill(status=200, json=debug))
     page.goto(f"http://{tiny.metrics_address}/")
     wait_until(page, "document.getElementById('endings').rows.length === 1")
     assert page.inner_text("#model") == hostile
     assert page.inner_text("#endings tr td") == hostile
+    wait_until(page, "document.getElementById('requests').rows.length === 2")
+    assert page.inner_text("#requests tr:first-child td") == hostile
+    assert page.inner_text("#requests tr:last-child td:nth-child(3)") == hostile
     assert page.title() == "based-server"
     assert page.evaluate("document.images.length + document.scripts.length") == 2
+    page.close()
+
+
+def test_a_viewer_elsewhere_sees_all_but_the_requests(tiny, browser):
+    """/debug.json answers 403 to other machines."""
+    asked = []
+
+    def refuse(route):
+        asked.append(route.request.url)
+        route.fulfill(status=403, body="shown on the daemon's own machine alone")
+
+    page = browser.new_page()
+    page.route("**/debug.json*", refuse)
+    page.goto(f"http://{tiny.metrics_address}/")
+    wait_until(page, "document.getElementById('requests_text').textContent.includes('alone')")
+    wait_until(page, "document.getElementById('state').textContent === 'live'")
+    assert re.match(r"\d+ of 64 in use", page.inner_text("#slots_text"))
+    assert len(asked) == 1, "it does not ask again"
+    page.close()
+
+
+def test_a_browser_whose_clock_jumps_shows_the_same(loaded, browser):
+    """Rates and ages come from the browser's monotonic clock and from durations of the daemon."""
+    page = browser.new_page()
+    page.add_init_script("""
+        const real = Date.now;
+        let calls = 0;
+        Date.now = () => real() + (++calls % 2 ? 86400e3 : -86400e3);
+    """)
+    page.goto(f"http://{loaded.metrics_address}/")
+    wait_until(page, "parseInt(document.getElementById('tokens_rate').textContent) > 0")
+    wait_until(page, "document.getElementById('requests').rows.length > 2")
+    labels = page.evaluate("charts.rate.data.labels")
+    assert all(re.fullmatch(r"-\d{1,3} s|--?0 s", label) for label in labels), labels
+    times = page.evaluate(
+        "[...document.querySelectorAll('#requests td:last-child')].map((cell) => cell.textContent)")
+    assert all(re.fullmatch(r"[\d.]+ (s|ms|µs)", text) for text in times), times
     page.close()
 
 

@@ -20,6 +20,15 @@ DebugView View() {
                            .generated_tokens = 3,
                            .position = 10,
                            .age = std::chrono::milliseconds(1500)});
+  view.ended.push_back({.request_id = "e<2>",
+                        .tenant = "<b>\n",
+                        .outcome = "max_tokens",
+                        .prompt_tokens = 5,
+                        .generated_tokens = 6,
+                        .first_token = std::chrono::milliseconds(20),
+                        .total = std::chrono::milliseconds(250),
+                        .ago = std::chrono::seconds(3)});
+  view.full_tokens_per_second = 1000;
   return view;
 }
 
@@ -33,6 +42,11 @@ TEST(DebugJson, ParsesWhateverClientsSend) {
   EXPECT_EQ(json["requests"][0]["phase"], "decode");
   EXPECT_EQ(json["requests"][0]["age_s"], 1.5);
   EXPECT_EQ(json["requests"][0]["position"], 10);
+  ASSERT_EQ(json["ended"].size(), 1u);
+  EXPECT_EQ(json["ended"][0]["outcome"], "max_tokens");
+  EXPECT_EQ(json["ended"][0]["first_token_s"], 0.02);
+  EXPECT_EQ(json["ended"][0]["ago_s"], 3.0);
+  EXPECT_EQ(json["full_tokens_per_second"], 1000.0);
 }
 
 TEST(DebugHtml, EscapesWhatClientsSend) {
@@ -40,6 +54,8 @@ TEST(DebugHtml, EscapesWhatClientsSend) {
   EXPECT_EQ(html.find("<script"), std::string::npos);
   EXPECT_NE(html.find("r&lt;1&gt;"), std::string::npos);
   EXPECT_NE(html.find("a&quot;&amp;&lt;script&gt;"), std::string::npos);
+  EXPECT_NE(html.find("e&lt;2&gt;"), std::string::npos);
+  EXPECT_EQ(html.find("<b>"), std::string::npos);
   EXPECT_NE(html.find("1 of 4 active"), std::string::npos);
 }
 

@@ -1,0 +1,261 @@
+"""Every series of a live daemon moves when it should.
+
+One daemon is given every kind of load while a scraper reads /metrics all the time. A series that no
+load moved fails the test: give it a load below, or name it with its reason.
+"""
+
+import http.client
+import json
+import signal
+import threading
+import time
+
+import grpc
+import pytest
+
+from conftest import DEMO
+from test_access import new_key, wait_for_line
+
+LIMIT_S = 30
+# Set once; they hold a value from the start.
+CONSTANT = {
+    "based_build_info", "based_state_layout_info", "based_state_slot_bytes",
+    "based_state_pool_bytes", "based_weight_bytes", "based_workspace_bytes", "based_load_seconds",
+    "based_process_start_time_seconds", "based_process_max_fds",
+}
+# Cannot move here; where they are shown to.
+ELSEWHERE = {
+    "based_preemptions_total": "0 by construction",
+    'based_steps_total{launch="graph"}': "CUDA; server_metrics_test",
+    "based_padded_tokens_total": "CUDA; server_metrics_test",
+    'based_requests_total{code="INTERNAL",finish_reason="none"}': "server_test",
+    'based_requests_total{code="UNAVAILABLE",finish_reason="none"}':
+        "server_daemon_test; a daemon that cuts its requests is about to go",
+    'based_cancellations_total{cause="drain"}': "likewise; server_metrics_test",
+    'based_rejections_total{code="INTERNAL",reason="internal"}': "server_metrics_test",
+    'based_rejections_total{code="FAILED_PRECONDITION",reason="request"}':
+        "text without a tokenizer; server_metrics_test",
+    'based_rejections_total{code="UNIMPLEMENTED",reason="request"}': "server_metrics_test",
+}
+FOREIGN = "based_gpu_"  # only where there is a driver
+
+
+def family(series):
+    return series.partition("{")[0]
+
+
+def read(text):
+    """{series: value}; of a histogram only its count."""
+    series, histograms = {}, set()
+    for line in text.splitlines():
+        if line.startswith("# TYPE") and line.endswith(" histogram"):
+            histograms.add(line.split()[2])
+        elif line and not line.startswith("#"):
+            name, _, value = line.rpartition(" ")
+            base = family(name)
+            stem = base.rpartition("_")[0]
+            if stem in histograms and not base.endswith("_count"):
+                continue
+            series[name] = float(value)
+    return series
+
+
+class Scraper(threading.Thread):
+    """Least and largest value of every series, from its start on."""
+
+    def __init__(self, daemon):
+        super().__init__(daemon=True)
+        self.least, self.largest = {}, {}
+        self._target, self._ended = daemon, threading.Event()
+        self.look()
+        self.start()
+
+    def look(self):
+        for name, value in read(self._target.get("/metrics")).items():
+            self.least[name] = min(value, self.least.get(name, value))
+            self.largest[name] = max(value, self.largest.get(name, value))
+
+    def run(self):
+        while not self._ended.wait(0.03):
+            try:
+                self.look()
+            except OSError:
+                return
+
+    def stop(self):
+        self._ended.set()
+        self.join()
+
+    def moved(self, name):
+        return self.largest[name] > self.least[name]
+
+    def wait_for(self, name):
+        end = time.monotonic() + LIMIT_S
+        while not self.moved(name):
+            assert time.monotonic() < end, f"{name} does not move"
+            time.sleep(0.02)
+
+
+class Loads:
+    def __init__(self, daemon, proto, keys, scraper):
+        self.daemon, self.proto, self.keys, self.scraper = daemon, proto, keys, scraper
+        self.channels = []
+        self.stub = self.new_stub()
+
+    def new_stub(self):
+        self.channels.append(self.daemon.channel())
+        return self.proto.completion_grpc.CompletionServiceStub(self.channels[-1])
+
+    def call(self, max_tokens=4, key="a", timeout=LIMIT_S, stub=None, stop=None, sampling=None,
+             **fields):
+        if "token_ids" not in fields and "text" not in fields:
+            fields["token_ids"] = self.proto.completion.TokenIds(ids=[1, 2, 3])
+        request = self.proto.completion.GenerateRequest(**fields)
+        request.stop.max_tokens = max_tokens
+        request.stop.ignore_eos = True
+        request.output.token_ids = True
+        for name, value in (stop or {}).items():
+            if isinstance(value, list):
+                getattr(request.stop, name).extend(value)
+            else:
+                setattr(request.stop, name, value)
+        if sampling:
+            sampling(request.sampling)
+        metadata = [("authorization", f"Bearer {self.keys[key]}")] if key else []
+        return (stub or self.stub).Generate(request, metadata=metadata, timeout=timeout)
+
+    def endless(self, **options):
+        """A stream that has begun."""
+        stream = self.call(max_tokens=100_000, **options)
+        while not next(stream).HasField("delta"):
+            pass
+        return stream
+
+    def code(self, **options):
+        with pytest.raises(grpc.RpcError) as error:
+            list(self.call(**options))
+        return error.value.code().name
+
+    def endings(self):
+        def always(token):
+            return lambda sampling: sampling.logit_bias.__setitem__(token, 100)
+
+        list(self.call(max_tokens=20))
+        list(self.call(text=b"The sea was", max_tokens=2000, stop={"strings": ["e"]}))
+        list(self.call(sampling=always(7), stop={"token_ids": [7]}))
+        list(self.call(sampling=always(0), stop={"ignore_eos": False}))
+        with pytest.raises(grpc.RpcError):
+            list(self.call(max_tokens=100_000, timeout=1))
+        self.endless().cancel()
+
+    def long_prompt(self):
+        ids = self.proto.completion.TokenIds(ids=[1 + i % 4000 for i in range(8000)])
+        list(self.call(token_ids=ids, max_tokens=2))
+
+    def refusals(self):
+        assert self.code(sampling=lambda s: setattr(s, "temperature", -1)) == "INVALID_ARGUMENT"
+        assert self.code(model="other") == "NOT_FOUND"
+        assert self.code(key=None) == "UNAUTHENTICATED"
+        assert self.code(key="idle") == "PERMISSION_DENIED"
+        list(self.call(key="few"))
+        assert self.code(key="few") == "RESOURCE_EXHAUSTED"
+        list(self.call(key="short", max_tokens=60))
+        assert self.code(key="short", max_tokens=60) == "RESOURCE_EXHAUSTED"
+        one = self.endless(key="narrow")
+        assert self.code(key="narrow") == "RESOURCE_EXHAUSTED"
+        one.cancel()
+
+    def queue(self):
+        running = [self.endless() for _ in range(2)]
+        self.scraper.wait_for("based_predicted_wait_seconds")
+        assert self.code(timeout=0.5, max_tokens=100) == "DEADLINE_EXCEEDED"
+        waiting = [self.call(max_tokens=100_000)]
+        self.scraper.wait_for("based_queued_requests")
+        assert self.code(max_tokens=900_000) == "RESOURCE_EXHAUSTED"  # tokens
+        waiting.append(self.call())
+        end = time.monotonic() + LIMIT_S
+        while self.daemon.metric("based_queued_requests") < 2:
+            assert time.monotonic() < end
+        assert self.code() == "RESOURCE_EXHAUSTED"
+        for stream in running + waiting:
+            stream.cancel()
+
+    def parking(self):
+        batch = self.proto.completion.PRIORITY_BATCH
+        running = [self.endless(priority=batch) for _ in range(2)]
+        list(self.call(max_tokens=50))
+        self.scraper.wait_for("based_parked_sequences")
+        self.scraper.wait_for("based_resumes_total")
+        for stream in running:
+            stream.cancel()
+
+    def slow_reader(self):
+        stream = self.endless(stub=self.new_stub())
+        self.scraper.wait_for('based_cancellations_total{cause="slow_reader"}')
+        stream.cancel()
+
+    def over_http(self):
+        host, port = self.daemon.http_address.rsplit(":", 1)
+        link = http.client.HTTPConnection(host, int(port), timeout=LIMIT_S)
+        headers = {"content-type": "application/json", "authorization": f"Bearer {self.keys['a']}"}
+        for path, status in (("/v1/completions", 200), ("/v1/nothing", 404),
+                             ("/v1/embeddings", 501)):
+            link.request("POST", path, json.dumps({"prompt": [1], "max_tokens": 2}), headers)
+            reply = link.getresponse()
+            reply.read()
+            assert reply.status == status, path
+        self.scraper.wait_for("based_http_loop_lag_seconds_count")
+        link.close()
+
+    def drain(self):
+        stream = self.endless()
+        self.daemon.signal(signal.SIGTERM)
+        wait_for_line(self.daemon, "event=draining")
+        assert self.code() == "UNAVAILABLE"
+        self.scraper.wait_for('based_rejections_total{code="UNAVAILABLE",reason="unavailable"}')
+        stream.cancel()
+
+
+def start(start_daemon, tmp_path):
+    tenants = [{"name": "a"}, {"name": "few", "requests_per_second": 0.01},
+               {"name": "short", "tokens_per_second": 1}, {"name": "narrow", "max_concurrent": 1}]
+    made = {name: new_key(tenant=name) for name in ("a", "few", "short", "narrow")}
+    made["idle"] = new_key(tenant="a", permissions="sessions")
+    access = tmp_path / "access.json"
+    access.write_text(json.dumps(
+        {"tenants": tenants, "keys": [entry for _, entry in made.values()]}))
+    access.chmod(0o600)
+    daemon = start_daemon(
+        f"--model={DEMO}", "--backend=cpu", "--slots=2", "--max_queue=2",
+        "--max_queue_tokens=300000", "--stream_queue=2", f"--access_file={access}",
+        "--drain_timeout_ms=5000")
+    return daemon, {name: key for name, (key, _) in made.items()}
+
+
+def test_every_series_moves_when_it_should(start_daemon, proto, tmp_path):
+    daemon, keys = start(start_daemon, tmp_path)
+    scraper = Scraper(daemon)
+    loads = Loads(daemon, proto, keys, scraper)
+    try:
+        for load in (loads.endings, loads.long_prompt, loads.refusals, loads.queue, loads.parking,
+                     loads.slow_reader, loads.over_http, loads.drain):
+            begin = time.monotonic()
+            load()
+            print(f"{load.__name__}: {time.monotonic() - begin:.1f} s")
+        scraper.stop()
+    finally:
+        for channel in loads.channels:
+            channel.close()
+        assert daemon.stop() == 0
+    still = [name for name in sorted(scraper.least)
+             if not scraper.moved(name) and name not in ELSEWHERE
+             and family(name) not in CONSTANT and not name.startswith(FOREIGN)
+             # Tenants that were given nothing.
+             and not ('tenant="' in name and 'tenant="a"' not in name)]
+    assert not still, ("no load moved these series; add a load to tests/e2e/test_metrics.py, or the "
+                       "series with its reason to ELSEWHERE:\n  " + "\n  ".join(still))
+    for name in CONSTANT:
+        values = [value for series, value in scraper.least.items() if family(series) == name]
+        assert values and all(value > 0 for value in values), name
+    surprises = [name for name in ELSEWHERE if name not in scraper.least]
+    assert not surprises, f"named in ELSEWHERE and no series: {surprises}"
