@@ -49,20 +49,21 @@ PlanMachine Machine(const std::string& name) {
 }
 
 // One line of plan_measured.tsv, which says what the fields are.
-struct Run {
+struct MeasuredRun {
   std::string kind, machine, model, source;
   double rows = 0, prompt_share = 0, measured = 0;
 };
 
-std::vector<Run> MeasuredRuns() {
+std::vector<MeasuredRun> MeasuredRuns() {
   std::ifstream file(BASED_SOURCE_DIR "/tests/client/plan_measured.tsv");
-  std::vector<Run> runs;
+  std::vector<MeasuredRun> runs;
   for (std::string line; std::getline(file, line);) {
     if (line.empty() || line[0] == '#') continue;
     const std::vector<std::string> fields = absl::StrSplit(line, '\t');
     EXPECT_EQ(fields.size(), 7u) << line;
     if (fields.size() != 7) continue;
-    Run run{.kind = fields[0], .machine = fields[1], .model = fields[2], .source = fields[6]};
+    MeasuredRun run{
+        .kind = fields[0], .machine = fields[1], .model = fields[2], .source = fields[6]};
     EXPECT_TRUE(absl::SimpleAtod(fields[3], &run.rows) &&
                 absl::SimpleAtod(fields[4], &run.prompt_share) &&
                 absl::SimpleAtod(fields[5], &run.measured))
@@ -72,7 +73,7 @@ std::vector<Run> MeasuredRuns() {
   return runs;
 }
 
-double Predicted(const Run& run) {
+double Predicted(const MeasuredRun& run) {
   const bool demo = run.model == "models/demo";
   const PlanModel model = Load(demo ? kDemo : run.model);
   PlanMachine machine = Machine(run.machine);
@@ -93,9 +94,9 @@ double Predicted(const Run& run) {
 }
 
 TEST(Plan, PredictsMeasuredRuns) {
-  const std::vector<Run> runs = MeasuredRuns();
+  const std::vector<MeasuredRun> runs = MeasuredRuns();
   EXPECT_GE(runs.size(), 12u);
-  for (const Run& run : runs) {
+  for (const MeasuredRun& run : runs) {
     const double predicted = Predicted(run);
     const std::string what = absl::StrCat(run.kind, " of ", run.model, " on ", run.machine, ", ",
                                           run.rows, " rows: ", predicted, " predicted, ",
