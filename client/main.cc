@@ -11,6 +11,7 @@
 #include "client/generate_local.h"
 #include "client/generate_remote.h"
 #include "client/local.h"
+#include "client/plan_command.h"
 #include "client/remote.h"
 #include "client/tokenize_command.h"
 #include "kernels/backends.h"
@@ -36,6 +37,10 @@ std::vector<Command> Commands() {
           TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
           PerplexityCommand(ScoreAtDaemon, score_here),
           VerifyCommand(MakeBackend),
+          PlanCommand([](int32_t threads, int64_t working_set) {
+            const CpuSpeed speed = MeasureCpu(threads, working_set);
+            return MeasuredCpu{speed.flops_per_second, speed.bytes_per_second};
+          }),
           KeygenCommand()};
 }
 

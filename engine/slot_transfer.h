@@ -3,13 +3,15 @@
 #define BASED_ENGINE_SLOT_TRANSFER_H_
 
 #include "absl/status/status.h"
+#include "engine/observer.h"
 #include "engine/scheduler.h"
 #include "kernels/backend.h"
 
 namespace based {
 
-// Does to the slots what `plan` wants done before its step, all but the step.
-absl::Status PrepareSlots(const StepPlan& plan, Executable& executable);
+// Does to the slots what `plan` wants done before its step, all but the step. `observer` (may be
+// null) hears how long each copy took.
+absl::Status PrepareSlots(const StepPlan& plan, Executable& executable, Observer* observer);
 
 }  // namespace based
 
