@@ -16,7 +16,8 @@ constexpr char kStyle[] =
     ":root{color-scheme:light dark}body{font:15px system-ui,sans-serif;max-width:62rem;margin:2rem "
     "auto;padding:0 1rem}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.15rem .7rem;"
     "text-align:right;border-bottom:1px solid #8884}td:first-child,th:first-child{text-align:left}"
-    "svg{max-width:100%;height:auto;font:11px system-ui,sans-serif}svg text{fill:currentColor}"
+    "svg{max-width:100%;height:auto;font:11px system-ui,sans-serif}svg "
+    "text:not(.name){fill:currentColor}"
     "svg .title{font-weight:600;font-size:13px}svg .grid{stroke:#8883}pre{overflow-x:auto}";
 
 double Mb(double bytes) { return bytes / 1e6; }
@@ -36,10 +37,15 @@ std::string Notes(const PlanReport& plan) {
                     "note        shares of the limits are those measured on an H100; none "
                     "was measured on this GPU\n");
   }
-  if (plan.machine.cuda && plan.model.config.feature_dim != 16) {
+  const int32_t features = plan.model.config.feature_dim;
+  if (plan.machine.cuda && features == 8) {
     absl::StrAppend(&notes,
-                    "note        the fast CUDA kernels are made for feature_dim 16; the "
-                    "general ones are slower than this says\n");
+                    "note        shares of linear attention are those measured at "
+                    "feature_dim 16\n");
+  } else if (plan.machine.cuda && features != 16) {
+    absl::StrAppend(&notes,
+                    "note        the fast CUDA kernels are made for feature_dim 8 and 16; "
+                    "the general ones are slower than this says\n");
   }
   if (plan.capacity.slots == 0) {
     absl::StrAppend(&notes, "note        the model does not fit: not one slot is left\n");

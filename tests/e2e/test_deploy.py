@@ -197,6 +197,12 @@ def test_prometheus_rules():
         assert run.returncode == 0, run.stdout + run.stderr
 
 
+def test_metrics_pass_prometheus_own_lint(tiny):
+    run = subprocess.run([need("promtool"), "check", "metrics"], input=tiny.get("/metrics"),
+                         capture_output=True, text=True)
+    assert run.returncode == 0 and not run.stderr, run.stdout + run.stderr
+
+
 def test_every_alert_has_its_test_and_its_page():
     rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
     tests = (DEPLOY / "prometheus" / "rules_test.yml").read_text()

@@ -243,10 +243,11 @@ def test_every_series_moves_when_it_should(start_daemon, proto, tmp_path):
             load()
             print(f"{load.__name__}: {time.monotonic() - begin:.1f} s")
         scraper.stop()
+        assert daemon.wait() == 0
     finally:
         for channel in loads.channels:
             channel.close()
-        assert daemon.stop() == 0
+        daemon.process.kill()
     still = [name for name in sorted(scraper.least)
              if not scraper.moved(name) and name not in ELSEWHERE
              and family(name) not in CONSTANT and not name.startswith(FOREIGN)
