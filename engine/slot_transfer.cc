@@ -1,5 +1,7 @@
 #include "engine/slot_transfer.h"
 
+#include <algorithm>
+
 #include "absl/types/span.h"
 #include "kernels/base/status.h"
 
@@ -14,10 +16,25 @@ absl::Status PrepareSlots(const StepPlan& plan, Executable& executable) {
   if (!plan.clear_slots.empty()) {
     BASED_RETURN_IF_ERROR(executable.ClearSlots(plan.clear_slots));
   }
-  for (const SlotTransfer& resume : plan.resumes) {
-    BASED_RETURN_IF_ERROR(executable.ImportSlot(resume.slot, resume.position, *resume.image));
+  for (const std::vector<SlotTransfer>* transfers : {&plan.resumes, &plan.restores}) {
+    for (const auto& [slot, position, image] : *transfers) {
+      BASED_RETURN_IF_ERROR(executable.ImportSlot(slot, position, *image));
+    }
   }
   return plan.copies.empty() ? absl::OkStatus() : executable.CopySlots(plan.copies);
+}
+
+absl::Status KeepSessions(std::vector<KeptState> kept, Executable& executable) {
+  for (const KeptState& state : kept) {
+    const auto& [slot, position, parked] = state.from;
+    BASED_RETURN_IF_ERROR(state.session->Keep(
+        position, state.tail, state.tokens, [&](absl::Span<std::byte> image) {
+          if (parked == nullptr) return executable.ExportSlot(slot, position, image);
+          std::copy(parked->begin(), parked->end(), image.begin());
+          return absl::OkStatus();
+        }));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace based

@@ -1,6 +1,8 @@
-// Moves parked states between slots and host memory.
+// Moves the states of parked sequences and of sessions between slots and host memory.
 #ifndef BASED_ENGINE_SLOT_TRANSFER_H_
 #define BASED_ENGINE_SLOT_TRANSFER_H_
+
+#include <vector>
 
 #include "absl/status/status.h"
 #include "engine/scheduler.h"
@@ -10,6 +12,10 @@ namespace based {
 
 // Does to the slots what `plan` wants done before its step, all but the step.
 absl::Status PrepareSlots(const StepPlan& plan, Executable& executable);
+
+// Gives sessions the states that sequences leave to them; waits for the steps in flight. The
+// sessions are free when this returns.
+absl::Status KeepSessions(std::vector<KeptState> kept, Executable& executable);
 
 }  // namespace based
 
