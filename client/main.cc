@@ -36,6 +36,7 @@ std::vector<Command> Commands() {
           TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
           PerplexityCommand(ScoreAtDaemon, score_here),
           VerifyCommand(MakeBackend),
+          SessionCommand(),
           KeygenCommand()};
 }
 

@@ -294,6 +294,12 @@ bool Delivery::FinishChoice(DeliveryStream& stream, RequestId id, int32_t index,
                       .decode = choice.last_token - choice.first_token,
                       .prefill_tokens = finished.prompt_tokens - finished.reused_tokens,
                       .decode_tokens = std::max<int64_t>(0, choice.generated_tokens - 1)};
+  if (stream.has_session) {
+    const bool is_stop = finished.reason == FinishReason::kEndOfText ||
+                         finished.reason == FinishReason::kStopToken;
+    finished.session_tokens = finished.prompt_tokens + finished.generated_tokens -
+                              (is_stop && !stream.include_stop ? 1 : 0);
+  }
   choice.ended = true;
   choice.finished = std::move(finished);
   --stream.open;

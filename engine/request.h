@@ -145,6 +145,7 @@ struct Finished {
   Timings timings;
   int32_t index = 0;              // of the completion
   double cumulative_logprob = 0;  // of the generated tokens, where logprobs were asked for
+  int64_t session_tokens = 0;     // that the session holds now; 0 without one
 };
 
 // Where a request's output goes. All calls come from one delivery thread, in the order

@@ -29,8 +29,8 @@
 //              most all slots but one are sources: one more is not admitted, and the requests
 //              behind it wait too. So there is always a slot that is free or will be.
 //   Scoring    prompt rows whose logprobs are asked for take their share of max_samples.
-//   Sessions   a sequence may start from a session's state and leave its own there (TakeKept) when it
-//              draws its end; what else ends it leaves the session as it was.
+//   Sessions   a sequence may start from a session's state and leave its own there (TakeKept) when
+//              it draws its end; what else ends it leaves the session as it was.
 //   Pipelining Plan may run while one earlier step is uncommitted: a decode's input id is then
 //              taken on the device from that step (kTokenFromPrevious). A sequence whose sampling
 //              rules depend on what it drew (DrawRules::needs_history) sits out until its draw is

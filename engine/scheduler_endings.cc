@@ -31,7 +31,8 @@ void Scheduler::Finish(Sequence& sequence) {
                        std::find(spec.stop_token_ids.begin(), spec.stop_token_ids.end(),
                                  sequence.last_token) != spec.stop_token_ids.end();
   const bool keeps_last = !is_stop || spec.include_stop;
-  // The last token was not fed, but for a step in flight, which the state is then stepped back over.
+  // The last token was not fed, but for a step in flight, which the state is then stepped back
+  // over.
   const int64_t position = sequence.prompt_tokens() + sequence.committed - 1;
   const bool is_parked = sequence.phase == Sequence::Phase::kParked;
   BASED_CHECK(sequence.position - position <= (is_parked ? 0 : 1));

@@ -26,10 +26,10 @@ absl::StatusOr<std::vector<int32_t>> PromptAfter(const SessionLease* session,
     return PromptTokens(request, model, limits);
   }
   if (session->state().tail == kNone) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        request.prompt_is_text ? "text" : "token_ids.ids", " is empty; session '",
-        request.session.id,
-        "' ended at a stop that is not part of it, expected a token to go on from"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(request.prompt_is_text ? "text" : "token_ids.ids", " is empty; session '",
+                     request.session.id,
+                     "' ended at a stop that is not part of it, expected a token to go on from"));
   }
   return std::vector<int32_t>();
 }
@@ -46,8 +46,8 @@ void ContinueSession(const Request& request, const Model& model, SequenceSpec& s
   if (request.sampling.repetition_penalty != 1) spec.history = state.SeenIds();
   spec.include_stop = request.stop.include_stop;
   if (!request.stop.strings.empty()) {
-    spec.text_stop = std::make_shared<TextStop>(*model.tokenizer, request.stop.strings,
-                                                request.stop.min_tokens);
+    spec.text_stop =
+        std::make_shared<TextStop>(*model.tokenizer, request.stop.strings, request.stop.min_tokens);
   }
 }
 

@@ -68,9 +68,8 @@ std::vector<int32_t> SessionState::SeenIds() const {
 
 SessionLease::~SessionLease() { store_.GiveBack(*this); }
 
-absl::Status SessionLease::Keep(
-    int64_t position, int32_t tail, absl::Span<const int32_t> added,
-    const std::function<absl::Status(absl::Span<std::byte>)>& write) {
+absl::Status SessionLease::Keep(int64_t position, int32_t tail, absl::Span<const int32_t> added,
+                                const std::function<absl::Status(absl::Span<std::byte>)>& write) {
   if (absl::Status written = write(absl::MakeSpan(*state_.image)); !written.ok()) {
     lost_ = true;
     return written;
@@ -87,10 +86,10 @@ SessionStore::SessionStore(const SessionOptions& options)
 
 absl::Status SessionStore::CheckKept() const {
   if (options_.memory >= session_bytes_) return absl::OkStatus();
-  const std::string why =
-      enabled() ? absl::StrCat("one takes ", session_bytes_, " bytes and --session_memory is ",
-                               options_.memory)
-                : std::string("--session_memory is 0");
+  const std::string why = enabled()
+                              ? absl::StrCat("one takes ", session_bytes_,
+                                             " bytes and --session_memory is ", options_.memory)
+                              : std::string("--session_memory is 0");
   return Error(absl::StatusCode::kFailedPrecondition, "SESSIONS_OFF",
                absl::StrCat("this daemon keeps no sessions: ", why));
 }
@@ -156,8 +155,8 @@ absl::StatusOr<SessionStore::Entry*> SessionStore::Add(const Key& key, Clock::ti
 
 absl::Status SessionStore::MakeRoom(const std::string& tenant) {
   const auto own = held_.find(tenant);
-  const bool at_limit = options_.max_per_tenant > 0 && own != held_.end() &&
-                        own->second >= options_.max_per_tenant;
+  const bool at_limit =
+      options_.max_per_tenant > 0 && own != held_.end() && own->second >= options_.max_per_tenant;
   const auto count = static_cast<int64_t>(entries_.size());
   if (!at_limit && (count + 1) * session_bytes_ <= options_.memory) return absl::OkStatus();
   const auto victim = Victim(tenant, at_limit);
@@ -306,8 +305,8 @@ absl::Status CheckSessionId(absl::string_view field, absl::string_view id) {
     return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.' || c == ':';
   });
   if (fits && known) return absl::OkStatus();
-  const std::string shown = fits ? absl::StrCat("'", absl::CHexEscape(id), "'")
-                                 : absl::StrCat(id.size(), " bytes long");
+  const std::string shown =
+      fits ? absl::StrCat("'", absl::CHexEscape(id), "'") : absl::StrCat(id.size(), " bytes long");
   return absl::InvalidArgumentError(absl::StrCat(
       field, " is ", shown, "; expected 1 to 128 of the characters A-Z a-z 0-9 - _ . :"));
 }

@@ -1,9 +1,9 @@
 // States that outlive their calls: one slot image per session, in host memory of a fixed bound.
 //
-// A session is keyed by tenant and id; another tenant's is as good as none. One user at a time holds
-// it by a SessionLease. What is not held may be evicted: when memory (or the tenant's share) is full,
-// the least recently used session of the tenant that holds the most, and what was not used for
-// idle_limit. Thread-safe.
+// A session is keyed by tenant and id; another tenant's is as good as none. One user at a time
+// holds it by a SessionLease. What is not held may be evicted: when memory (or the tenant's share)
+// is full, the least recently used session of the tenant that holds the most, and what was not used
+// for idle_limit. Thread-safe.
 #ifndef BASED_ENGINE_SESSION_STORE_H_
 #define BASED_ENGINE_SESSION_STORE_H_
 
@@ -65,10 +65,10 @@ struct SessionUse {
   int64_t limit_bytes = 0;
   // Since the start.
   int64_t created = 0;
-  int64_t resumed = 0;            // calls that went on from a session's state
-  int64_t evicted_memory = 0;     // made room for others
-  int64_t evicted_idle = 0;       // were not used for too long
-  int64_t reused_tokens = 0;      // that resumed calls did not compute again
+  int64_t resumed = 0;         // calls that went on from a session's state
+  int64_t evicted_memory = 0;  // made room for others
+  int64_t evicted_idle = 0;    // were not used for too long
+  int64_t reused_tokens = 0;   // that resumed calls did not compute again
 };
 
 class SessionStore;
@@ -90,8 +90,8 @@ class SessionLease {
   const SessionState& state() const { return state_; }
 
   // Makes the session hold `position` tokens in the image that `write` fills, then `tail`. `added`:
-  // the tokens that it did not hold before. When `write` fails the session is gone: it held the only
-  // copy.
+  // the tokens that it did not hold before. When `write` fails the session is gone: it held the
+  // only copy.
   absl::Status Keep(int64_t position, int32_t tail, absl::Span<const int32_t> added,
                     const std::function<absl::Status(absl::Span<std::byte>)>& write);
 
@@ -138,7 +138,7 @@ class SessionStore {
   struct Entry {
     std::unique_ptr<SessionState> state;  // its holder's while busy
     bool busy = false;
-    bool kept = false;    // has been given a state
+    bool kept = false;  // has been given a state
     int64_t tokens = 0;
     Clock::time_point created;
     Clock::time_point used;  // given back

@@ -27,8 +27,8 @@ absl::Status PrepareSlots(const StepPlan& plan, Executable& executable) {
 absl::Status KeepSessions(std::vector<KeptState> kept, Executable& executable) {
   for (const KeptState& state : kept) {
     const auto& [slot, position, parked] = state.from;
-    BASED_RETURN_IF_ERROR(state.session->Keep(
-        position, state.tail, state.tokens, [&](absl::Span<std::byte> image) {
+    BASED_RETURN_IF_ERROR(
+        state.session->Keep(position, state.tail, state.tokens, [&](absl::Span<std::byte> image) {
           if (parked == nullptr) return executable.ExportSlot(slot, position, image);
           std::copy(parked->begin(), parked->end(), image.begin());
           return absl::OkStatus();

@@ -15,7 +15,8 @@ namespace based {
 
 class TextStop {
  public:
-  // `tokenizer` must outlive this object. The text of the first `min_tokens` tokens is not looked at.
+  // `tokenizer` must outlive this object. The text of the first `min_tokens` tokens is not looked
+  // at.
   TextStop(const Tokenizer& tokenizer, const std::vector<std::string>& strings, int64_t min_tokens)
       : tokenizer_(tokenizer), min_tokens_(min_tokens), matcher_(strings) {}
 

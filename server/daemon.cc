@@ -159,9 +159,10 @@ absl::Status Daemon::Open() {
 absl::Status Daemon::OpenMetrics() {
   MetricsListener::Handlers handlers = {.metrics =
                                             [this] {
-                                              if (const Engine* engine = loaded_) {
+                                              if (Engine* engine = loaded_) {
                                                 metrics_.SetCapacity(engine->capacity());
                                                 metrics_.SetTenants(engine->tenants());
+                                                metrics_.SetSessions(engine->sessions()->use());
                                               }
                                               return metrics_.Render();
                                             },
@@ -285,6 +286,7 @@ std::optional<int> Daemon::WaitForEnd() {
 }
 
 void Daemon::Tick() {
+  engine_->sessions()->Expire(Clock::now());
   trimmer_.Tick();
   if (tls_ == nullptr) return;
   bool changed = false;

@@ -16,6 +16,7 @@
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
+#include "server/session_metrics.h"
 #include "server/tenant_metrics.h"
 
 namespace based {
@@ -43,6 +44,7 @@ class Metrics final : public Observer {
   void SetBuildInfo(const std::string& backend, const std::string& model);
   void SetCapacity(const Capacity& capacity);
   void SetTenants(const std::vector<TenantUse>& tenants) { tenants_.Set(tenants); }
+  void SetSessions(const SessionUse& use) { sessions_.Set(use); }
 
   // All series in Prometheus' text format, those of the process read at this moment.
   std::string Render();
@@ -64,6 +66,7 @@ class Metrics final : public Observer {
   // Constant after construction; the series in it synchronize themselves.
   prometheus::Registry registry_;
   TenantMetrics tenants_{registry_};
+  SessionMetrics sessions_{registry_};
   prometheus::Family<prometheus::Gauge>* build_info_;
 
   prometheus::Gauge* slots_active_;

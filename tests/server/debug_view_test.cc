@@ -19,6 +19,7 @@ DebugView View() {
                            .prompt_tokens = 7,
                            .generated_tokens = 3,
                            .position = 10,
+                           .slots = {3, 41},
                            .age = std::chrono::milliseconds(1500)});
   return view;
 }
@@ -33,6 +34,7 @@ TEST(DebugJson, ParsesWhateverClientsSend) {
   EXPECT_EQ(json["requests"][0]["phase"], "decode");
   EXPECT_EQ(json["requests"][0]["age_s"], 1.5);
   EXPECT_EQ(json["requests"][0]["position"], 10);
+  EXPECT_EQ(json["requests"][0]["slots"], nlohmann::json({3, 41}));
 }
 
 TEST(DebugHtml, EscapesWhatClientsSend) {
@@ -41,6 +43,7 @@ TEST(DebugHtml, EscapesWhatClientsSend) {
   EXPECT_NE(html.find("r&lt;1&gt;"), std::string::npos);
   EXPECT_NE(html.find("a&quot;&amp;&lt;script&gt;"), std::string::npos);
   EXPECT_NE(html.find("1 of 4 active"), std::string::npos);
+  EXPECT_NE(html.find("<td>3, 41</td>"), std::string::npos);
 }
 
 }  // namespace

@@ -23,7 +23,12 @@ TEST(Metrics, BoundedSeriesExistFromTheStartAtZero) {
         "based_rejections_total{code=\"DEADLINE_EXCEEDED\",reason=\"deadline\"}",
         "based_rejections_total{code=\"UNAVAILABLE\",reason=\"unavailable\"}",
         "based_parks_total", "based_resumes_total", "based_queued_tokens",
-        "based_parked_sequences", "based_predicted_wait_seconds",
+        "based_parked_sequences", "based_predicted_wait_seconds", "based_sessions",
+        "based_session_bytes", "based_session_limit_bytes", "based_sessions_created_total",
+        "based_session_resumes_total", "based_session_reused_tokens_total",
+        "based_session_evictions_total{cause=\"memory\"}",
+        "based_session_evictions_total{cause=\"idle\"}",
+        "based_rejections_total{code=\"ABORTED\",reason=\"session\"}",
         "based_cancellations_total{cause=\"client\"}", "based_cancellations_total{cause=\"drain\"}",
         "based_preemptions_total", "based_prompt_tokens_total", "based_generated_tokens_total",
         "based_streams_open", "based_queued_requests",
@@ -96,6 +101,23 @@ TEST(Metrics, ProcessSeriesAreReal) {
   EXPECT_NE(text.find("based_build_info{backend=\"cpu\",model=\"demo\",version=\""),
             std::string::npos);
   EXPECT_FALSE(HasLine(text, "based_process_resident_memory_bytes 0"));
+}
+
+TEST(Metrics, SessionsAreAsTheStoreSays) {
+  Metrics metrics;
+  metrics.SetSessions({.sessions = 3, .bytes = 300, .limit_bytes = 1000, .created = 7, .resumed = 5,
+                       .evicted_memory = 2, .evicted_idle = 1, .reused_tokens = 900});
+  metrics.SetSessions({.sessions = 2, .bytes = 200, .limit_bytes = 1000, .created = 8, .resumed = 6,
+                       .evicted_memory = 2, .evicted_idle = 2, .reused_tokens = 950});
+  const std::string text = metrics.Render();
+  for (const char* line :
+       {"based_sessions 2", "based_session_bytes 200", "based_session_limit_bytes 1000",
+        "based_sessions_created_total 8", "based_session_resumes_total 6",
+        "based_session_evictions_total{cause=\"memory\"} 2",
+        "based_session_evictions_total{cause=\"idle\"} 2",
+        "based_session_reused_tokens_total 950"}) {
+    EXPECT_TRUE(HasLine(text, line)) << line;
+  }
 }
 
 }  // namespace
