@@ -199,7 +199,7 @@ std::vector<FlagGroup> GenerateFlagGroups() {
           {"Output",
            {"token_ids", "output_text", "logprobs", "top_logprobs", "echo", "prompt_logprobs",
             "tokens_per_message", "delta_interval_ms", "json"}},
-          {"Scheduling and state", 
+          {"Scheduling and state",
            {"priority", "tenant", "session", "create_session", "session_tokens", "snapshot",
             "save_snapshot"}}};
 }

@@ -11,6 +11,7 @@
 #include "client/generate_local.h"
 #include "client/generate_remote.h"
 #include "client/local.h"
+#include "client/plan_command.h"
 #include "client/remote.h"
 #include "client/tokenize_command.h"
 #include "kernels/backends.h"
@@ -37,6 +38,10 @@ std::vector<Command> Commands() {
           PerplexityCommand(ScoreAtDaemon, score_here),
           VerifyCommand(MakeBackend),
           SessionCommand(),
+          PlanCommand([](int32_t threads, int64_t working_set) {
+            const CpuSpeed speed = MeasureCpu(threads, working_set);
+            return MeasuredCpu{speed.flops_per_second, speed.bytes_per_second};
+          }),
           KeygenCommand()};
 }
 

@@ -12,7 +12,9 @@
 #include "client/input.h"
 #include "kernels/base/status.h"
 
-ABSL_FLAG(int32_t, window, 1024, "Tokens per window; each starts afresh after end-of-text.");
+ABSL_FLAG(int32_t, window, 1024,
+          "Tokens per window; each starts afresh after end-of-text. plan: window_size of the model, "
+          "which stays as it is without this flag.");
 
 namespace based {
 namespace {

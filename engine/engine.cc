@@ -390,7 +390,7 @@ absl::Status EngineImpl::LaunchNext(bool& launched) {
       cost_.PrefillBeside(std::max(1, scheduler_.decoding()), scheduler_.prefilling()));
   scheduler_.Plan(begin, plan_, events_);
   launched = !plan_.empty();
-  BASED_RETURN_IF_ERROR(PrepareSlots(plan_, *model_->executable));
+  BASED_RETURN_IF_ERROR(PrepareSlots(plan_, *model_->executable, observer_));
   if (observer_ != nullptr && plan_.parks.size() + plan_.resumes.size() > 0) {
     observer_->OnParks(static_cast<int32_t>(plan_.parks.size()),
                        static_cast<int32_t>(plan_.resumes.size()));
@@ -421,11 +421,13 @@ absl::Status EngineImpl::CollectOldest() {
   cost_.Observe(step.stats.decode_tokens, step.stats.prefill_tokens,
                 std::chrono::duration<double>(ran).count());
   scheduler_.Commit(output_, events_);
-  BASED_RETURN_IF_ERROR(KeepSessions(scheduler_.TakeKept(), *model_->executable));
+  BASED_RETURN_IF_ERROR(KeepSessions(scheduler_.TakeKept(), *model_->executable, observer_));
   Publish(collected);
   if (observer_ != nullptr) {
     step.stats.wait = collected - begin;
     step.stats.duration = collected - step.launched;
+    step.stats.padded_rows = output_.padded_rows;
+    step.stats.replayed = output_.replayed;
     step.stats.commit = Clock::now() - collected;
     observer_->OnStep(step.stats);
   }

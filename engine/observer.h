@@ -15,6 +15,8 @@ struct StepStats {
   int32_t decode_tokens = 0;
   int32_t prefill_tokens = 0;
   int32_t sequences = 0;  // spans in the step
+  int32_t padded_rows = 0;  // rows that the device computed beyond the step's tokens
+  bool replayed = false;    // as one captured graph
   // The engine thread's time: choosing the step, handing it to the device, waiting for the device,
   // handing its tokens to delivery. With another step in the pipeline, the device works meanwhile;
   // no time left to wait then means that the thread is the slower of the two.
@@ -34,6 +36,9 @@ class Observer {
   virtual void OnSlots(int32_t active, int32_t free, int32_t queued) = 0;
   // Sequences whose state went to host memory before a step, and came back.
   virtual void OnParks(int32_t /*parks*/, int32_t /*resumes*/) {}
+  // The copy of one sequence's state from its slot to host memory, and back.
+  virtual void OnStateSaved(std::chrono::nanoseconds /*took*/) {}
+  virtual void OnStateRestored(std::chrono::nanoseconds /*took*/) {}
   virtual void OnFirstToken(std::chrono::nanoseconds since_submit) = 0;
   // Per generated token after the first.
   virtual void OnInterToken(std::chrono::nanoseconds gap) = 0;

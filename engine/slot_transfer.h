@@ -5,17 +5,20 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/observer.h"
 #include "engine/scheduler.h"
 #include "kernels/backend.h"
 
 namespace based {
 
-// Does to the slots what `plan` wants done before its step, all but the step.
-absl::Status PrepareSlots(const StepPlan& plan, Executable& executable);
+// Does to the slots what `plan` wants done before its step, all but the step. `observer` (may be
+// null) hears how long each copy took.
+absl::Status PrepareSlots(const StepPlan& plan, Executable& executable, Observer* observer);
 
 // Gives sessions the states that sequences leave to them; waits for the steps in flight. The
-// sessions are free when this returns.
-absl::Status KeepSessions(std::vector<KeptState> kept, Executable& executable);
+// sessions are free once `kept` is gone.
+absl::Status KeepSessions(const std::vector<KeptState>& kept, Executable& executable,
+                          Observer* observer);
 
 }  // namespace based
 

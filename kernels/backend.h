@@ -72,6 +72,9 @@ struct StepOutput {
   // Per sample min(top_logprobs, vocab_size) entries, in the order of the samples; most likely
   // first, logprobs as above. Entries of a sample that is not finite have id -1.
   std::vector<TokenScore> top;
+  // How the step ran: rows computed beyond its own, to fill a captured graph; whether it was one.
+  int32_t padded_rows = 0;
+  bool replayed = false;
 };
 
 struct SlotCopy {

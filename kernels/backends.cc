@@ -1,5 +1,7 @@
 #include "kernels/backends.h"
 
+#include <algorithm>
+#include <ctime>
 #include <memory>
 #include <string>
 #include <utility>
@@ -7,6 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/roofline.h"
+#include "kernels/cpu/thread_pool.h"
 #include "kernels/reference/reference_backend.h"
 #ifdef BASED_WITH_CUDA
 #include "kernels/cuda/cuda_backend.h"
@@ -38,6 +42,14 @@ absl::StatusOr<std::unique_ptr<Backend>> NewBackend(const BackendOptions& option
                                                    "\", expected auto, cpu, cuda or reference"));
   }
   return NewCpuBackend(CpuBackendOptions{.threads = options.threads});
+}
+
+CpuSpeed MeasureCpu(int32_t threads, int64_t bytes) {
+  constexpr int32_t kTries = 40;
+  const auto cores = static_cast<int32_t>(std::thread::hardware_concurrency());
+  ThreadPool pool(std::max(1, threads > 0 ? threads : cores));
+  return {.flops_per_second = MeasureFlops(pool, kTries, CLOCK_MONOTONIC),
+          .bytes_per_second = MeasureReads(pool, bytes, kTries, CLOCK_MONOTONIC)};
 }
 
 }  // namespace based

@@ -24,6 +24,14 @@ struct BackendOptions {
 // no usable device answers.
 absl::StatusOr<std::unique_ptr<Backend>> NewBackend(const BackendOptions& options);
 
+// What this machine's CPU can do at most, measured within some tenths of a second; see
+// kernels/cpu/roofline.h.
+struct CpuSpeed {
+  double flops_per_second = 0;  // fp32 multiply-adds, two operations each
+  double bytes_per_second = 0;  // reading `bytes` again and again
+};
+CpuSpeed MeasureCpu(int32_t threads, int64_t bytes);  // threads 0: one per core
+
 }  // namespace based
 
 #endif  // BASED_KERNELS_BACKENDS_H_

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <ctime>
 #include <future>
@@ -17,12 +18,14 @@
 #include "server/access.h"
 #include "server/admin_service.h"
 #include "server/daemon_model.h"
+#include "server/engine_watch.h"
 #include "server/http_api.h"
 #include "server/live_requests.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
 #include "server/process_memory.h"
+#include "server/service_notify.h"
 #include "server/step_profile.h"
 #include "server/tls.h"
 
@@ -33,6 +36,7 @@ namespace {
 constexpr std::chrono::milliseconds kFlushLimit{2000};
 constexpr int64_t kTrimGrowth = int64_t{32} << 20;
 constexpr std::chrono::seconds kTickInterval{5};
+constexpr int kWatchesPerLimit = 4;  // a late one or two are no reason to be killed
 constexpr int32_t kAdminConnections = 64;
 constexpr std::chrono::seconds kProfileWindow{10};
 constexpr timespec kHealthPoll = {.tv_sec = 0, .tv_nsec = 200'000'000};
@@ -95,12 +99,20 @@ class Daemon {
   // What is done every few seconds: memory that a burst of clients has left goes back to the
   // system, certificates that were replaced are read.
   void Tick();
+  // Tells the service manager that the engine goes round, when that is due.
+  void TellWatchdog();
+  std::string StatusLine() const;
   // The access file, tenants' limits and certificates; the first error, each having been tried.
   absl::Status Reload();
   absl::Status ApplyTenants() ABSL_EXCLUSIVE_LOCKS_REQUIRED(reload_mutex_);
   void Drain(std::optional<int> signal);
   absl::Status Health() const;
   DebugView View() const;
+  // Tokens per second with all slots decoding; of more slots than a step has rows, some at a time.
+  double FullSpeed(const Engine& engine) const {
+    const Capacity capacity = engine.capacity();
+    return profile_.DecodeTokensPerSecond(std::min(capacity.slots_total, capacity.token_budget));
+  }
 
   const DaemonOptions& options_;
   Backend& backend_;
@@ -121,6 +133,9 @@ class Daemon {
   std::unique_ptr<GrpcEndpoint> admin_endpoint_;
   std::unique_ptr<MetricsListener> metrics_listener_;
   std::atomic<bool> draining_{false};
+  const ServiceNotifier notifier_;
+  std::unique_ptr<EngineWatch> watch_;  // null: no watchdog
+  Clock::time_point next_watch_;
   Mutex reload_mutex_;  // held while reading: SIGHUP and AdminService take turns
 };
 
@@ -163,6 +178,7 @@ absl::Status Daemon::OpenMetrics() {
                                                 metrics_.SetCapacity(engine->capacity());
                                                 metrics_.SetTenants(engine->tenants());
                                                 metrics_.SetSessions(engine->sessions()->use());
+                                                metrics_.SetFullSpeed(FullSpeed(*engine));
                                               }
                                               return metrics_.Render();
                                             },
@@ -238,6 +254,7 @@ absl::Status Daemon::Health() const {
 }
 
 absl::Status Daemon::Load() {
+  notifier_.Loading(options_.model_dir);
   std::future<absl::StatusOr<std::unique_ptr<Model>>> loading =
       std::async(std::launch::async, [this] { return LoadServedModel(options_, backend_); });
   const sigset_t signals = TerminationSignals();
@@ -252,7 +269,7 @@ absl::Status Daemon::Load() {
   BASED_ASSIGN_OR_RETURN(const std::string model_dir, FindModelDir(options_.model_dir));
   BASED_ASSIGN_OR_RETURN(engine_, Engine::Create(std::move(model), options_.engine, &profile_));
   live_ = std::make_unique<LiveRequests>(*engine_);
-  metrics_.SetBuildInfo(engine_->model().executable->info().backend, engine_->model().name);
+  metrics_.SetModel(engine_->model(), Clock::now() - start_);
   metrics_.SetCapacity(engine_->capacity());
   {
     MutexLock lock(reload_mutex_);
@@ -264,6 +281,8 @@ absl::Status Daemon::Load() {
     http_->Serve(*live_, options_.tokenizer_dir.empty() ? model_dir : options_.tokenizer_dir);
   }
   LogReady(*engine_, addresses_, SecondsSince(start_));
+  if (notifier_.watchdog()) watch_ = std::make_unique<EngineWatch>(*engine_, profile_);
+  notifier_.Ready(StatusLine());
   return absl::OkStatus();
 }
 
@@ -273,10 +292,13 @@ std::optional<int> Daemon::WaitForEnd() {
   while (true) {
     const int signal = ::sigtimedwait(&signals, nullptr, &kHealthPoll);
     if (signal == SIGHUP) {
+      notifier_.Reloading();
       Reload().IgnoreError();  // logged
+      notifier_.Ready(StatusLine());
     } else if (signal > 0) {
       return signal;
     }
+    TellWatchdog();
     if (Clock::now() >= next_tick) {
       Tick();
       next_tick = Clock::now() + kTickInterval;
@@ -285,9 +307,22 @@ std::optional<int> Daemon::WaitForEnd() {
   }
 }
 
+void Daemon::TellWatchdog() {
+  if (watch_ == nullptr || Clock::now() < next_watch_) return;
+  next_watch_ = Clock::now() + *notifier_.watchdog() / kWatchesPerLimit;
+  if (watch_->Moved()) notifier_.Watchdog();
+}
+
+std::string Daemon::StatusLine() const {
+  const Capacity capacity = engine_->capacity();
+  return absl::StrCat("serving ", engine_->model().name, ": ", capacity.slots_active, " of ",
+                      capacity.slots_total, " slots in use, ", capacity.queued_requests, " queued");
+}
+
 void Daemon::Tick() {
   engine_->sessions()->Expire(Clock::now());
   trimmer_.Tick();
+  notifier_.Status(StatusLine());
   if (tls_ == nullptr) return;
   bool changed = false;
   const absl::Status status = tls_->ReloadIfChanged(changed);
@@ -319,6 +354,7 @@ absl::Status Daemon::Reload() {
 
 void Daemon::Drain(std::optional<int> signal) {
   draining_ = true;
+  notifier_.Stopping(signal ? "draining" : "the device failed");
   server_->SetServing(false);
   if (http_ != nullptr) http_->BeginDrain();
   ExitAtNextSignal();

@@ -54,6 +54,8 @@ ABSL_FLAG(int32_t, drain_timeout_ms, 10000,
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning, error or off.");
 ABSL_FLAG(std::string, log_format, "text", "text (key=value) or json.");
 ABSL_FLAG(bool, version, false, "Prints the version and exits.");
+ABSL_FLAG(bool, print_metrics_reference, false,
+          "Prints what every series at /metrics means, as Markdown, and exits.");
 
 namespace based {
 namespace {
@@ -71,7 +73,7 @@ const std::array<FlagGroup, 10>& Groups() {
       SessionFlags(),
       SecurityFlags(),
       ConnectionFlags(),
-      {"Logs and other", {"log_level", "log_format", "version"}},
+      {"Logs and other", {"log_level", "log_format", "version", "print_metrics_reference"}},
   }};
   return *groups;
 }
@@ -167,7 +169,8 @@ absl::StatusOr<DaemonOptions> ReadFlags(absl::Span<const char* const> arguments)
   DaemonOptions options;
   options.help = line.help;
   options.version = absl::GetFlag(FLAGS_version);
-  if (options.help || options.version) return options;
+  options.print_metrics_reference = absl::GetFlag(FLAGS_print_metrics_reference);
+  if (options.help || options.version || options.print_metrics_reference) return options;
   if (!line.positional.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("'", line.positional[0], "' is no flag; expected flags only, see --help"));

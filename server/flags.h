@@ -35,6 +35,7 @@ struct DaemonOptions {
   std::chrono::milliseconds drain_timeout{0};
   bool help = false;
   bool version = false;
+  bool print_metrics_reference = false;
 };
 
 // `arguments` without the program's name. INVALID_ARGUMENT in one line: flag, value and what was

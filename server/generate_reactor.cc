@@ -44,6 +44,7 @@ GenerateReactor::GenerateReactor(const Gate& gate, Metrics& metrics, StreamWatch
       context_(context),
       max_queued_messages_(max_queued_messages),
       request_id_(RequestIdOf(*context)),
+      deadline_(DeadlineOf(*context)),
       trace_(ParseTraceparent(MetadataOf(*context, "traceparent"))) {
   metrics_.OnStreamOpened();
 }
@@ -68,7 +69,7 @@ void GenerateReactor::Start(const v1::GenerateRequest& message) {
   }
   tenant_ = request->tenant;
   request->request_id = request_id_;
-  request->deadline = DeadlineOf(*context_);
+  request->deadline = deadline_;
   auto stream = std::make_shared<GenerateStream>(this, context_, request_id_,
                                                  request->output.token_ids, max_queued_messages_);
   // Set before Submit: the engine may start and even finish the stream before Submit returns, and
@@ -91,13 +92,15 @@ void GenerateReactor::Reject(const absl::Status& status, bool tell_metrics) {
 
 void GenerateReactor::OnCancel() {
   if (stream_ == nullptr) return;
-  const bool late = context_->deadline() <= std::chrono::system_clock::now() + kDeadlineSlack;
+  // By the steady clock: the wall's may have been set since the call came.
+  const bool late = deadline_ <= Clock::now() + kDeadlineSlack;
   engine_->Cancel(id_, late ? absl::DeadlineExceededError("the call's deadline has passed")
                             : absl::CancelledError("the client has cancelled the call"));
 }
 
 void GenerateReactor::OnDone() {
   metrics_.OnStreamClosed();
+  if (stream_ != nullptr) metrics_.OnStreamStalled(stream_->summary().longest_write);
   LogAccess();
   delete this;
 }

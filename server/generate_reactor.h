@@ -42,6 +42,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   const size_t max_queued_messages_;
   const std::string request_id_;
   const Clock::time_point arrival_ = Clock::now();
+  const Clock::time_point deadline_;
   const TraceContext trace_;
   // Set by Start, before gRPC can call OnCancel or OnDone.
   Engine* engine_ = nullptr;  // null when the call did not pass the gate

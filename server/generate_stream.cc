@@ -91,6 +91,8 @@ void GenerateStream::OnWriteDone(bool ok) {
     MutexLock lock(mutex_);
     busy_ = false;
     in_flight_ = false;
+    summary_.longest_write =
+        std::max<std::chrono::nanoseconds>(summary_.longest_write, Clock::now() - write_began_);
     if (!ok) {
       broken_ = true;
       queue_.clear();

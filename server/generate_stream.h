@@ -25,6 +25,7 @@ struct StreamSummary {
   Started started;
   Finished finished;             // as far as it goes; reason is meaningless unless status is OK
   int64_t delivered_tokens = 0;  // tokens of the Deltas that the engine handed over
+  std::chrono::nanoseconds longest_write{0};  // that one message waited for the reader
   absl::Status status;
 };
 

@@ -14,15 +14,18 @@ class GatewayApi final : public HttpApi {
  public:
   GatewayApi(const HttpApiOptions& options, const AccessControl& access, Metrics& metrics)
       : plain_chat_template_(options.plain_chat_template),
+        metrics_(metrics),
         gateway_({.timeout = options.timeout,
                   .cors_origin = options.cors_origin,
                   .stream_queue_bytes = options.stream_queue_bytes},
                  access, metrics) {}
 
   absl::Status Listen(HttpServerOptions options) {
-    options.refusal = [](int status, std::string_view message) {
+    options.refusal = [this](int status, std::string_view message) {
+      metrics_.OnHttpResponse(status);
       return ErrorResponse(HttpError(status, message));
     };
+    options.on_lag = [this](std::chrono::nanoseconds lag) { metrics_.OnHttpLoopLag(lag); };
     BASED_ASSIGN_OR_RETURN(
         server_, HttpServer::Start(options, [this](std::shared_ptr<HttpExchange> exchange) {
           gateway_.Handle(exchange);
@@ -45,6 +48,7 @@ class GatewayApi final : public HttpApi {
 
  private:
   const bool plain_chat_template_;
+  Metrics& metrics_;
   OpenAiGateway gateway_;
   std::unique_ptr<HttpServer> server_;  // last: stops before the gateway goes
 };

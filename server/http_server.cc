@@ -70,8 +70,12 @@ struct Listener {
 // One I/O thread and its connections. All of it runs on the thread but for Ready and what posts.
 class Worker {
  public:
-  explicit Worker(milliseconds sweep_interval)
-      : io(1), guard_(asio::make_work_guard(io)), sweep_(io), sweep_interval_(sweep_interval) {}
+  Worker(milliseconds sweep_interval, std::function<void(std::chrono::nanoseconds)> on_lag)
+      : io(1),
+        guard_(asio::make_work_guard(io)),
+        sweep_(io),
+        sweep_interval_(sweep_interval),
+        on_lag_(std::move(on_lag)) {}
 
   void Start() {
     thread_ = std::thread([this] { io.run(); });
@@ -119,6 +123,7 @@ class Worker {
     sweep_.async_wait([this](const error_code& error) {
       if (error || connections_.empty()) return;
       const auto now = std::chrono::steady_clock::now();
+      if (on_lag_ != nullptr) on_lag_(now - sweep_.expiry());
       const auto all = connections_;
       for (const auto& connection : all) connection->Sweep(now);
       if (!connections_.empty()) SweepLater();
@@ -128,6 +133,7 @@ class Worker {
   asio::executor_work_guard<asio::io_context::executor_type> guard_;
   asio::steady_timer sweep_;
   const milliseconds sweep_interval_;
+  const std::function<void(std::chrono::nanoseconds)> on_lag_;
   absl::flat_hash_set<std::shared_ptr<HttpConnection>> connections_;
   std::thread thread_;
 
@@ -204,7 +210,7 @@ class AsioHttpServer final : public HttpServer {
       asio::post(heavy_.io, [this, exchange = std::move(exchange)] { Handle(exchange); });
     };
     for (int i = 0; i < IoThreads(); ++i) {
-      workers_.push_back(std::make_unique<Worker>(SweepInterval(options)));
+      workers_.push_back(std::make_unique<Worker>(SweepInterval(options), options.on_lag));
     }
   }
 
@@ -350,7 +356,7 @@ class AsioHttpServer final : public HttpServer {
   HttpShared shared_;
   ConnectionCount count_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  Worker heavy_{kMostSweepInterval};  // no connections: handles large bodies
+  Worker heavy_{kMostSweepInterval, nullptr};  // no connections: handles large bodies
   std::vector<std::unique_ptr<Listener>> listeners_;  // on the first worker
   size_t next_worker_ = 0;  // the accepting thread's, as full_ is
   bool full_ = false;

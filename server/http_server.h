@@ -31,6 +31,8 @@ struct HttpServerOptions {
   std::chrono::milliseconds write_timeout{30'000};   // without any progress
   // Answers for what is not even a request (400, 408, 413, 431), and 500; null: plain text.
   std::function<HttpResponse(int status, std::string_view message)> refusal;
+  // Hears, while there are connections, how late a timer of an I/O thread ran; null: nobody.
+  std::function<void(std::chrono::nanoseconds lag)> on_lag;
 };
 
 // One request and its answer: Respond, or Begin, Write... and End. Thread-safe; nothing blocks.

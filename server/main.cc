@@ -5,6 +5,7 @@
 
 #include "kernels/backends.h"
 #include "server/daemon.h"
+#include "server/metric_reference.h"
 #include "server/version.h"
 
 namespace based {
@@ -20,6 +21,9 @@ int Run(absl::Span<const char* const> arguments) {
   if (!options.ok()) return Fail(options.status(), kExitUsage);
   if (options->help) return std::fputs(HelpText().c_str(), stdout) < 0;
   if (options->version) return std::printf("based-server %s\n", kVersion) < 0;
+  if (options->print_metrics_reference) {
+    return std::fputs(MetricsReference(DocumentedFamilies()).c_str(), stdout) < 0;
+  }
   SetLogOptions(options->log);
   const sigset_t signals = DaemonSignals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);

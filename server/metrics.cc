@@ -1,11 +1,11 @@
 #include "server/metrics.h"
 
+#include <algorithm>
 #include <chrono>
 #include <vector>
 
 #include "engine/refusal.h"
 #include "prometheus/text_serializer.h"
-#include "server/process_memory.h"
 #include "server/status.h"
 #include "server/version.h"
 
@@ -44,6 +44,10 @@ constexpr std::array<Rejection, 10> kRejections = {{{"INVALID_ARGUMENT", "reques
                                                     {"UNAVAILABLE", "unavailable"},
                                                     {"INTERNAL", "internal"}}};
 constexpr std::array<const char*, 4> kCancelCauses = {"client", "deadline", "slow_reader", "drain"};
+constexpr std::array<const char*, 3> kLoadPhases = {"read", "compile", "total"};
+constexpr std::array<const char*, 4> kEnginePhases = {"plan", "launch", "collect", "commit"};
+constexpr std::array<const char*, 5> kStatusClasses = {"1xx", "2xx", "3xx", "4xx", "5xx"};
+constexpr int kLongestPrompt = 20;  // power of two
 
 // 1, 2.5, 5 per decade: a decode step of a small model takes well under a millisecond, a queued
 // request may wait for minutes.
@@ -81,11 +85,17 @@ Metrics::Metrics() {
   AddRequests();
   AddLatencies();
   AddSteps();
-  AddProcess();
+  AddEngine();
+  AddHttp();
+  AddModel();
 }
 
 prometheus::Gauge* Metrics::NewGauge(const std::string& name, const std::string& help) {
   return &BuildGauge().Name(name).Help(help).Register(registry_).Add({});
+}
+
+prometheus::Counter* Metrics::NewCounter(const std::string& name, const std::string& help) {
+  return &BuildCounter().Name(name).Help(help).Register(registry_).Add({});
 }
 
 prometheus::Histogram* Metrics::NewHistogram(const std::string& name, const std::string& help,
@@ -111,6 +121,11 @@ void Metrics::AddCapacity() {
   parked_ = NewGauge("based_parked_sequences", "Sequences whose state waits in host memory");
   predicted_wait_ = NewGauge("based_predicted_wait_seconds",
                              "Wait for a slot of an interactive request that came now");
+  headroom_ = NewGauge("based_admission_headroom",
+                       "Sequences that would take a slot at once: free slots less queued requests");
+  full_speed_ = NewGauge("based_sustainable_tokens_per_second",
+                         "Generated tokens per second with every slot decoding, as the measured "
+                         "cost of steps predicts; 0 before the first step");
   streams_open_ = NewGauge("based_streams_open", "Generate calls that have not ended");
 }
 
@@ -129,8 +144,9 @@ void Metrics::AddRequests() {
   }
   auto& rejections = BuildCounter()
                          .Name("based_rejections_total")
-                         .Help("Requests refused before they were queued, by status code and "
-                               "reason")
+                         .Help(
+                             "Requests refused before they were queued, by status code and "
+                             "reason")
                          .Register(registry_);
   const auto add = [&](const Rejection& rejection) {
     return &rejections.Add({{"code", rejection.code}, {"reason", rejection.reason}});
@@ -147,51 +163,46 @@ void Metrics::AddRequests() {
   for (const char* cause : kCancelCauses) {
     cancelled_[cause] = &cancellations.Add({{"cause", cause}});
   }
-  parks_ = &BuildCounter()
-                .Name("based_parks_total")
-                .Help("Sequences whose state went to host memory to make room for others")
-                .Register(registry_)
-                .Add({});
-  resumes_ = &BuildCounter()
-                  .Name("based_resumes_total")
-                  .Help("Parked sequences that took a slot again, their state bit for bit")
-                  .Register(registry_)
-                  .Add({});
-  BuildCounter()
-      .Name("based_preemptions_total")
-      .Help("Sequences whose state was thrown away to be recomputed; 0 by construction")
-      .Register(registry_)
-      .Add({});
-  prompt_tokens_ = &BuildCounter()
-                        .Name("based_prompt_tokens_total")
-                        .Help("Prompt tokens computed")
-                        .Register(registry_)
-                        .Add({});
-  generated_tokens_ = &BuildCounter()
-                           .Name("based_generated_tokens_total")
-                           .Help("Tokens generated")
-                           .Register(registry_)
-                           .Add({});
+  parks_ = NewCounter("based_parks_total",
+                      "Sequences whose state went to host memory to make room for others");
+  resumes_ = NewCounter("based_resumes_total",
+                        "Parked sequences that took a slot again, their state bit for bit");
+  NewCounter("based_preemptions_total",
+             "Sequences whose state was thrown away to be recomputed; 0 by construction");
+  prompt_tokens_ = NewCounter("based_prompt_tokens_total", "Prompt tokens computed");
+  generated_tokens_ = NewCounter("based_generated_tokens_total", "Tokens generated");
 }
 
 void Metrics::AddLatencies() {
   first_token_ = NewHistogram("based_time_to_first_token_seconds",
                               "From submission to the first generated token", SecondsBuckets(100));
-  inter_token_ = NewHistogram("based_inter_token_latency_seconds",
-                              "Between consecutive generated tokens of a request",
-                              SecondsBuckets(10));
-  end_to_end_ = NewHistogram("based_e2e_request_seconds",
-                             "From submission to the last token of finished requests",
-                             SecondsBuckets(1000));
-  queue_ = NewHistogram("based_queue_seconds",
-                        "From submission to the first step of finished requests",
-                        SecondsBuckets(1000));
+  inter_token_ =
+      NewHistogram("based_inter_token_latency_seconds",
+                   "Between consecutive generated tokens of a request", SecondsBuckets(10));
+  end_to_end_ =
+      NewHistogram("based_e2e_request_seconds",
+                   "From submission to the last token of finished requests", SecondsBuckets(1000));
+  queue_ =
+      NewHistogram("based_queue_seconds", "From submission to the first step of finished requests",
+                   SecondsBuckets(1000));
   prefill_ = NewHistogram("based_prefill_seconds",
                           "From the first step to the first generated token of finished requests",
                           SecondsBuckets(100));
+  per_token_ = NewHistogram("based_time_per_output_token_seconds",
+                            "Mean time between the tokens of a finished request of two or more",
+                            SecondsBuckets(10));
+  stall_ = NewHistogram("based_stream_write_stall_seconds",
+                        "Of each gRPC stream, the longest that one message waited for its reader",
+                        SecondsBuckets(100));
 }
 
 void Metrics::AddSteps() {
+  request_prompt_tokens_ =
+      NewHistogram("based_request_prompt_tokens", "Prompt tokens of finished requests",
+                   PowersOfTwo(kLongestPrompt));
+  request_generated_tokens_ =
+      NewHistogram("based_request_generated_tokens", "Tokens generated by finished requests",
+                   PowersOfTwo(kLongestPrompt));
   step_ = NewHistogram("based_step_seconds", "One forward pass of a batch", SecondsBuckets(10));
   step_host_ = NewHistogram("based_step_host_seconds",
                             "Scheduling and bookkeeping of one step on the engine thread",
@@ -205,16 +216,61 @@ void Metrics::AddSteps() {
   batch_size_ = NewHistogram("based_batch_size", "Sequences in one step", PowersOfTwo(13));
 }
 
-void Metrics::AddProcess() {
-  build_info_ = &BuildGauge()
-                     .Name("based_build_info")
-                     .Help("Always 1; what is running")
+void Metrics::AddEngine() {
+  auto& phases = BuildCounter()
+                     .Name("based_engine_seconds_total")
+                     .Help(
+                         "Time of the engine thread: planning a step, handing it to the device, "
+                         "waiting for the device, handing out its tokens")
                      .Register(registry_);
-  resident_bytes_ =
-      NewGauge("based_process_resident_memory_bytes", "Resident memory of the daemon");
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  NewGauge("based_process_start_time_seconds", "Start of the daemon, seconds since 1970")
-      ->Set(std::chrono::duration<double>(now).count());
+  for (size_t i = 0; i < kEnginePhases.size(); ++i) {
+    engine_seconds_[i] = &phases.Add({{"phase", kEnginePhases[i]}});
+  }
+  auto& steps = BuildCounter()
+                    .Name("based_steps_total")
+                    .Help("Steps, by whether one captured graph ran them")
+                    .Register(registry_);
+  steps_ = {&steps.Add({{"launch", "eager"}}), &steps.Add({{"launch", "graph"}})};
+  padded_tokens_ = NewCounter("based_padded_tokens_total",
+                              "Rows that the device computed in vain, to fill the graph of a step");
+  auto& copies = BuildHistogram()
+                     .Name("based_state_copy_seconds")
+                     .Help("Copy of one sequence's state between its slot and host memory")
+                     .Register(registry_);
+  saved_ = &copies.Add({{"direction", "save"}}, SecondsBuckets(10));
+  restored_ = &copies.Add({{"direction", "restore"}}, SecondsBuckets(10));
+}
+
+void Metrics::AddHttp() {
+  auto& responses = BuildCounter()
+                        .Name("based_http_responses_total")
+                        .Help("Answers of the HTTP API, by class of status")
+                        .Register(registry_);
+  for (size_t i = 0; i < kStatusClasses.size(); ++i) {
+    http_responses_[i] = &responses.Add({{"code", kStatusClasses[i]}});
+  }
+  loop_lag_ = NewHistogram("based_http_loop_lag_seconds",
+                           "How late a timer of the HTTP API's I/O thread ran", SecondsBuckets(10));
+}
+
+void Metrics::AddModel() {
+  build_info_ =
+      &BuildGauge().Name("based_build_info").Help("Always 1; what is running").Register(registry_);
+  layout_info_ = &BuildGauge()
+                      .Name("based_state_layout_info")
+                      .Help(
+                          "Always 1; how the bytes of a state lie, equal where states can be "
+                          "exchanged")
+                      .Register(registry_);
+  auto& load = BuildGauge()
+                   .Name("based_load_seconds")
+                   .Help(
+                       "Loading the model: reading and checking the weights, bringing them to "
+                       "the device, and all from the start of the process")
+                   .Register(registry_);
+  for (size_t i = 0; i < kLoadPhases.size(); ++i) {
+    load_seconds_[i] = &load.Add({{"phase", kLoadPhases[i]}});
+  }
 }
 
 void Metrics::OnStep(const StepStats& stats) {
@@ -224,6 +280,10 @@ void Metrics::OnStep(const StepStats& stats) {
   step_prefill_tokens_->Observe(stats.prefill_tokens);
   batch_size_->Observe(stats.sequences);
   prompt_tokens_->Increment(stats.prefill_tokens);
+  const std::array phases = {stats.plan, stats.launch, stats.wait, stats.commit};
+  for (size_t i = 0; i < phases.size(); ++i) engine_seconds_[i]->Increment(Seconds(phases[i]));
+  steps_[stats.replayed ? 1 : 0]->Increment();
+  padded_tokens_->Increment(stats.padded_rows);
 }
 
 void Metrics::OnSlots(int32_t active, int32_t free, int32_t queued) {
@@ -235,6 +295,22 @@ void Metrics::OnSlots(int32_t active, int32_t free, int32_t queued) {
 void Metrics::OnParks(int32_t parks, int32_t resumes) {
   parks_->Increment(parks);
   resumes_->Increment(resumes);
+}
+
+void Metrics::OnStateSaved(std::chrono::nanoseconds took) { saved_->Observe(Seconds(took)); }
+
+void Metrics::OnStateRestored(std::chrono::nanoseconds took) { restored_->Observe(Seconds(took)); }
+
+void Metrics::OnStreamStalled(std::chrono::nanoseconds longest) {
+  stall_->Observe(Seconds(longest));
+}
+
+void Metrics::OnHttpResponse(int status) {
+  http_responses_[static_cast<size_t>(std::clamp(status / 100, 1, 5) - 1)]->Increment();
+}
+
+void Metrics::OnHttpLoopLag(std::chrono::nanoseconds lag) {
+  loop_lag_->Observe(std::max(0.0, Seconds(lag)));
 }
 
 void Metrics::OnFirstToken(std::chrono::nanoseconds since_submit) {
@@ -253,6 +329,11 @@ void Metrics::OnFinished(const Finished& finished) {
   queue_->Observe(Seconds(timings.queue));
   prefill_->Observe(Seconds(timings.prefill));
   end_to_end_->Observe(Seconds(timings.queue + timings.prefill + timings.decode));
+  request_prompt_tokens_->Observe(static_cast<double>(finished.prompt_tokens));
+  request_generated_tokens_->Observe(static_cast<double>(finished.generated_tokens));
+  if (timings.decode_tokens > 0) {
+    per_token_->Observe(Seconds(timings.decode) / static_cast<double>(timings.decode_tokens));
+  }
 }
 
 void Metrics::OnError(const absl::Status& status) {
@@ -282,20 +363,37 @@ void Metrics::SetBuildInfo(const std::string& backend, const std::string& model)
   build_info_->Add({{"version", kVersion}, {"backend", backend}, {"model", model}}).Set(1);
 }
 
+void Metrics::SetStateLayout(const std::string& layout) {
+  layout_info_->Add({{"layout", layout}}).Set(1);
+}
+
+void Metrics::SetModel(const Model& model, std::chrono::nanoseconds total) {
+  const ExecutableInfo& info = model.executable->info();
+  SetBuildInfo(info.backend, model.name);
+  SetStateLayout(info.state_layout);
+  load_seconds_[0]->Set(model.read_seconds);
+  load_seconds_[1]->Set(model.compile_seconds);
+  load_seconds_[2]->Set(Seconds(total));
+}
+
 void Metrics::SetCapacity(const Capacity& capacity) {
   OnSlots(capacity.slots_active, capacity.slots_free, capacity.queued_requests);
   queued_tokens_->Set(static_cast<double>(capacity.queued_tokens));
   parked_->Set(capacity.parked);
   predicted_wait_->Set(std::chrono::duration<double>(capacity.predicted_wait).count());
+  headroom_->Set(std::max(0, capacity.slots_free - capacity.queued_requests));
   slot_bytes_->Set(static_cast<double>(capacity.slot_bytes));
   pool_bytes_->Set(static_cast<double>(capacity.pool_bytes));
   weight_bytes_->Set(static_cast<double>(capacity.weight_bytes));
   workspace_bytes_->Set(static_cast<double>(capacity.workspace_bytes));
 }
 
-std::string Metrics::Render() {
-  resident_bytes_->Set(static_cast<double>(ResidentBytes()));
-  return prometheus::TextSerializer().Serialize(registry_.Collect());
+std::vector<prometheus::MetricFamily> Metrics::Families() {
+  process_.Read();
+  gpus_.Read();
+  return registry_.Collect();
 }
+
+std::string Metrics::Render() { return prometheus::TextSerializer().Serialize(Families()); }
 
 }  // namespace based

@@ -15,7 +15,10 @@
 #include "prometheus/counter.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
+#include "prometheus/metric_family.h"
 #include "prometheus/registry.h"
+#include "server/gpu_metrics.h"
+#include "server/process_metrics.h"
 #include "server/session_metrics.h"
 #include "server/tenant_metrics.h"
 
@@ -29,6 +32,8 @@ class Metrics final : public Observer {
   void OnStep(const StepStats& stats) override;
   void OnSlots(int32_t active, int32_t free, int32_t queued) override;
   void OnParks(int32_t parks, int32_t resumes) override;
+  void OnStateSaved(std::chrono::nanoseconds took) override;
+  void OnStateRestored(std::chrono::nanoseconds took) override;
   void OnFirstToken(std::chrono::nanoseconds since_submit) override;
   void OnInterToken(std::chrono::nanoseconds gap) override;
   void OnFinished(const Finished& finished) override;
@@ -39,15 +44,27 @@ class Metrics final : public Observer {
   // Called by the services.
   void OnStreamOpened() { streams_open_->Increment(); }
   void OnStreamClosed() { streams_open_->Decrement(); }
+  // Of one gRPC stream that is over: the longest time a message waited for its reader.
+  void OnStreamStalled(std::chrono::nanoseconds longest);
+  void OnHttpResponse(int status);
+  // How late a timer of the HTTP API's I/O thread ran.
+  void OnHttpLoopLag(std::chrono::nanoseconds lag);
 
   // Labels of the one based_build_info series; `backend` is empty until a model is loaded.
   void SetBuildInfo(const std::string& backend, const std::string& model);
+  void SetStateLayout(const std::string& layout);
+  // What is served, and what loading it took: `total` is from the start of the process.
+  void SetModel(const Model& model, std::chrono::nanoseconds total);
   void SetCapacity(const Capacity& capacity);
+  // Generated tokens per second that all slots together can draw; 0 while unknown.
+  void SetFullSpeed(double tokens_per_second) { full_speed_->Set(tokens_per_second); }
   void SetTenants(const std::vector<TenantUse>& tenants) { tenants_.Set(tenants); }
   void SetSessions(const SessionUse& use) { sessions_.Set(use); }
 
   // All series in Prometheus' text format, those of the process read at this moment.
   std::string Render();
+  // The same as data, for the reference of metrics; see metric_reference.h.
+  std::vector<prometheus::MetricFamily> Families();
 
  private:
   using Counters = std::map<std::string, prometheus::Counter*>;
@@ -56,9 +73,12 @@ class Metrics final : public Observer {
   void AddRequests();
   void AddLatencies();
   void AddSteps();
-  void AddProcess();
+  void AddEngine();
+  void AddHttp();
+  void AddModel();
 
   prometheus::Gauge* NewGauge(const std::string& name, const std::string& help);
+  prometheus::Counter* NewCounter(const std::string& name, const std::string& help);
   prometheus::Histogram* NewHistogram(const std::string& name, const std::string& help,
                                       const prometheus::Histogram::BucketBoundaries& buckets,
                                       const std::map<std::string, std::string>& labels = {});
@@ -67,7 +87,11 @@ class Metrics final : public Observer {
   prometheus::Registry registry_;
   TenantMetrics tenants_{registry_};
   SessionMetrics sessions_{registry_};
+  ProcessMetrics process_{registry_};
+  GpuMetrics gpus_{registry_};
   prometheus::Family<prometheus::Gauge>* build_info_;
+  prometheus::Family<prometheus::Gauge>* layout_info_;
+  std::array<prometheus::Gauge*, 3> load_seconds_;  // by kLoadPhases
 
   prometheus::Gauge* slots_active_;
   prometheus::Gauge* slots_free_;
@@ -79,8 +103,9 @@ class Metrics final : public Observer {
   prometheus::Gauge* queued_tokens_;
   prometheus::Gauge* parked_;
   prometheus::Gauge* predicted_wait_;
+  prometheus::Gauge* headroom_;
+  prometheus::Gauge* full_speed_;
   prometheus::Gauge* streams_open_;
-  prometheus::Gauge* resident_bytes_;
 
   std::array<prometheus::Counter*, 4> finished_;  // by FinishReason
   Counters failed_;                               // by status code
@@ -91,12 +116,23 @@ class Metrics final : public Observer {
   prometheus::Counter* resumes_;
   prometheus::Counter* prompt_tokens_;
   prometheus::Counter* generated_tokens_;
+  std::array<prometheus::Counter*, 5> http_responses_;  // by hundreds of the status, from 1
+  std::array<prometheus::Counter*, 4> engine_seconds_;  // by kEnginePhases
+  std::array<prometheus::Counter*, 2> steps_;           // by StepStats::replayed
+  prometheus::Counter* padded_tokens_;
 
   prometheus::Histogram* first_token_;
   prometheus::Histogram* inter_token_;
   prometheus::Histogram* end_to_end_;
   prometheus::Histogram* queue_;
   prometheus::Histogram* prefill_;
+  prometheus::Histogram* per_token_;
+  prometheus::Histogram* stall_;
+  prometheus::Histogram* saved_;
+  prometheus::Histogram* restored_;
+  prometheus::Histogram* loop_lag_;
+  prometheus::Histogram* request_prompt_tokens_;
+  prometheus::Histogram* request_generated_tokens_;
   prometheus::Histogram* step_;
   prometheus::Histogram* step_host_;
   prometheus::Histogram* step_decode_tokens_;

@@ -124,8 +124,10 @@ void OpenAiCall::Fail(const absl::Status& status) {
 }
 
 void OpenAiCall::LogAccess() const {
+  const int status = status_.ok() ? 200 : ErrorOfStatus(status_, endpoint_).status;
+  metrics_.OnHttpResponse(status);
   LogHttpCall(exchange_->request(), request_id_,
-              {.status = status_.ok() ? 200 : ErrorOfStatus(status_, endpoint_).status,
+              {.status = status,
                .message = std::string(status_.message()),
                .tenant = tenant_,
                .prompt_tokens = usage_.prompt_tokens,

@@ -207,6 +207,7 @@ bool OpenAiGateway::Admit(Call& call, const Route& route) {
 
 void OpenAiGateway::Answer(Call& call, HttpResponse response, const std::string& message) {
   response.headers.insert(response.headers.end(), call.headers.begin(), call.headers.end());
+  metrics_.OnHttpResponse(response.status);
   LogHttpCall(call.exchange->request(), call.request_id,
               {.status = response.status,
                .message = message,

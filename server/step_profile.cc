@@ -39,8 +39,19 @@ void StepProfile::OnStep(const StepStats& stats) {
       ring_[newest_] = record;
       newest_ = (newest_ + 1) % kMostSteps;
     }
+    // With two steps in flight, one began when the one before had ended.
+    const auto ran = std::min<Clock::duration>(stats.duration, record.at - last_step_);
+    last_step_ = record.at;
+    cost_.Observe(stats.decode_tokens, stats.prefill_tokens,
+                  std::chrono::duration<double>(ran).count());
   }
   next_.OnStep(stats);
+}
+
+double StepProfile::DecodeTokensPerSecond(int32_t sequences) const {
+  MutexLock lock(mutex_);
+  const double seconds = cost_.DecodeSeconds(sequences);
+  return seconds > 0 ? sequences / seconds : 0;
 }
 
 std::vector<StepProfile::Record> StepProfile::Since(Clock::time_point begin) const {

@@ -4,11 +4,13 @@
 #define BASED_SERVER_STEP_PROFILE_H_
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 #include "engine/observer.h"
+#include "engine/step_cost.h"
 #include "kernels/base/mutex.h"
 
 namespace based {
@@ -38,9 +40,12 @@ class StepProfile final : public Observer {
 
   void OnStep(const StepStats& stats) override;
   void OnSlots(int32_t active, int32_t free, int32_t queued) override {
+    rounds_.fetch_add(1, std::memory_order_relaxed);
     next_.OnSlots(active, free, queued);
   }
   void OnParks(int32_t parks, int32_t resumes) override { next_.OnParks(parks, resumes); }
+  void OnStateSaved(std::chrono::nanoseconds took) override { next_.OnStateSaved(took); }
+  void OnStateRestored(std::chrono::nanoseconds took) override { next_.OnStateRestored(took); }
   void OnFirstToken(std::chrono::nanoseconds since_submit) override {
     next_.OnFirstToken(since_submit);
   }
@@ -48,6 +53,13 @@ class StepProfile final : public Observer {
   void OnFinished(const Finished& finished) override { next_.OnFinished(finished); }
   void OnError(const absl::Status& status) override { next_.OnError(status); }
   void OnRejected(const absl::Status& status) override { next_.OnRejected(status); }
+
+  // How often the engine thread has told its counts: it does in every round of its loop.
+  int64_t rounds() const { return rounds_.load(std::memory_order_relaxed); }
+
+  // Tokens per second when `sequences` decode in every step and nothing else does, as far as the
+  // steps so far tell; 0 while none has decoded.
+  double DecodeTokensPerSecond(int32_t sequences) const;
 
   // Of the steps collected in the last `window`, at most kMostSteps.
   ProfileSummary Summarize(std::chrono::nanoseconds window) const;
@@ -61,9 +73,12 @@ class StepProfile final : public Observer {
   std::vector<Record> Since(Clock::time_point begin) const;
 
   Observer& next_;
+  std::atomic<int64_t> rounds_{0};
   mutable Mutex mutex_;
   std::vector<Record> ring_ ABSL_GUARDED_BY(mutex_);
   size_t newest_ ABSL_GUARDED_BY(mutex_) = 0;  // place of the next record once the ring is full
+  Clock::time_point last_step_ ABSL_GUARDED_BY(mutex_);
+  StepCost cost_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace based

@@ -235,6 +235,8 @@ absl::Status CudaExecutable::Launch(const StepTable& table) {
   const auto bucket = graphs_.lower_bound(std::max(shape.rows, shape.samples));
   const bool replay = shape.prefill_spans == 0 && step.logits_samples.empty() &&
                       shape.samples > 0 && bucket != graphs_.end();
+  step.replayed = replay;
+  step.padded_rows = replay ? bucket->first - shape.rows : 0;
   if (replay) shape.rows = shape.decode_spans = shape.samples = bucket->first;
   FillTable(table, fold_position_.data(), shape, step.table.as<std::byte>());
   const TableView view(step.table.as<std::byte>(), shape);
@@ -294,6 +296,8 @@ absl::Status CudaExecutable::Collect(StepOutput& output) {
   const float* logits = step.logits.as<float>();
   std::copy_n(logits, values, output.logits.begin());
   step.sampling.CopyTop(output.top);
+  output.padded_rows = step.padded_rows;
+  output.replayed = step.replayed;
   return absl::OkStatus();
 }
 

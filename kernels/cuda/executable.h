@@ -48,6 +48,8 @@ class CudaExecutable : public Executable {
     SampleStaging sampling;
     Event done;
     int32_t samples = 0;
+    int32_t padded_rows = 0;
+    bool replayed = false;
     std::vector<uint8_t> drawn;           // per sample: a draw was asked for
     std::vector<int32_t> logits_samples;  // samples whose raw logits were asked for
   };

@@ -181,10 +181,10 @@ struct TaylorParams {
 };
 // Spans of any length, one token after the other; any shape.
 cudaError_t TaylorGeneric(const TaylorParams& p, cudaStream_t stream);
-// Spans of length 1; F = 16 and E = 64 or 112.
+// Spans of length 1; F of 8 or 16, E of 32, 64, 96, 112 or 128.
 bool TaylorDecodeSupports(const TaylorParams& p);
 cudaError_t TaylorDecode(const TaylorParams& p, cudaStream_t stream);
-// Spans of any length on tensor cores; bf16, F = 16 and E = 64 or 112.
+// Spans of any length on tensor cores; bf16, the same F and E.
 bool TaylorPrefillSupports(const TaylorParams& p);
 cudaError_t TaylorPrefill(const TaylorParams& p, cudaStream_t stream);
 

@@ -2,7 +2,8 @@
 // kernels/program.h, state and folding in taylor_state.cuh.
 //
 // A block owns one head of one span and half of its value columns, and walks the tokens in chunks
-// of 160: 10 warps of 16 query rows, 10 tiles of 16 features, 10 steps of 16 tokens. Per chunk
+// of 160: 10 warps of 16 query rows, 10 steps of 16 tokens,
+// and at F = 16 10 tiles of 16 features (3 at F = 8). Per chunk
 //   [out | den] = phi(Q) [S | z] + tril(1 + s + s^2/2) [V | 1]
 //   [S | z]    += phi(K)^T [V | 1]
 // phi(Q), S and the scores' polynomial are rounded to bf16 where they are multiplied, z is a high
@@ -20,36 +21,40 @@
 // chunks of a span follow each other, and few warps hide the latency of fragments.
 //
 // Grid: (2, H, spans).
+#include "kernels/cuda/taylor_features.cuh"
 #include "kernels/cuda/taylor_state.cuh"
 #include "kernels/cuda/tensor_core.cuh"
 
 namespace based::cuda {
 namespace {
 
-constexpr int kF = 16;
-constexpr int kP = FeatureCount(kF);
 constexpr int kWarps = 10;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kChunk = 16 * kWarps;
 constexpr int kSplits = 2;
-constexpr int kKeyStride = 24;  // of a key row: no bank conflicts
 constexpr int kTransposedStride = kChunk + 8;
-constexpr int kConstTile = kWarps - 1;  // features 144..159: shift 8, then the constant, then none
 
-template <int E>
+// feature_dim F (8 or 16), head_dim E (a multiple of 16).
+template <int F, int E>
 struct Shape {
+  static constexpr int kF = F;
+  static constexpr int kE = E;
+  static constexpr int kP = FeatureCount(F);
+  static constexpr int kFeatureTiles = (kP + 15) / 16;
+  static constexpr int kKeyStride = F == 16 ? 24 : 8;  // of a key row: no bank conflicts
   static constexpr int kColumns = E / kSplits;
   static constexpr int kTiles = kColumns / 8;
   static constexpr int kAll = kTiles + 1;  // the last: column 0 of V is 1, of S the sum z
   static constexpr int kStride = kAll % 2 == 1 ? kAll * 8 : kAll * 8 + 8;  // no bank conflicts
+  static_assert((F == 8 || F == 16) && E % 16 == 0 && kFeatureTiles <= kWarps);
 };
 
-template <int E>
+template <typename Sh>
 struct alignas(128) Shared {
-  bf16 v[2][kChunk][Shape<E>::kStride];
-  bf16 k[2][kChunk][kKeyStride];
-  bf16 s[kChunk][Shape<E>::kStride];             // features x columns
-  bf16 k_transposed[kF + 1][kTransposedStride];  // last row: 1 for tokens to fold, else 0
+  bf16 v[2][kChunk][Sh::kStride];
+  bf16 k[2][kChunk][Sh::kKeyStride];
+  bf16 s[Sh::kFeatureTiles * 16][Sh::kStride];       // features x columns
+  bf16 k_transposed[Sh::kF + 1][kTransposedStride];  // last row: 1 for tokens to fold, else 0
 };
 
 struct Stream {
@@ -82,11 +87,12 @@ __device__ __forceinline__ int ChunkEnd(const Stream& stream, int first) {
   return end;
 }
 
-template <int E>
+template <typename Sh>
 __device__ void LoadChunk(const TaylorParams& p, const Work& work, const Stream& stream, int first,
-                          int end, int stage, Shared<E>& shared) {
-  constexpr int kValueParts = Shape<E>::kColumns / 8;
-  constexpr int kParts = 2 + kValueParts;
+                          int end, int stage, Shared<Sh>& shared) {
+  constexpr int kValueParts = Sh::kColumns / 8;
+  constexpr int kKeyParts = Sh::kF / 8;
+  constexpr int kParts = kKeyParts + kValueParts;
   for (int i = threadIdx.x; i < kChunk * kParts; i += kThreads) {
     const int t = i / kParts;
     const int part = i % kParts;
@@ -96,134 +102,92 @@ __device__ void LoadChunk(const TaylorParams& p, const Work& work, const Stream&
     if (ring >= p.ring_rows) ring -= p.ring_rows;
     const bool in_ring = u < stream.held;
     const int64_t row = u - stream.held;
-    if (part < 2) {
-      const bf16* from = in_ring ? work.slot.ring_k + ring * kF : work.key + row * work.width;
+    if (part < kKeyParts) {
+      const bf16* from = in_ring ? work.slot.ring_k + ring * Sh::kF : work.key + row * work.width;
       CopyAsync16(&shared.k[stage][t][part * 8], valid ? from + part * 8 : work.key, valid);
     } else {
       const bf16* from =
-          in_ring ? work.slot.ring_v + ring * E + work.column : work.value + row * work.width;
-      CopyAsync16(&shared.v[stage][t][(part - 2) * 8], valid ? from + (part - 2) * 8 : work.value,
-                  valid);
+          in_ring ? work.slot.ring_v + ring * Sh::kE + work.column : work.value + row * work.width;
+      const int column = (part - kKeyParts) * 8;
+      CopyAsync16(&shared.v[stage][t][column], valid ? from + column : work.value, valid);
     }
   }
   CopyAsyncCommit();
 }
 
 // Keys by feature, zero from the fold point on.
-template <int E>
-__device__ void TransposeKeys(const Stream& stream, int first, int stage, Shared<E>& shared) {
+template <typename Sh>
+__device__ void TransposeKeys(const Stream& stream, int first, int stage, Shared<Sh>& shared) {
   const int t = threadIdx.x % kChunk;
   const int half = threadIdx.x / kChunk;
   const bool folds = first + t < stream.foldable;
+  if (half == 0) shared.k_transposed[Sh::kF][t] = FromFloat<bf16>(folds ? 1.0f : 0.0f);
+  if (half * 8 >= Sh::kF) return;
   const auto keys = *reinterpret_cast<const Vec<bf16, 8>*>(&shared.k[stage][t][half * 8]);
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
     shared.k_transposed[half * 8 + i][t] = folds ? keys.at[i] : FromFloat<bf16>(0.0f);
   }
-  if (half == 0) shared.k_transposed[kF][t] = FromFloat<bf16>(folds ? 1.0f : 0.0f);
 }
 
-// A row of q / sqrt(F), rotated: word m is the pair of elements 2 (c + m) and the next, mod 16.
-struct Query {
-  uint32_t words[8];
-
-  // Elements 2c + m and the next, mod 16.
-  __device__ __forceinline__ uint32_t Pair(int m) const {
-    const int word = m / 2 % 8;
-    return m % 2 == 0 ? words[word] : __byte_perm(words[word], words[(word + 1) % 8], 0x5432);
-  }
-};
-
-__device__ __forceinline__ uint32_t Multiply(uint32_t a, uint32_t b) {
-  uint32_t product;
-  asm("{.reg .b32 zero; mov.b32 zero, 0x80008000; fma.rn.bf16x2 %0, %1, %2, zero;}"
-      : "=r"(product)
-      : "r"(a), "r"(b));
-  return product;
-}
-
-// a b - c, rounded once.
-__device__ __forceinline__ uint32_t MultiplySubtract(uint32_t a, uint32_t b, uint32_t c) {
-  uint32_t result;
-  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c ^ 0x80008000u));
-  return result;
-}
-
-constexpr uint32_t kHalf = 0x3f003f00;     // 0.5 twice
-constexpr uint32_t kQuarter = 0x3e803e80;  // 1 / sqrt(16) twice
-constexpr uint32_t kOneZero = 0x00003f80;  // 1, then 0
-
-__device__ __forceinline__ Query LoadQuery(const Work& work, const Stream& stream, int u, int end) {
-  Query q = {};
-  if (u < stream.held || u >= end) return q;
-  const uint32_t* from =
-      reinterpret_cast<const uint32_t*>(work.query + int64_t{u - stream.held} * work.width);
-  const int c = threadIdx.x % 4;
-#pragma unroll
-  for (int m = 0; m < 8; ++m) q.words[m] = Multiply(from[(c + m) % 8], kQuarter);
-  return q;
-}
-
-// Features (2c, 2c + 1) and (2c + 8, 2c + 9) of feature tile `tile` of a query.
-__device__ __forceinline__ void QueryTile(const Query& q, int tile, uint32_t* low, uint32_t* high) {
-  if (tile == 0) {
-    *low = q.Pair(0);
-    *high = q.Pair(8);
-    return;
-  }
-  const int shift = tile - 1;
-  *low = Multiply(q.Pair(0), q.Pair(shift));
-  *high = Multiply(q.Pair(8), q.Pair(8 + shift));
-  if (shift == 0) {
-    *low = Multiply(*low, kHalf);
-    *high = Multiply(*high, kHalf);
-  }
-  if (tile == kConstTile) *high = threadIdx.x % 4 == 0 ? kOneZero : 0;
+// A row's query; zero for the ring's tokens and beyond the chunk.
+template <typename Sh>
+__device__ __forceinline__ Query<Sh::kF> LoadQuery(const Work& work, const Stream& stream, int u,
+                                                   int end) {
+  if (u < stream.held || u >= end) return {};
+  return Query<Sh::kF>(work.query + int64_t{u - stream.held} * work.width);
 }
 
 // out += phi(Q) [S | z], for this warp's 16 rows.
-template <int E>
-__device__ __forceinline__ void ReadState(const Query (&q)[2], const Shared<E>& shared,
-                                          float (&out)[Shape<E>::kAll][4]) {
+template <typename Sh>
+__device__ __forceinline__ void ReadState(const Query<Sh::kF> (&q)[2], const Shared<Sh>& shared,
+                                          float (&out)[Sh::kAll][4]) {
 #pragma unroll
-  for (int tile = 0; tile < kWarps; ++tile) {
+  for (int tile = 0; tile < Sh::kFeatureTiles; ++tile) {
     uint32_t a[4];
     QueryTile(q[0], tile, &a[0], &a[2]);
     QueryTile(q[1], tile, &a[1], &a[3]);
-    const RowB<Shape<E>::kAll> state(&shared.s[tile * 16][0], Shape<E>::kStride);
+    const RowB<Sh::kAll> state(&shared.s[tile * 16][0], Sh::kStride);
     state.MultiplyAdd(out, a);
   }
 }
 
 // 1 + s + s^2/2 of this warp's rows and 8 keys; with `diagonal`, zero for keys after the row.
+template <int F>
 __device__ __forceinline__ void Scores(const uint32_t (&q)[4], const bf16* key, bool diagonal,
                                        int column, int row, float (&w)[4]) {
+  constexpr float kScale = F == 16 ? 1.0f : 0.353553391f;  // what Query does not hold
   const int c = threadIdx.x % 4;
   const uint32_t* words = reinterpret_cast<const uint32_t*>(key);
-  float s[4] = {};
-  Mma(s, q, words[c], words[c + 4]);
+  float products[4] = {};
+  Mma(products, q, words[c], F == 16 ? words[c + 4] : 0);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    w[i] = 1.0f + s[i] * (1.0f + 0.5f * s[i]);
+    const float s = products[i] * kScale;
+    w[i] = 1.0f + s * (1.0f + 0.5f * s);
     if (diagonal && column + i % 2 > row + i / 2 * 8) w[i] = 0.0f;
   }
 }
 
 // out += tril(W) [V | 1], over the chunk's tokens up to this warp's.
-template <int E>
-__device__ __forceinline__ void ReadChunk(const Query (&q)[2], int stage, const Shared<E>& shared,
-                                          float (&out)[Shape<E>::kAll][4]) {
+template <typename Sh>
+__device__ __forceinline__ void ReadChunk(const Query<Sh::kF> (&q)[2], int stage,
+                                          const Shared<Sh>& shared, float (&out)[Sh::kAll][4]) {
   const int warp = threadIdx.x / 32;
   const int g = threadIdx.x % 32 / 4;
   const int c = threadIdx.x % 4;
-  const uint32_t a[4] = {q[0].words[0], q[1].words[0], q[0].words[4], q[1].words[4]};
+  uint32_t a[4] = {q[0].words[0], q[1].words[0], 0, 0};
+  if constexpr (Sh::kF == 16) {
+    a[2] = q[0].words[4];
+    a[3] = q[1].words[4];
+  }
   for (int tile = 0; tile <= warp; ++tile) {
     const bf16* keys = &shared.k[stage][tile * 16][0];
-    const RowB<Shape<E>::kAll> values(&shared.v[stage][tile * 16][0], Shape<E>::kStride);
+    const RowB<Sh::kAll> values(&shared.v[stage][tile * 16][0], Sh::kStride);
     float w0[4];
     float w1[4];
-    Scores(a, keys + g * kKeyStride, tile == warp, 2 * c, g, w0);
-    Scores(a, keys + (8 + g) * kKeyStride, tile == warp, 8 + 2 * c, g, w1);
+    Scores<Sh::kF>(a, keys + g * Sh::kKeyStride, tile == warp, 2 * c, g, w0);
+    Scores<Sh::kF>(a, keys + (8 + g) * Sh::kKeyStride, tile == warp, 8 + 2 * c, g, w1);
     const uint32_t w[4] = {PackBf16(w0[0], w0[1]), PackBf16(w0[2], w0[3]), PackBf16(w1[0], w1[1]),
                            PackBf16(w1[2], w1[3])};
     values.MultiplyAdd(out, w);
@@ -232,35 +196,37 @@ __device__ __forceinline__ void ReadChunk(const Query (&q)[2], int stage, const 
 
 // phi of the keys of two tokens at feature i of this warp's tile, as a high and a low part; `t` is
 // even.
-template <int E>
-__device__ __forceinline__ void KeyPair(const Shared<E>& shared, int warp, int i, int t,
+template <typename Sh>
+__device__ __forceinline__ void KeyPair(const Shared<Sh>& shared, int warp, int i, int t,
                                         uint32_t* high, uint32_t* low) {
   const auto load = [&](int row) {
     return *reinterpret_cast<const uint32_t*>(&shared.k_transposed[row][t]);
   };
   *low = 0;
-  if (warp == 0) {
-    *high = load(i);
-  } else if (warp == kConstTile && i >= 8) {
-    *high = i == 8 ? load(kF) : 0;
+  const int f = warp * 16 + i;
+  if (f < Sh::kF) {
+    *high = load(f);
+  } else if (f >= Sh::kP - 1) {
+    *high = f == Sh::kP - 1 ? load(Sh::kF) : 0;
   } else {
-    const uint32_t a = load(i);
-    const uint32_t b = load((i + warp - 1) % kF);
+    const int shift = f / Sh::kF - 1;
+    const uint32_t a = load(f % Sh::kF);
+    const uint32_t b = load((f + shift) % Sh::kF);
     *high = Multiply(a, b);
     *low = MultiplySubtract(a, b, *high);
   }
 }
 
 // [S | z] += phi(K)^T [V | 1] for this warp's 16 features.
-template <int E>
-__device__ __forceinline__ void UpdateState(int stage, int tokens, const Shared<E>& shared,
-                                            float (&state)[Shape<E>::kAll][4]) {
+template <typename Sh>
+__device__ __forceinline__ void UpdateState(int stage, int tokens, const Shared<Sh>& shared,
+                                            float (&state)[Sh::kAll][4]) {
   const int warp = threadIdx.x / 32;
   const int g = threadIdx.x % 32 / 4;
   const int c = threadIdx.x % 4;
-  float added[Shape<E>::kAll][4] = {};
+  float added[Sh::kAll][4] = {};
   for (int first = 0; first < tokens; first += 16) {
-    const RowB<Shape<E>::kAll> values(&shared.v[stage][first][0], Shape<E>::kStride);
+    const RowB<Sh::kAll> values(&shared.v[stage][first][0], Sh::kStride);
     uint32_t high[4];
     uint32_t low[4];
 #pragma unroll
@@ -268,29 +234,28 @@ __device__ __forceinline__ void UpdateState(int stage, int tokens, const Shared<
       KeyPair(shared, warp, g + i % 2 * 8, first + i / 2 * 8 + 2 * c, &high[i], &low[i]);
     }
     values.MultiplyAdd(added, high);
-    if (warp != 0) values.MultiplyAdd(added, low);
+    if (Sh::kF == 8 || warp != 0) values.MultiplyAdd(added, low);
   }
 #pragma unroll
-  for (int n = 0; n < Shape<E>::kAll; ++n) {
+  for (int n = 0; n < Sh::kAll; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) state[n][i] += added[n][i];
   }
 }
 
-// This warp's features to and from the slot; features beyond kP do not exist. z goes to `z`, since
-// both blocks of a head read the slot's.
-template <int E, bool kStore>
-__device__ __forceinline__ void MoveState(const Work& work, float* z,
-                                          float (&state)[Shape<E>::kAll][4]) {
+// This warp's features to and from the slot; features beyond Sh::kP do not exist. z goes to `z`,
+// since both blocks of a head read the slot's.
+template <typename Sh, bool kStore>
+__device__ __forceinline__ void MoveState(const Work& work, float* z, float (&state)[Sh::kAll][4]) {
   const int g = threadIdx.x % 32 / 4;
   const int c = threadIdx.x % 4;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int f = threadIdx.x / 32 * 16 + g + i * 8;
-    if (f >= kP) continue;
-    float* row = work.slot.s + f * E + work.column + 2 * c;
+    if (f >= Sh::kP) continue;
+    float* row = work.slot.s + f * Sh::kE + work.column + 2 * c;
 #pragma unroll
-    for (int n = 0; n < Shape<E>::kTiles; ++n) {
+    for (int n = 0; n < Sh::kTiles; ++n) {
       float2* at = reinterpret_cast<float2*>(row + n * 8);
       if constexpr (kStore) {
         *at = make_float2(state[n][2 * i], state[n][2 * i + 1]);
@@ -300,7 +265,7 @@ __device__ __forceinline__ void MoveState(const Work& work, float* z,
         state[n][2 * i + 1] = x.y;
       }
     }
-    float& sum = state[Shape<E>::kTiles][2 * i];
+    float& sum = state[Sh::kTiles][2 * i];
     if constexpr (kStore) {
       if (c == 0 && work.column == 0) z[f] = sum;
     } else if (c == 0) {
@@ -311,43 +276,43 @@ __device__ __forceinline__ void MoveState(const Work& work, float* z,
 
 // State as the chunk's readers want it: z as a high and a low part, the constant feature's from the
 // token count.
-template <int E>
-__device__ __forceinline__ void PublishState(const float (&state)[Shape<E>::kAll][4], float count,
-                                             Shared<E>& shared) {
+template <typename Sh>
+__device__ __forceinline__ void PublishState(const float (&state)[Sh::kAll][4], float count,
+                                             Shared<Sh>& shared) {
   const int g = threadIdx.x % 32 / 4;
   const int c = threadIdx.x % 4;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int f = threadIdx.x / 32 * 16 + g + i * 8;
 #pragma unroll
-    for (int n = 0; n < Shape<E>::kTiles; ++n) {
+    for (int n = 0; n < Sh::kTiles; ++n) {
       *reinterpret_cast<uint32_t*>(&shared.s[f][n * 8 + 2 * c]) =
           PackBf16(state[n][2 * i], state[n][2 * i + 1]);
     }
-    const float z = f == kP - 1 ? count : state[Shape<E>::kTiles][2 * i];
+    const float z = f == Sh::kP - 1 ? count : state[Sh::kTiles][2 * i];
     const float high = ToFloat(FromFloat<bf16>(z));
-    *reinterpret_cast<uint32_t*>(&shared.s[f][Shape<E>::kColumns + 2 * c]) =
+    *reinterpret_cast<uint32_t*>(&shared.s[f][Sh::kColumns + 2 * c]) =
         c == 0 ? PackBf16(high, z - high) : 0;
   }
 }
 
-template <int E>
+template <typename Sh>
 __device__ __forceinline__ void StoreOutput(const TaylorParams& p, const Work& work,
                                             const Stream& stream, int first, int end,
-                                            const float (&out)[Shape<E>::kAll][4]) {
+                                            const float (&out)[Sh::kAll][4]) {
   const int g = threadIdx.x % 32 / 4;
   const int c = threadIdx.x % 4;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     // The quad's first lane has the two parts of den.
-    const float mine = out[Shape<E>::kTiles][2 * i] + out[Shape<E>::kTiles][2 * i + 1];
+    const float mine = out[Sh::kTiles][2 * i] + out[Sh::kTiles][2 * i + 1];
     const float den = __shfl_sync(0xffffffffu, mine, threadIdx.x % 32 - c);
     const int u = first + threadIdx.x / 32 * 16 + g + i * 8;
     if (u < stream.held || u >= end) continue;
     const float scale = 1.0f / (den + p.eps);
     bf16* row = work.out + int64_t{u - stream.held} * work.out_width + 2 * c;
 #pragma unroll
-    for (int n = 0; n < Shape<E>::kTiles; ++n) {
+    for (int n = 0; n < Sh::kTiles; ++n) {
       *reinterpret_cast<uint32_t*>(row + n * 8) =
           PackBf16(out[n][2 * i] * scale, out[n][2 * i + 1] * scale);
     }
@@ -355,27 +320,27 @@ __device__ __forceinline__ void StoreOutput(const TaylorParams& p, const Work& w
 }
 
 // The column of ones behind V, which no chunk overwrites.
-template <int E>
-__device__ __forceinline__ void StoreOnes(Shared<E>& shared) {
+template <typename Sh>
+__device__ __forceinline__ void StoreOnes(Shared<Sh>& shared) {
   for (int i = threadIdx.x; i < 2 * kChunk; i += kThreads) {
-    *reinterpret_cast<uint4*>(&shared.v[i / kChunk][i % kChunk][Shape<E>::kColumns]) =
+    *reinterpret_cast<uint4*>(&shared.v[i / kChunk][i % kChunk][Sh::kColumns]) =
         make_uint4(kOneZero, 0, 0, 0);
   }
 }
 
-template <int E>
+template <typename Sh>
 __device__ Work GetWork(const TaylorParams& p, const DeviceSpan& span, int head, int split) {
   Work work;
   work.slot = GetTaylorSlot<bf16>(p, span.slot, head);
-  work.width = p.heads * (2 * kF + E);
-  work.out_width = p.heads * E;
-  work.column = split * Shape<E>::kColumns;
+  work.width = p.heads * (2 * Sh::kF + Sh::kE);
+  work.out_width = p.heads * Sh::kE;
+  work.column = split * Sh::kColumns;
   const bf16* in = static_cast<const bf16*>(p.in) + int64_t{span.row} * work.width;
-  work.query = in + head * kF;
-  work.key = in + (p.heads + head) * kF;
-  work.value = in + 2 * p.heads * kF + head * E + work.column;
+  work.query = in + head * Sh::kF;
+  work.key = in + (p.heads + head) * Sh::kF;
+  work.value = in + 2 * p.heads * Sh::kF + head * Sh::kE + work.column;
   work.out =
-      static_cast<bf16*>(p.out) + int64_t{span.row} * work.out_width + head * E + work.column;
+      static_cast<bf16*>(p.out) + int64_t{span.row} * work.out_width + head * Sh::kE + work.column;
   return work;
 }
 
@@ -391,93 +356,113 @@ __device__ Stream GetStream(const TaylorParams& p, const DeviceSpan& span, int h
   return stream;
 }
 
-template <int E>
+template <typename Sh>
 __global__ void __launch_bounds__(kThreads, 2) TaylorPrefillKernel(TaylorParams p) {
   extern __shared__ char memory[];
-  Shared<E>& shared = *reinterpret_cast<Shared<E>*>(memory);
+  Shared<Sh>& shared = *reinterpret_cast<Shared<Sh>*>(memory);
   const int head = blockIdx.y;
   const DeviceSpan span = p.spans[blockIdx.z];
   if (span.slot < 0) return;
-  const Work work = GetWork<E>(p, span, head, blockIdx.x);
+  const Work work = GetWork<Sh>(p, span, head, blockIdx.x);
   const Stream stream = GetStream(p, span, head);
   const int warp = threadIdx.x / 32;
   const int g = threadIdx.x % 32 / 4;
 
-  LoadChunk<E>(p, work, stream, 0, ChunkEnd(stream, 0), 0, shared);
-  StoreOnes<E>(shared);
-  float state[Shape<E>::kAll][4] = {};
-  MoveState<E, false>(work, work.slot.z, state);
+  LoadChunk<Sh>(p, work, stream, 0, ChunkEnd(stream, 0), 0, shared);
+  StoreOnes<Sh>(shared);
+  float state[Sh::kAll][4] = {};
+  MoveState<Sh, false>(work, work.slot.z, state);
   int stage = 0;
   for (int first = 0; first < stream.total; stage ^= 1) {
     const int end = ChunkEnd(stream, first);
     CopyAsyncWait<0>();
     __syncthreads();
-    TransposeKeys<E>(stream, first, stage, shared);
+    TransposeKeys<Sh>(stream, first, stage, shared);
     const int64_t count = stream.base + min(first, stream.foldable);
-    PublishState<E>(state, static_cast<float>(count), shared);
+    if (warp < Sh::kFeatureTiles) PublishState<Sh>(state, static_cast<float>(count), shared);
     __syncthreads();
     if (end < stream.total) {
-      LoadChunk<E>(p, work, stream, end, ChunkEnd(stream, end), stage ^ 1, shared);
+      LoadChunk<Sh>(p, work, stream, end, ChunkEnd(stream, end), stage ^ 1, shared);
     }
     if (first + warp * 16 < end) {
       const int row = first + warp * 16 + g;
-      const Query q[2] = {LoadQuery(work, stream, row, end), LoadQuery(work, stream, row + 8, end)};
-      float out[Shape<E>::kAll][4] = {};
-      ReadState<E>(q, shared, out);
-      ReadChunk<E>(q, stage, shared, out);
-      StoreOutput<E>(p, work, stream, first, end, out);
+      const Query<Sh::kF> q[2] = {LoadQuery<Sh>(work, stream, row, end),
+                                  LoadQuery<Sh>(work, stream, row + 8, end)};
+      float out[Sh::kAll][4] = {};
+      ReadState<Sh>(q, shared, out);
+      ReadChunk<Sh>(q, stage, shared, out);
+      StoreOutput<Sh>(p, work, stream, first, end, out);
     }
     const int foldable = min(end, stream.foldable) - first;
-    if (foldable > 0) UpdateState<E>(stage, foldable, shared, state);
+    if (foldable > 0 && warp < Sh::kFeatureTiles) {
+      UpdateState<Sh>(stage, foldable, shared, state);
+    }
     first = end;
   }
   if (stream.foldable == 0) return;
   float* scratch = p.scratch_z + (int64_t{blockIdx.z} * p.heads + head) * p.z_stride;
-  MoveState<E, true>(work, scratch, state);
+  MoveState<Sh, true>(work, scratch, state);
 }
 
 // Once all blocks of a span are done with the old ring and z: the span's last tokens into the ring,
 // the new z into the slot. Grid: (H, spans).
-template <int E>
+template <typename Sh>
 __global__ void TaylorFinishKernel(TaylorParams p) {
   const int head = blockIdx.x;
   const DeviceSpan span = p.spans[blockIdx.y];
   if (span.slot < 0) return;
-  const Work work = GetWork<E>(p, span, head, 0);
+  const Work work = GetWork<Sh>(p, span, head, 0);
   for (int i = max(0, span.length - p.ring_rows); i < span.length; ++i) {
     const int ring = static_cast<int>((span.position + i) % p.ring_rows);
-    for (int j = threadIdx.x; j < kF; j += blockDim.x) {
-      work.slot.ring_k[ring * kF + j] = work.key[int64_t{i} * work.width + j];
+    for (int j = threadIdx.x; j < Sh::kF; j += blockDim.x) {
+      work.slot.ring_k[ring * Sh::kF + j] = work.key[int64_t{i} * work.width + j];
     }
-    for (int j = threadIdx.x; j < E; j += blockDim.x) {
-      work.slot.ring_v[ring * E + j] = work.value[int64_t{i} * work.width + j];
+    for (int j = threadIdx.x; j < Sh::kE; j += blockDim.x) {
+      work.slot.ring_v[ring * Sh::kE + j] = work.value[int64_t{i} * work.width + j];
     }
   }
   if (GetStream(p, span, head).foldable == 0) return;
   const float* scratch = p.scratch_z + (int64_t{blockIdx.y} * p.heads + head) * p.z_stride;
-  for (int f = threadIdx.x; f < kP - 1; f += blockDim.x) work.slot.z[f] = scratch[f];
+  for (int f = threadIdx.x; f < Sh::kP - 1; f += blockDim.x) work.slot.z[f] = scratch[f];
 }
 
-template <int E>
-cudaError_t LaunchPrefill(const TaylorParams& p, cudaStream_t stream) {
-  constexpr int kBytes = static_cast<int>(sizeof(Shared<E>));
+template <int F, int E>
+cudaError_t Launch(const TaylorParams& p, cudaStream_t stream) {
+  using Sh = Shape<F, E>;
+  constexpr int kBytes = static_cast<int>(sizeof(Shared<Sh>));
   const cudaError_t error = cudaFuncSetAttribute(
-      TaylorPrefillKernel<E>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+      TaylorPrefillKernel<Sh>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (error != cudaSuccess) return error;
-  TaylorPrefillKernel<E><<<dim3(kSplits, p.heads, p.span_count), kThreads, kBytes, stream>>>(p);
-  TaylorFinishKernel<E><<<dim3(p.heads, p.span_count), 128, 0, stream>>>(p);
+  TaylorPrefillKernel<Sh><<<dim3(kSplits, p.heads, p.span_count), kThreads, kBytes, stream>>>(p);
+  TaylorFinishKernel<Sh><<<dim3(p.heads, p.span_count), 128, 0, stream>>>(p);
   return cudaGetLastError();
+}
+
+template <int F>
+cudaError_t Launch(const TaylorParams& p, cudaStream_t stream) {
+  switch (p.head_dim) {
+    case 32:
+      return Launch<F, 32>(p, stream);
+    case 64:
+      return Launch<F, 64>(p, stream);
+    case 96:
+      return Launch<F, 96>(p, stream);
+    case 112:
+      return Launch<F, 112>(p, stream);
+    default:
+      return Launch<F, 128>(p, stream);
+  }
 }
 
 }  // namespace
 
 bool TaylorPrefillSupports(const TaylorParams& p) {
-  return p.act == Type::kBF16 && p.feature_dim == kF && (p.head_dim == 64 || p.head_dim == 112);
+  return p.act == Type::kBF16 && TaylorShapeIsFast(p);
 }
 
 cudaError_t TaylorPrefill(const TaylorParams& p, cudaStream_t stream) {
   if (p.span_count == 0) return cudaSuccess;
-  return p.head_dim == 64 ? LaunchPrefill<64>(p, stream) : LaunchPrefill<112>(p, stream);
+  return p.feature_dim == 8 ? Launch<8>(p, stream) : Launch<16>(p, stream);
 }
 
 }  // namespace based::cuda

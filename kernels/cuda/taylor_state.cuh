@@ -23,6 +23,13 @@ __host__ __device__ constexpr int FeatureCount(int feature_dim) {
   return 1 + feature_dim + feature_dim * (feature_dim + 1) / 2;
 }
 
+// What the decode and prefill kernels are compiled for; other shapes take the generic one.
+inline bool TaylorShapeIsFast(const TaylorParams& p) {
+  const bool head_dim = p.head_dim == 32 || p.head_dim == 64 || p.head_dim == 96 ||
+                        p.head_dim == 112 || p.head_dim == 128;
+  return (p.feature_dim == 8 || p.feature_dim == 16) && head_dim;
+}
+
 // Largest f <= position - lag with (f + phase) mod fold == 0, and 0 if there is none.
 __device__ __forceinline__ int64_t FoldBase(int64_t position, int phase, int fold, int lag) {
   const int64_t last = position - lag;

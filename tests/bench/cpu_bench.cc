@@ -23,7 +23,7 @@
 #include "kernels/base/check.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/thread_pool.h"
-#include "tests/bench/cpu_roofline.h"
+#include "kernels/cpu/roofline.h"
 #include "tests/kernels/cpu/synthetic_model.h"
 
 namespace based {

@@ -251,8 +251,9 @@ def requests_churn(daemon, proto, threads, seconds):
         worker.start()
     for worker in workers:
         worker.join()
+    states = wait_back(daemon, before)
     check_serves(daemon, proto)
-    return f"{sum(calls)} calls; {wait_back(daemon, before)}"
+    return f"{sum(calls)} calls; {states}"
 
 
 def stubs():

@@ -125,8 +125,8 @@ def start_daemon():
     """Makes daemons that are stopped when the session ends."""
     daemons = []
 
-    def start(*flags):
-        daemons.append(Daemon(*flags))
+    def start(*flags, environment=None):
+        daemons.append(Daemon(*flags, environment=environment))
         return daemons[-1]
 
     yield start

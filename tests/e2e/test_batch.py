@@ -267,7 +267,7 @@ def test_the_job_of_kubernetes_gives_flags_that_exist():
     import kubernetes_validate
     import yaml
 
-    job = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "batch-job.yaml").read_text())
+    job = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "batch" / "job.yaml").read_text())
     kubernetes_validate.validate(job, "1.30", strict=True)
     command = job["spec"]["template"]["spec"]["containers"][0]["command"]
     assert command[:2] == ["based", "batch"]

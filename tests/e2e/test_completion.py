@@ -87,7 +87,8 @@ def test_two_hundred_streams_half_of_them_cut(tiny, proto):
         request = ids_request(
             proto, ids=(1 + index % 50, 2), max_tokens=1_000_000 if cut else 20, ignore_eos=True
         )
-        call = proto.completion_grpc.CompletionServiceStub(channel).Generate(request, timeout=120)
+        # Without a deadline: behind so many long requests, one could be refused for it.
+        call = proto.completion_grpc.CompletionServiceStub(channel).Generate(request)
         try:
             for count, message in enumerate(call):
                 if cut and count == 3:
@@ -99,11 +100,14 @@ def test_two_hundred_streams_half_of_them_cut(tiny, proto):
                 failures.append(error)
 
     with tiny.channel() as channel:
-        threads = [threading.Thread(target=stream, args=(i, channel)) for i in range(200)]
+        threads = [threading.Thread(target=stream, args=(i, channel), daemon=True)
+                   for i in range(200)]
         for thread in threads:
             thread.start()
+        end = time.monotonic() + 120
         for thread in threads:
-            thread.join()
+            thread.join(max(0, end - time.monotonic()))
+            assert not thread.is_alive()
     assert failures == []
     assert finished == [20] * 100
     tiny.wait_for_metric('based_state_slots{state="active"}', 0)

@@ -16,7 +16,7 @@ import grpc
 import pytest
 import yaml
 
-from conftest import ROOT, TINY
+from conftest import ROOT, TINY, run_based, run_server
 
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
@@ -46,6 +46,7 @@ def validate(documents):
     ("base", {"Namespace", "Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}),
     ("gpu", {"Deployment", "Service"}),
     ("autoscaling", {"HorizontalPodAutoscaler", "PodMonitor", "Deployment"}),
+    ("batch", {"Job", "StatefulSet", "Service", "NetworkPolicy"}),
 ])
 def test_overlays_render_to_valid_manifests(overlay, kinds):
     rendered = subprocess.run([need("kubectl"), "kustomize", KUBERNETES / overlay],
@@ -57,7 +58,7 @@ def test_overlays_render_to_valid_manifests(overlay, kinds):
 
 
 def test_manifests_are_valid():
-    files = [path for folder in ("base", "autoscaling")
+    files = [path for folder in ("base", "autoscaling", "batch")
              for path in sorted((KUBERNETES / folder).glob("*.yaml"))
              if path.name not in ("kustomization.yaml", "adapter-rules.yaml")]
     kinds = set()
@@ -84,6 +85,107 @@ def test_selectors_and_ports_fit_together():
                      for argument in pod["spec"]["containers"][0]["args"])
     drain_s = int(arguments["drain_timeout_ms"]) / 1000
     assert drain_s < pod["spec"]["terminationGracePeriodSeconds"]
+
+
+def documents(*parts):
+    return list(yaml.safe_load_all((KUBERNETES.joinpath(*parts)).read_text()))
+
+
+def pod_specs():
+    for folder, name in (("base", "deployment.yaml"), ("batch", "stateful-set.yaml"),
+                         ("batch", "job.yaml")):
+        for document in documents(folder, name):
+            if document["kind"] in ("Deployment", "StatefulSet", "Job"):
+                yield document["kind"], document["spec"]["template"]
+
+
+def test_pods_keep_to_the_restricted_standard():
+    """The namespace enforces it: a pod that asks for more is never made."""
+    seen = set()
+    for kind, pod in pod_specs():
+        seen.add(kind)
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True, kind
+        assert spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault", kind
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]}}, kind
+    assert seen == {"Deployment", "StatefulSet", "Job"}
+    enforced = documents("base", "namespace.yaml")[0]["metadata"]["labels"]
+    assert enforced["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_flags_of_the_manifests_are_flags_of_the_daemon():
+    help_text = run_server("--help").stdout
+    for kind, pod in pod_specs():
+        for argument in pod["spec"]["containers"][0].get("args", []):
+            flag = argument.lstrip("-").partition("=")[0]
+            assert re.search(rf"--{flag}\b", help_text), (kind, argument)
+
+
+def test_a_batch_has_a_daemon_for_every_part():
+    stateful = {document["kind"]: document for document in documents("batch", "stateful-set.yaml")}
+    job = documents("batch", "job.yaml")[0]["spec"]
+    command = job["template"]["spec"]["containers"][0]["command"]
+    parts = job["completions"]
+    assert job["parallelism"] == parts == stateful["StatefulSet"]["spec"]["replicas"]
+    assert f"--shard=$(JOB_COMPLETION_INDEX)/{parts}" in command
+    name, service = (stateful["StatefulSet"]["metadata"]["name"],
+                     stateful["StatefulSet"]["spec"]["serviceName"])
+    assert service == stateful["Service"]["metadata"]["name"]
+    assert f"--address={name}-$(JOB_COMPLETION_INDEX).{service}:7433" in command
+    wanted = stateful["NetworkPolicy"]["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+    assert wanted.items() <= job["template"]["metadata"]["labels"].items()
+
+
+def test_the_autoscaler_reads_what_the_adapter_makes_of_series_that_exist():
+    scaler = documents("autoscaling", "autoscaler.yaml")[0]["spec"]
+    rules = documents("autoscaling", "adapter-rules.yaml")[0]["rules"]
+    made = {rule["name"]["as"] for rule in rules}
+    assert {metric["pods"]["metric"]["name"] for metric in scaler["metrics"]} == made
+    documented = set(re.findall(r"^### (\w+)$", (DEPLOY / "docs" / "metrics.md").read_text(), re.M))
+    for rule in rules:
+        for series in re.findall(r"\bbased_\w+", rule["seriesQuery"] + rule["metricsQuery"]):
+            assert series in documented, series
+    monitor = documents("autoscaling", "pod-monitor.yaml")[0]["spec"]
+    pod = documents("base", "deployment.yaml")[0]["spec"]["template"]
+    assert monitor["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    ports = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+    assert {endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]} <= ports
+
+
+def test_series_of_boards_and_rules_are_documented():
+    documented = set(re.findall(r"^### (\w+)$", (DEPLOY / "docs" / "metrics.md").read_text(), re.M))
+    texts = [expression for _, expression in board_queries()]
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
+    texts += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    for text in texts:
+        for name in re.findall(r"\bbased_\w+", text):
+            base = re.sub(r"_(bucket|sum|count)$", "", name)
+            assert name in documented or base in documented, name
+
+
+def test_compose_and_image_name_what_exists():
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert not source.startswith(".") or (DEPLOY / source).exists(), source
+    image = (ROOT / "Dockerfile").read_text()
+    for needed in ("USER 10001:10001", "HEALTHCHECK", "ARG VARIANT=cpu", "AS build-cuda",
+                   "bash deploy/bundle.sh", "STOPSIGNAL SIGTERM"):
+        assert needed in image, needed
+    for source in re.findall(r"^COPY (?!--from)(\S+) ", image, re.M):
+        assert (ROOT / source).exists(), source
+    flags = re.findall(r'"--([a-z_]+)', image)
+    help_text = run_server("--help").stdout + run_based("info", "--help").stdout
+    for flag in flags:
+        assert re.search(rf"--{flag}\b", help_text), flag
+    assert compose["services"]["based"]["read_only"] is True
+    grafana = yaml.safe_load(
+        (DEPLOY / "grafana" / "provisioning" / "dashboards" / "boards.yaml").read_text())
+    assert grafana["providers"][0]["options"]["path"] in str(compose["services"]["grafana"])
 
 
 def test_prometheus_rules():

@@ -40,8 +40,8 @@ def nothing_is_left(request, proto):
     check_serves(daemon, proto)
     before = State(daemon)
     yield
-    check_serves(daemon, proto)
     wait_back(daemon, before)
+    check_serves(daemon, proto)
 
 
 def small(proto):

@@ -2,11 +2,7 @@
 // with the fault, for its supervisor to see.
 #include "server/daemon.h"
 
-#include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <future>
@@ -18,6 +14,7 @@
 #include "based/v1/completion.grpc.pb.h"
 #include "based/v1/model.grpc.pb.h"
 #include "gtest/gtest.h"
+#include "tests/server/free_port.h"
 #include "tests/sim/sim_executable.h"
 
 namespace based {
@@ -36,19 +33,6 @@ class FailingBackend final : public Backend {
     return executable;
   }
 };
-
-// A port that was free a moment ago.
-int FreePort() {
-  const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof(address);
-  EXPECT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), length), 0);
-  EXPECT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length), 0);
-  ::close(listener);
-  return ntohs(address.sin_port);
-}
 
 // While the model loads, calls are refused with UNAVAILABLE.
 bool WaitUntilLoaded(const std::shared_ptr<grpc::Channel>& channel) {

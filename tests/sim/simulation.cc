@@ -256,7 +256,7 @@ void Simulation::CollectAndCommit() {
   Require(device_.Collect(output).ok(), "collect failed");
   in_flight_.pop_front();
   scheduler_.Commit(output, events_);
-  Require(KeepSessions(scheduler_.TakeKept(), device_).ok(), "keep failed");
+  Require(KeepSessions(scheduler_.TakeKept(), device_, nullptr).ok(), "keep failed");
   Apply();
 }
 

@@ -38,10 +38,11 @@ double RelativeError(const Logits& actual, const Logits& expected) {
   return std::sqrt(error / norm);
 }
 
-// head_dim 112 or 64, weights of either type.
+// Shapes of the compiled kernels, weights of either type.
 struct Case {
   int32_t head_dim;
   DType dtype;
+  int32_t feature_dim = 16;
   double tolerance() const { return dtype == DType::kF32 ? 2e-5 : 2e-2; }
 };
 
@@ -55,7 +56,7 @@ class CudaFastPathTest : public ::testing::TestWithParam<Case> {
     shape_ = {.layers = "clwlw",
               .width = 4 * GetParam().head_dim,
               .heads = 4,
-              .feature_dim = 16,
+              .feature_dim = GetParam().feature_dim,
               .window_left = 128,
               .vocab = kVocabulary,
               .padded_vocab = 64,
@@ -295,10 +296,16 @@ TEST_P(CudaFastPathTest, BatchInvariantRowsDoNotDependOnTheBatch) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, CudaFastPathTest,
                          ::testing::Values(Case{112, DType::kF32}, Case{112, DType::kBF16},
-                                           Case{64, DType::kF32}, Case{64, DType::kBF16}),
+                                           Case{64, DType::kF32}, Case{64, DType::kBF16},
+                                           Case{32, DType::kBF16}, Case{96, DType::kBF16},
+                                           Case{128, DType::kBF16}, Case{128, DType::kF32},
+                                           Case{112, DType::kBF16, 8}, Case{64, DType::kBF16, 8},
+                                           Case{64, DType::kF32, 8}, Case{32, DType::kBF16, 8},
+                                           Case{96, DType::kF32, 8}, Case{128, DType::kBF16, 8}),
                          [](const auto& test) {
                            return std::to_string(test.param.head_dim) +
-                                  (test.param.dtype == DType::kF32 ? "_fp32" : "_bf16");
+                                  (test.param.dtype == DType::kF32 ? "_fp32" : "_bf16") + "_f" +
+                                  std::to_string(test.param.feature_dim);
                          });
 
 // One head of linear attention after a million tokens. Tokens are drawn from few, so that the fp64

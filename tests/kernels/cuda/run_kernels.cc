@@ -18,7 +18,6 @@ namespace {
 constexpr int32_t kSlots = 4;
 constexpr int32_t kHeads = 2;
 constexpr int32_t kE = 112;
-constexpr int32_t kF = 16;
 constexpr int32_t kWindow = 128;
 constexpr int32_t kRows = 240;
 constexpr int64_t kSlotBytes = 512 * 1024;
@@ -78,9 +77,9 @@ Spans MakeSpans(const std::vector<int32_t>& lengths, int64_t position) {
   return spans;
 }
 
-void RunTaylor(const Spans& decode, const Spans& prefill, Type act) {
+void RunTaylor(const Spans& decode, const Spans& prefill, Type act, int32_t feature_dim) {
   TaylorParams p = {};
-  p.in = Random(int64_t{kRows} * kHeads * (2 * kF + kE), act, 1);
+  p.in = Random(int64_t{kRows} * kHeads * (2 * feature_dim + kE), act, 1);
   p.out = Random(int64_t{kRows} * kHeads * kE, act, 1);
   p.pool = NewPool();
   p.s_stride = 17152;
@@ -90,7 +89,7 @@ void RunTaylor(const Spans& decode, const Spans& prefill, Type act) {
   p.ring_v_offset = 148 * 1024;
   p.scratch_z = static_cast<float*>(Random(kSlots * kHeads * 160, Type::kF32, 1));
   p.heads = kHeads;
-  p.feature_dim = kF;
+  p.feature_dim = feature_dim;
   p.head_dim = kE;
   p.fold_phase = 7;  // head 1 folds at position 200
   p.fold = 8;
@@ -214,8 +213,10 @@ int Main() {
   }
   const Spans decode = MakeSpans({1, 1, 1, 1}, 200);
   const Spans prefill = MakeSpans({200, 37}, 201);
-  RunTaylor(decode, prefill, Type::kBF16);
-  RunTaylor(decode, prefill, Type::kF32);
+  for (const int32_t feature_dim : {8, 16}) {
+    RunTaylor(decode, prefill, Type::kBF16, feature_dim);
+    RunTaylor(decode, prefill, Type::kF32, feature_dim);
+  }
   RunWindow(decode, prefill);
   RunRowKernels(decode, prefill);
   RunSample();

@@ -1,6 +1,7 @@
-// What this machine can do at most, measured: the yardstick of the CPU benchmarks.
-#ifndef BASED_TESTS_BENCH_CPU_ROOFLINE_H_
-#define BASED_TESTS_BENCH_CPU_ROOFLINE_H_
+// What this machine can do at most, measured: the yardstick of the CPU benchmarks and of `based
+// plan --gpu cpu`.
+#ifndef BASED_KERNELS_CPU_ROOFLINE_H_
+#define BASED_KERNELS_CPU_ROOFLINE_H_
 
 #include <algorithm>
 #include <cstdint>
@@ -25,9 +26,13 @@ struct Roofline {
 
 double Seconds(clockid_t clock);
 
+// fp32 multiply-adds, two operations each, and bytes read, a second; the best of `repeats` runs.
+double MeasureFlops(ThreadPool& pool, int32_t repeats, clockid_t clock);
+double MeasureReads(ThreadPool& pool, int64_t bytes, int32_t repeats, clockid_t clock);
+
 // The best of `repeats` runs of each by `clock`, with all threads of `pool`.
 Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats, clockid_t clock);
 
 }  // namespace based
 
-#endif  // BASED_TESTS_BENCH_CPU_ROOFLINE_H_
+#endif  // BASED_KERNELS_CPU_ROOFLINE_H_

@@ -1,4 +1,4 @@
-#include "tests/bench/cpu_roofline.h"
+#include "kernels/cpu/roofline.h"
 
 #include <algorithm>
 #include <cstring>
@@ -6,7 +6,7 @@
 #include <vector>
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "tests/bench/cpu_roofline.cc"
+#define HWY_TARGET_INCLUDE "kernels/cpu/roofline.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
@@ -64,6 +64,8 @@ HWY_EXPORT(MultiplyAdds);
 HWY_EXPORT(RoundFlops);
 HWY_EXPORT(ReadAll);
 
+constexpr size_t kSinkStride = 16;  // floats of a cache line
+
 double BestSeconds(clockid_t clock, int32_t repeats, const std::function<void()>& body) {
   double best = 1e9;
   for (int32_t r = 0; r < repeats; ++r) {
@@ -82,30 +84,35 @@ double Seconds(clockid_t clock) {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
+double MeasureFlops(ThreadPool& pool, int32_t repeats, clockid_t clock) {
+  constexpr int64_t kRounds = 200'000;
+  std::vector<float> sinks(static_cast<size_t>(pool.threads()) * kSinkStride);
+  const double seconds = BestSeconds(clock, repeats, [&] {
+    pool.For(pool.threads(), 1, [&](int64_t, int64_t, int32_t thread) {
+      sinks[static_cast<size_t>(thread) * kSinkStride] +=
+          HWY_DYNAMIC_DISPATCH(MultiplyAdds)(kRounds);
+    });
+  });
+  return pool.threads() * static_cast<double>(kRounds * HWY_DYNAMIC_DISPATCH(RoundFlops)()) /
+         seconds;
+}
+
+double MeasureReads(ThreadPool& pool, int64_t bytes, int32_t repeats, clockid_t clock) {
+  std::vector<float> sinks(static_cast<size_t>(pool.threads()) * kSinkStride);
+  const std::vector<float> values(static_cast<size_t>(bytes / 4), 1.0f);
+  const double seconds = BestSeconds(clock, repeats, [&] {
+    pool.For(bytes / 4, 1, [&](int64_t begin, int64_t end, int32_t thread) {
+      sinks[static_cast<size_t>(thread) * kSinkStride] +=
+          HWY_DYNAMIC_DISPATCH(ReadAll)(values.data() + begin, end - begin);
+    });
+  });
+  return static_cast<double>(bytes) / seconds;
+}
+
 Roofline MeasureRoofline(ThreadPool& pool, int64_t bytes, int32_t repeats, clockid_t clock) {
   Roofline roofline;
-  const auto threads = static_cast<double>(pool.threads());
-  std::vector<float> sinks(static_cast<size_t>(pool.threads()) * 16);
-  const auto keep = [&](int32_t thread, float value) {
-    sinks[static_cast<size_t>(thread) * 16] += value;
-  };
-  constexpr int64_t kRounds = 200'000;
-  const double compute = BestSeconds(clock, repeats * 4, [&] {
-    pool.For(pool.threads(), 1, [&](int64_t, int64_t, int32_t thread) {
-      keep(thread, HWY_DYNAMIC_DISPATCH(MultiplyAdds)(kRounds));
-    });
-  });
-  roofline.flops_per_second =
-      threads * static_cast<double>(kRounds * HWY_DYNAMIC_DISPATCH(RoundFlops)()) / compute;
-
-  const std::vector<float> weights(static_cast<size_t>(bytes / 4), 1.0f);
-  const double read = BestSeconds(clock, repeats * 10, [&] {
-    pool.For(bytes / 4, 1, [&](int64_t begin, int64_t end, int32_t thread) {
-      keep(thread, HWY_DYNAMIC_DISPATCH(ReadAll)(weights.data() + begin, end - begin));
-    });
-  });
-  roofline.bytes_per_second = static_cast<double>(bytes) / read;
-
+  roofline.flops_per_second = MeasureFlops(pool, repeats * 4, clock);
+  roofline.bytes_per_second = MeasureReads(pool, bytes, repeats * 10, clock);
   constexpr int64_t kCopied = 256 << 20;
   const std::vector<char> from(kCopied, 1);
   std::vector<char> to(kCopied);
