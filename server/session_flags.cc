@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/flags.h"
 
-ABSL_FLAG(std::string, session_memory, "1GiB",
+ABSL_FLAG(std::string, session_memory, "512MiB",
           "Host memory for the states of sessions, at most; taken as they come. The least recently "
           "used make room for new ones. 0: no sessions.");
 ABSL_FLAG(int32_t, session_idle_s, 3600,
