@@ -56,7 +56,10 @@ ABSL_FLAG(std::string, regex, "", "The whole text matches this regular expressio
 ABSL_FLAG(std::string, choice, "", "The text is this. May be given several times: one of them.");
 ABSL_FLAG(std::string, grammar, "", "The text is of this grammar, in EBNF.");
 ABSL_FLAG(std::string, priority, "interactive", "interactive or batch.");
-ABSL_FLAG(std::string, session, "", "Continues this session.");
+ABSL_FLAG(std::string, session, "",
+          "Continues this session, which keeps the state afterwards (see based session).");
+ABSL_FLAG(bool, create_session, false, "Makes the session.");
+ABSL_FLAG(int64_t, session_tokens, 0, "Fails unless the session holds so many tokens.");
 ABSL_FLAG(std::string, snapshot, "", "Starts from this snapshot.");
 ABSL_FLAG(bool, save_snapshot, false, "Keeps a snapshot of the state at the end.");
 
@@ -196,7 +199,9 @@ std::vector<FlagGroup> GenerateFlagGroups() {
           {"Output",
            {"token_ids", "output_text", "logprobs", "top_logprobs", "echo", "prompt_logprobs",
             "tokens_per_message", "delta_interval_ms", "json"}},
-          {"Scheduling and state", {"priority", "tenant", "session", "snapshot", "save_snapshot"}}};
+          {"Scheduling and state",
+           {"priority", "tenant", "session", "create_session", "session_tokens", "snapshot",
+            "save_snapshot"}}};
 }
 
 absl::StatusOr<GenerateOptions> GenerateOptionsFromFlags(const CommandLine& line) {
@@ -213,7 +218,9 @@ absl::StatusOr<GenerateOptions> GenerateOptionsFromFlags(const CommandLine& line
   options.tenant = absl::GetFlag(FLAGS_tenant);
   options.state = {.session = BASED_GIVEN(session),
                    .snapshot = BASED_GIVEN(snapshot),
-                   .save_snapshot = absl::GetFlag(FLAGS_save_snapshot)};
+                   .save_snapshot = absl::GetFlag(FLAGS_save_snapshot),
+                   .create_session = absl::GetFlag(FLAGS_create_session),
+                   .session_tokens = BASED_GIVEN(session_tokens)};
   return options;
 }
 

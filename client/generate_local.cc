@@ -34,6 +34,8 @@ absl::Status CheckServed(const GenerateOptions& options) {
                                   : state.session.has_value()        ? "state.session"
                                   : state.snapshot.has_value()       ? "state.snapshot"
                                   : state.save_snapshot              ? "state.save_snapshot"
+                                  : state.create_session             ? "state.create_session"
+                                  : state.session_tokens.has_value() ? "state.session_tokens"
                                                                      : "";
   if (field.empty()) return absl::OkStatus();
   return absl::UnimplementedError(

@@ -57,6 +57,8 @@ struct GenerateOptions {
     std::optional<std::string> session;
     std::optional<std::string> snapshot;
     bool save_snapshot = false;
+    bool create_session = false;
+    std::optional<int64_t> session_tokens;
   };
   enum class Priority : uint8_t { kUnset, kInteractive, kBatch };
 

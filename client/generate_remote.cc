@@ -68,6 +68,8 @@ void SetState(const GenerateOptions::State& options, v1::GenerateRequest& reques
   if (options.session) request.mutable_state()->set_session(*options.session);
   if (options.snapshot) request.mutable_state()->set_snapshot(*options.snapshot);
   if (options.save_snapshot) request.mutable_state()->set_save_snapshot(true);
+  if (options.create_session) request.mutable_state()->set_create_session(true);
+  if (options.session_tokens) request.mutable_state()->set_session_tokens(*options.session_tokens);
 }
 
 v1::Priority PriorityOf(GenerateOptions::Priority priority) {

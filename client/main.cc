@@ -37,6 +37,7 @@ std::vector<Command> Commands() {
           TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),
           PerplexityCommand(ScoreAtDaemon, score_here),
           VerifyCommand(MakeBackend),
+          SessionCommand(),
           PlanCommand([](int32_t threads, int64_t working_set) {
             const CpuSpeed speed = MeasureCpu(threads, working_set);
             return MeasuredCpu{speed.flops_per_second, speed.bytes_per_second};

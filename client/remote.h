@@ -29,6 +29,7 @@ std::string ToJson(const google::protobuf::Message& message);
 Command InfoCommand();
 // Scores at the daemon, by its Score call.
 absl::StatusOr<std::unique_ptr<TextScorer>> ScoreAtDaemon(int32_t window);
+Command SessionCommand();
 // Needs no daemon.
 Command KeygenCommand();
 // Tokenizes at the daemon.

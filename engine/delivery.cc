@@ -197,7 +197,8 @@ bool Delivery::HandleToken(Shard& shard, DeliveryStream& stream, const Scheduler
   if (choice.ended) return true;  // the scheduler does not know of its end yet
   CountToken(stream, choice, event, when);
   const bool last = event.kind == SchedulerEvent::Kind::kFinished;
-  const bool stopped = last && event.reason != FinishReason::kMaxTokens;
+  const bool stopped = last && (event.reason == FinishReason::kEndOfText ||
+                                event.reason == FinishReason::kStopToken);
   if (event.token == kNone) return FinishChoice(stream, event.id, event.index, {});
   const bool visible = !stopped || stream.include_stop;
   Delta delta{.tokens = 1, .index = event.index};
@@ -285,13 +286,20 @@ bool Delivery::FinishChoice(DeliveryStream& stream, RequestId id, int32_t index,
   DeliveryChoice& choice = stream.choices[static_cast<size_t>(index)];
   finished.index = index;
   finished.prompt_tokens = stream.started.prompt_tokens;
+  finished.reused_tokens = stream.started.reused_tokens;
   finished.generated_tokens = choice.generated_tokens;
   finished.cumulative_logprob = choice.cumulative_logprob;
   finished.timings = {.queue = stream.admitted - stream.submitted,
                       .prefill = choice.first_token - stream.admitted,
                       .decode = choice.last_token - choice.first_token,
-                      .prefill_tokens = stream.started.prompt_tokens,
+                      .prefill_tokens = finished.prompt_tokens - finished.reused_tokens,
                       .decode_tokens = std::max<int64_t>(0, choice.generated_tokens - 1)};
+  if (stream.has_session) {
+    const bool is_stop = finished.reason == FinishReason::kEndOfText ||
+                         finished.reason == FinishReason::kStopToken;
+    finished.session_tokens = finished.prompt_tokens + finished.generated_tokens -
+                              (is_stop && !stream.include_stop ? 1 : 0);
+  }
   choice.ended = true;
   choice.finished = std::move(finished);
   --stream.open;

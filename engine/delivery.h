@@ -45,6 +45,7 @@ struct DeliveryStream {
         output(request.output),
         min_tokens(request.stop.min_tokens),
         include_stop(request.stop.include_stop),
+        has_session(!request.session.id.empty()),
         wants_text(request.output.text || !request.stop.strings.empty()),
         returned(request.n),
         open(request.best_of) {
@@ -58,6 +59,7 @@ struct DeliveryStream {
   OutputOptions output;
   int64_t min_tokens;
   bool include_stop;
+  bool has_session;
   bool wants_text;  // detokenize: for the client or for stop strings
   std::vector<DeliveryChoice> choices;
   int32_t returned;       // completions

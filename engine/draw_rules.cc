@@ -10,9 +10,13 @@ DrawRules::DrawRules(const RuleSpec& spec, absl::Span<const int32_t> prompt)
               spec.rules.frequency_penalty != 0),
       rules_(spec.rules) {
   for (const auto& word : spec.bad_words) longest_word_ = std::max(longest_word_, word.size());
+  OnHistory(prompt);
+}
+
+void DrawRules::OnHistory(absl::Span<const int32_t> ids) {
   // Presence and frequency have nothing to say about the prompt.
-  if (spec.rules.repetition_penalty == 1) return;
-  for (const int32_t token : prompt) Count(token, 0);
+  if (spec_.rules.repetition_penalty == 1) return;
+  for (const int32_t id : ids) Count(id, 0);
 }
 
 void DrawRules::Count(int32_t token, int32_t output_count) {

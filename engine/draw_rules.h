@@ -33,6 +33,9 @@ class DrawRules {
   // they are known.
   bool needs_history() const { return counts_ || longest_word_ > 1; }
 
+  // `ids` come before the prompt, and count as it does.
+  void OnHistory(absl::Span<const int32_t> ids);
+
   // Takes the id of the next draw in order.
   void OnToken(int32_t token);
 

@@ -13,6 +13,7 @@
 #include "engine/delivery.h"
 #include "engine/engine_load.h"
 #include "engine/scheduler.h"
+#include "engine/session_start.h"
 #include "engine/sizing.h"
 #include "engine/slot_transfer.h"
 #include "engine/step_cost.h"
@@ -60,6 +61,11 @@ class EngineImpl final : public Engine {
         observer_(observer),
         slots_total_(slots),
         token_budget_(scheduler_options.token_budget),
+        sessions_({.memory = options.session_memory,
+                   .image_bytes = model_->executable->info().image_bytes,
+                   .vocab_size = model_->config.vocab_size,
+                   .max_per_tenant = options.max_sessions_per_tenant,
+                   .idle_limit = options.session_idle_limit}),
         admission_({.max_requests = options.max_queue, .max_tokens = options.max_queue_tokens}),
         scheduler_(scheduler_options),
         delivery_(DeliveryThreads(options), model_->tokenizer.get(), observer,
@@ -89,6 +95,7 @@ class EngineImpl final : public Engine {
     MutexLock lock(mutex_);
     return admission_.use();
   }
+  SessionStore* sessions() override { return &sessions_; }
   Capacity capacity() const override;
   const Model& model() const override { return *model_; }
   bool Drain(std::chrono::milliseconds limit) override;
@@ -114,7 +121,7 @@ class EngineImpl final : public Engine {
     bool empty() const { return submissions.empty() && cancellations.empty() && stops.empty(); }
   };
 
-  absl::StatusOr<Submission> Prepare(Request request, std::shared_ptr<TokenSink> sink) const;
+  absl::StatusOr<Submission> Prepare(Request request, std::shared_ptr<TokenSink> sink);
   absl::StatusOr<RequestId> Queue(Request request, std::shared_ptr<TokenSink> sink);
   absl::Status CheckAccepting(const Request& request);
   absl::Status AdmitLocked(const std::string& tenant, Submission& submission)
@@ -143,6 +150,7 @@ class EngineImpl final : public Engine {
   Observer* const observer_;
   const int32_t slots_total_;
   const int32_t token_budget_;
+  SessionStore sessions_;  // outlives the sequences
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -214,7 +222,7 @@ absl::Status EngineImpl::AdmitLocked(const std::string& tenant, Submission& subm
 }
 
 absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
-                                                           std::shared_ptr<TokenSink> sink) const {
+                                                           std::shared_ptr<TokenSink> sink) {
   if (const size_t scored = request.continuations.size(); scored > 0) {
     request.n = request.best_of = static_cast<int32_t>(scored);
   }
@@ -225,7 +233,9 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   DeliveryStream& stream = *submission.stream;
   stream.submitted = Clock::now();
   SequenceSpec& spec = submission.spec;
-  BASED_ASSIGN_OR_RETURN(spec.prompt, PromptTokens(request, *model_, options_));
+  BASED_ASSIGN_OR_RETURN(spec.session, OpenSession(request, sessions_));
+  BASED_ASSIGN_OR_RETURN(spec.prompt,
+                         PromptAfter(spec.session.get(), request, *model_, options_));
   const auto prompt_tokens = static_cast<int64_t>(spec.prompt.size());
   BASED_RETURN_IF_ERROR(CheckContinuations(request, *model_, options_, prompt_tokens));
   if (request.output.echo) {
@@ -255,6 +265,8 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   spec.deadline = request.deadline;
   spec.batch = request.priority == Priority::kBatch;
   spec.submitted = stream.submitted;
+  spec.held_slots = std::move(request.held_slots);
+  if (spec.session != nullptr) ContinueSession(request, *model_, spec, stream.started);
   return submission;
 }
 
@@ -409,6 +421,7 @@ absl::Status EngineImpl::CollectOldest() {
   cost_.Observe(step.stats.decode_tokens, step.stats.prefill_tokens,
                 std::chrono::duration<double>(ran).count());
   scheduler_.Commit(output_, events_);
+  BASED_RETURN_IF_ERROR(KeepSessions(scheduler_.TakeKept(), *model_->executable, observer_));
   Publish(collected);
   if (observer_ != nullptr) {
     step.stats.wait = collected - begin;

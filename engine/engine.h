@@ -16,6 +16,7 @@
 #include "engine/model.h"
 #include "engine/observer.h"
 #include "engine/request.h"
+#include "engine/session_store.h"
 #include "engine/tenant.h"
 
 namespace based {
@@ -32,6 +33,9 @@ struct EngineOptions {
   int64_t park_memory = int64_t{1} << 30;  // host bytes for states of parked sequences, at most
   std::chrono::milliseconds batch_patience{60'000};  // batch work that waits longer is interactive
   std::chrono::milliseconds itl_target{0};           // see StepCost; 0: none
+  int64_t session_memory = int64_t{1} << 30;  // host bytes for sessions, at most; 0: none are kept
+  int32_t max_sessions_per_tenant = 0;        // 0: no limit but memory
+  Clock::duration session_idle_limit = Clock::duration::max();
   int64_t max_prompt_tokens = 1'000'000;
   int64_t max_output_tokens = 1'000'000;
   int32_t max_stop_strings = 16;
@@ -79,6 +83,7 @@ class Engine {
   //   RESOURCE_EXHAUSTED   the queue is full, or the tenant at a limit (see refusal.h)
   //   DEADLINE_EXCEEDED    the deadline has passed, or no token would come before it
   //   UNAVAILABLE          draining, or the device failed
+  //   errors of SessionStore::Open
   virtual absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<TokenSink> sink) = 0;
 
   // The sequence ends with OnError(status) unless it has ended already; its slot is free once the
@@ -91,6 +96,9 @@ class Engine {
   virtual absl::Status SetTenants(std::vector<TenantLimits> tenants) = 0;
   // One entry per tenant, by name.
   virtual std::vector<TenantUse> tenants() const = 0;
+
+  // Null: it keeps no sessions. Lives as long as the engine.
+  virtual SessionStore* sessions() { return nullptr; }
 
   virtual Capacity capacity() const = 0;
   virtual const Model& model() const = 0;

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/held_slots.h"
 #include "kernels/sampling.h"
 
 namespace based {
@@ -60,6 +61,13 @@ struct OutputOptions {
   std::chrono::milliseconds delta_interval{0};  // merge what comes in this time; 0: no rule
 };
 
+// A session that a request goes on from and that keeps the state afterwards; see session_store.h.
+struct SessionAsk {
+  std::string id;  // as CheckSessionId has it; empty: none
+  bool create = false;
+  std::optional<int64_t> tokens;  // that the session must hold
+};
+
 enum class Priority : uint8_t {
   kInteractive,
   kBatch,  // fills what interactive work leaves
@@ -78,6 +86,8 @@ struct Request {
   int32_t best_of = 1;  // completions drawn, at least n
   std::string tenant;   // one of Engine::SetTenants; empty: the default tenant
   Priority priority = Priority::kInteractive;
+  SessionAsk session;
+  std::shared_ptr<HeldSlots> held_slots;  // told of the slots that the request holds; may be null
   // Not empty: nothing is generated, and n and best_of are not read. Each of these, at least one
   // token, is scored as what follows the prompt, which is computed once for all: the sink hears of
   // its tokens in Delta::prompt_logprobs under its index, then of its end as of a completion's.
@@ -94,7 +104,8 @@ enum class FinishReason : uint8_t {
 
 struct Started {
   uint64_t seed = 0;
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0;  // with a session, of the whole conversation
+  int64_t reused_tokens = 0;  // of those, in the session's state: not computed
   std::chrono::milliseconds predicted_wait{0};  // for a slot, at admission
 };
 
@@ -128,11 +139,13 @@ struct Finished {
   FinishReason reason = FinishReason::kMaxTokens;
   std::string stop_string;     // the one that matched, with kStopString
   int32_t stop_token_id = -1;  // the one drawn, with kStopToken or kEndOfText
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0;     // as Started has it
+  int64_t reused_tokens = 0;     // as Started has it
   int64_t generated_tokens = 0;  // drawn and counted, the ending token included
   Timings timings;
   int32_t index = 0;              // of the completion
   double cumulative_logprob = 0;  // of the generated tokens, where logprobs were asked for
+  int64_t session_tokens = 0;     // that the session holds now; 0 without one
 };
 
 // Where a request's output goes. All calls come from one delivery thread, in the order

@@ -132,7 +132,8 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
                 .weight = spec.weight,
                 .batch = spec.batch,
                 .submitted = spec.submitted,
-                .lease = spec.lease};
+                .lease = spec.lease,
+                .held_slots = spec.held_slots};
   fork->spec.sampling.seed += static_cast<uint64_t>(fork->index);
   if (!spec.continuations.empty()) {
     const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(fork->index)];
@@ -422,6 +423,7 @@ void Scheduler::CommitToken(Sequence& sequence, SchedulerEvent event,
   ++sequence.committed;
   --running_.output_tokens;
   sequence.last_token = token;
+  if (sequence.spec.session != nullptr) sequence.drawn.push_back(token);
   if (sequence.rules != nullptr) sequence.rules->OnToken(token);
   const SequenceSpec& spec = sequence.spec;
   event.kind = SchedulerEvent::Kind::kFinished;
@@ -432,12 +434,14 @@ void Scheduler::CommitToken(Sequence& sequence, SchedulerEvent event,
     event.reason = FinishReason::kStopToken;
   } else if (sequence.committed >= spec.max_tokens) {
     event.reason = FinishReason::kMaxTokens;
+  } else if (CompletesStopString(sequence)) {
+    event.reason = FinishReason::kStopString;
   } else {
     event.kind = SchedulerEvent::Kind::kToken;
   }
   const bool finished = event.kind == SchedulerEvent::Kind::kFinished;
   events.push_back(std::move(event));
-  if (finished) End(sequence);
+  if (finished) Finish(sequence);
 }
 
 void Scheduler::End(Sequence& sequence) {
@@ -465,6 +469,7 @@ void Scheduler::End(Sequence& sequence) {
   if (sequence.slot != kNone && sequence.forks_left > 0) --pending_sources_;
   sequence.phase = Sequence::Phase::kEnded;
   sequence.spec.lease = nullptr;
+  sequence.spec.session = nullptr;
   // Commit still walks the sequences of a step in flight; it retires them itself.
   if (sequence.steps_in_flight == 0) Retire(sequence);
 }
@@ -482,15 +487,6 @@ void Scheduler::Retire(Sequence& sequence) {
   --tenants_[tenant].live;
   deadlines_.erase(deadline);
   sequences_.erase(found);
-}
-
-void Scheduler::ExpireDeadlines(Clock::time_point now, std::vector<SchedulerEvent>& events) {
-  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
-    const RequestId id = deadlines_.begin()->second;
-    // Those that have ended wait for steps in flight only.
-    deadlines_.erase(deadlines_.begin());
-    Cancel(id, absl::DeadlineExceededError("the request's deadline passed"), events);
-  }
 }
 
 }  // namespace based

@@ -29,6 +29,8 @@
 //              most all slots but one are sources: one more is not admitted, and the requests
 //              behind it wait too. So there is always a slot that is free or will be.
 //   Scoring    prompt rows whose logprobs are asked for take their share of max_samples.
+//   Sessions   a sequence may start from a session's state and leave its own there (TakeKept) when
+//              it draws its end; what else ends it leaves the session as it was.
 //   Pipelining Plan may run while one earlier step is uncommitted: a decode's input id is then
 //              taken on the device from that step (kTokenFromPrevious). A sequence whose sampling
 //              rules depend on what it drew (DrawRules::needs_history) sits out until its draw is
@@ -53,7 +55,9 @@
 #include "engine/draw_rules.h"
 #include "engine/fair_queue.h"
 #include "engine/request.h"
+#include "engine/session_store.h"
 #include "engine/slot_pool.h"
+#include "engine/text_stop.h"
 #include "engine/wait_model.h"
 #include "kernels/backend.h"
 
@@ -95,6 +99,14 @@ struct SequenceSpec {
   bool batch = false;  // gives way to what is not
   Clock::time_point submitted;
   std::shared_ptr<const void> lease;  // dropped when the request has ended
+  std::shared_ptr<HeldSlots> held_slots;  // null: nobody looks
+  // Null: it starts from an empty state, which nobody keeps. Else completions is 1, max_tokens is
+  // not 0, `prompt` follows the image's tokens and score_from counts from their first.
+  std::shared_ptr<SessionLease> session;
+  std::vector<int32_t> history;  // ids in the image, for `rules`
+  bool include_stop = false;     // the session keeps the token that ended the completion
+  // Null: whoever hears the tokens looks for stop strings, and knows of one some steps later.
+  std::shared_ptr<TextStop> text_stop;
 };
 
 // What a request may take in all.
@@ -117,26 +129,32 @@ struct SchedulerEvent {
   std::vector<TokenLogprob> logprobs;  // of `token`, if asked for
 };
 
-// ExportSlot's bytes; sized by whoever exports.
-using StateImage = std::vector<std::byte>;
-
 struct SlotTransfer {
   int32_t slot = 0;
   int64_t position = 0;  // tokens in the state
   std::shared_ptr<StateImage> image;
 };
 
-// What is to be done before the step, in this order: parks, clear_slots, resumes, copies.
+// What is to be done before the step, in this order: parks, clear_slots, resumes, restores, copies.
 struct StepPlan {
   StepTable table;
-  std::vector<SlotTransfer> parks;    // slot to image
-  std::vector<int32_t> clear_slots;   // newly taken
-  std::vector<SlotTransfer> resumes;  // image to slot
+  std::vector<SlotTransfer> parks;     // slot to image
+  std::vector<int32_t> clear_slots;    // newly taken
+  std::vector<SlotTransfer> resumes;   // image to slot
+  std::vector<SlotTransfer> restores;  // a session's image to slot
   std::vector<SlotCopy> copies;
   int32_t decode_tokens = 0;
   int32_t prefill_tokens = 0;
 
   bool empty() const { return table.spans.empty(); }
+};
+
+// The state that a sequence leaves to its session.
+struct KeptState {
+  std::shared_ptr<SessionLease> session;
+  SlotTransfer from;              // a slot, which may hold a token more; kNone: a park's image
+  int32_t tail = kNone;           // drawn last and not fed
+  std::vector<int32_t> tokens{};  // that the session did not hold before
 };
 
 struct SchedulerLoad {
@@ -174,6 +192,10 @@ class Scheduler {
 
   // Takes what the oldest planned step drew, aligned with its samples.
   void Commit(const StepOutput& output, std::vector<SchedulerEvent>& events);
+
+  // What sequences that ended in the latest Commit leave to their sessions. The slots named hold it
+  // until the next Plan; it is to be taken out before their events are told.
+  std::vector<KeptState> TakeKept() { return std::exchange(kept_, {}); }
 
   // Forgets the steps in flight: the device that ran them is gone. REQUIRES: CancelAll before.
   void Abandon();
@@ -248,6 +270,9 @@ class Scheduler {
                     std::vector<SchedulerEvent>& events);
   void CommitScore(Sequence& sequence, TokenLogprob scored, std::vector<SchedulerEvent>& events);
   void CommitToken(Sequence& sequence, SchedulerEvent event, std::vector<SchedulerEvent>& events);
+  bool CompletesStopString(const Sequence& sequence) const;
+  void Finish(Sequence& sequence);
+  void Restore(Sequence& sequence, StepPlan& plan);
   void End(Sequence& sequence);
   void Retire(Sequence& sequence);
   void ExpireDeadlines(Clock::time_point now, std::vector<SchedulerEvent>& events);
@@ -274,6 +299,7 @@ class Scheduler {
   std::vector<std::shared_ptr<StateImage>> resumed_images_;
   int32_t images_made_ = 0;
 
+  std::vector<KeptState> kept_;
   QueueLoad running_;
   int32_t yielding_slots_ = 0;   // held by sequences that yield
   std::vector<int64_t> served_;  // tokens by tenant

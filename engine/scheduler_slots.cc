@@ -29,11 +29,13 @@ void Scheduler::TakeSlot(Sequence& sequence) {
   sequence.entered = plans_;
   sequence.waiting_since = now_;
   ++TenantOf(sequence).slots;
+  if (sequence.spec.held_slots != nullptr) sequence.spec.held_slots->Take(sequence.slot);
   if (sequence.yields) ++yielding_slots_;
 }
 
 void Scheduler::GiveSlot(Sequence& sequence) {
   slots_.Give(sequence.slot);
+  if (sequence.spec.held_slots != nullptr) sequence.spec.held_slots->Give(sequence.slot);
   sequence.slot = kNone;
   --TenantOf(sequence).slots;
   if (sequence.yields) --yielding_slots_;
@@ -97,7 +99,7 @@ void Scheduler::Enter(bool batch, StepPlan& plan, std::vector<SchedulerEvent>& e
   if (spec.rules != nullptr) {
     sequence.rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
   }
-  plan.clear_slots.push_back(sequence.slot);
+  Restore(sequence, plan);
   JoinPrefill(sequence);
   events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kStarted});
   if (sequence.forks_left == 0) return;

@@ -20,8 +20,8 @@ struct Scheduler::Sequence {
   SequenceSpec spec;
   int32_t index = 0;       // of the completion
   int32_t forks_left = 0;  // completions to start from this one's slot
-  int64_t prompt_offset =
-      0;  // tokens of the sequence before spec.prompt: a fork keeps only the last
+  // Tokens of the sequence before spec.prompt: a fork keeps only the last, a session feeds none.
+  int64_t prompt_offset = 0;
   std::unique_ptr<DrawRules> rules;  // null: none
   Phase phase = Phase::kQueued;
   int32_t slot = kNone;
@@ -41,6 +41,7 @@ struct Scheduler::Sequence {
   bool charged_batch = false;       // class of the queue that its tokens were charged to
   uint64_t entered = 0;             // number of the plan in which it took its slot
   std::shared_ptr<StateImage> image;
+  std::vector<int32_t> drawn;  // ids, for its session
 
   int64_t prompt_tokens() const { return prompt_offset + static_cast<int64_t>(spec.prompt.size()); }
   // The last token of a prompt is only fed to draw from.

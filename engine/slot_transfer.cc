@@ -1,5 +1,7 @@
 #include "engine/slot_transfer.h"
 
+#include <algorithm>
+
 #include "absl/types/span.h"
 #include "kernels/base/status.h"
 
@@ -16,12 +18,30 @@ absl::Status PrepareSlots(const StepPlan& plan, Executable& executable, Observer
   if (!plan.clear_slots.empty()) {
     BASED_RETURN_IF_ERROR(executable.ClearSlots(plan.clear_slots));
   }
-  for (const SlotTransfer& resume : plan.resumes) {
-    const Clock::time_point begin = Clock::now();
-    BASED_RETURN_IF_ERROR(executable.ImportSlot(resume.slot, resume.position, *resume.image));
-    if (observer != nullptr) observer->OnStateRestored(Clock::now() - begin);
+  for (const std::vector<SlotTransfer>* transfers : {&plan.resumes, &plan.restores}) {
+    for (const auto& [slot, position, image] : *transfers) {
+      const Clock::time_point begin = Clock::now();
+      BASED_RETURN_IF_ERROR(executable.ImportSlot(slot, position, *image));
+      if (observer != nullptr) observer->OnStateRestored(Clock::now() - begin);
+    }
   }
   return plan.copies.empty() ? absl::OkStatus() : executable.CopySlots(plan.copies);
+}
+
+absl::Status KeepSessions(const std::vector<KeptState>& kept, Executable& executable,
+                          Observer* observer) {
+  for (const KeptState& state : kept) {
+    const Clock::time_point begin = Clock::now();
+    const auto& [slot, position, parked] = state.from;
+    BASED_RETURN_IF_ERROR(
+        state.session->Keep(position, state.tail, state.tokens, [&](absl::Span<std::byte> image) {
+          if (parked == nullptr) return executable.ExportSlot(slot, position, image);
+          std::copy(parked->begin(), parked->end(), image.begin());
+          return absl::OkStatus();
+        }));
+    if (observer != nullptr) observer->OnStateSaved(Clock::now() - begin);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace based

@@ -1,6 +1,8 @@
-// Moves parked states between slots and host memory.
+// Moves the states of parked sequences and of sessions between slots and host memory.
 #ifndef BASED_ENGINE_SLOT_TRANSFER_H_
 #define BASED_ENGINE_SLOT_TRANSFER_H_
+
+#include <vector>
 
 #include "absl/status/status.h"
 #include "engine/observer.h"
@@ -12,6 +14,11 @@ namespace based {
 // Does to the slots what `plan` wants done before its step, all but the step. `observer` (may be
 // null) hears how long each copy took.
 absl::Status PrepareSlots(const StepPlan& plan, Executable& executable, Observer* observer);
+
+// Gives sessions the states that sequences leave to them; waits for the steps in flight. The
+// sessions are free once `kept` is gone.
+absl::Status KeepSessions(const std::vector<KeptState>& kept, Executable& executable,
+                          Observer* observer);
 
 }  // namespace based
 

@@ -107,7 +107,12 @@ absl::StatusOr<Caller> Authorize(const AccessControl& access, const Attempt& att
 absl::StatusOr<Caller> Authorize(const AccessControl& access, Permission needed,
                                  const Attempt& attempt) {
   BASED_ASSIGN_OR_RETURN(Caller caller, Authorize(access, attempt));
-  if (caller.Has(needed)) return caller;
+  BASED_RETURN_IF_ERROR(CheckPermission(caller, needed, attempt));
+  return caller;
+}
+
+absl::Status CheckPermission(const Caller& caller, Permission needed, const Attempt& attempt) {
+  if (caller.Has(needed)) return absl::OkStatus();
   const std::string reason = absl::StrCat("permission ", PermissionName(needed));
   LogDenial(attempt, reason);
   return absl::PermissionDeniedError(

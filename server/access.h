@@ -70,7 +70,9 @@ struct Attempt {
 // are logged as the event "access_denied" with their reason.
 absl::StatusOr<Caller> Authorize(const AccessControl& access, Permission needed,
                                  const Attempt& attempt);
-// As above where any key will do.
+// The second half of it, of a caller who is known.
+absl::Status CheckPermission(const Caller& caller, Permission needed, const Attempt& attempt);
+// As Authorize where any key will do.
 absl::StatusOr<Caller> Authorize(const AccessControl& access, const Attempt& attempt);
 
 // Sets a request's `tenant` to the caller's. PERMISSION_DENIED when it names another one and the

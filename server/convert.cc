@@ -27,6 +27,10 @@ const absl::flat_hash_set<absl::string_view>& ServedFields() {
       "GenerateRequest.best_of",
       "GenerateRequest.priority",
       "GenerateRequest.tenant",
+      "GenerateRequest.state",
+      "StateOptions.session",
+      "StateOptions.create_session",
+      "StateOptions.session_tokens",
       "TokenIds.ids",
       "SamplingParams.temperature",
       "SamplingParams.top_k",
@@ -92,6 +96,20 @@ absl::Status CheckValues(const v1::GenerateRequest& message) {
     if (tokens < 1) return OutOfRange("output.tokens_per_message", tokens, "1 or more");
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckState(const v1::StateOptions& state) {
+  if (!state.session().empty()) return CheckSessionId("state.session", state.session());
+  if (!state.create_session() && !state.has_session_tokens()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("state.session is not set; expected it with state.",
+                   state.create_session() ? "create_session" : "session_tokens"));
+}
+
+SessionAsk SessionFromProto(const v1::StateOptions& state) {
+  SessionAsk session{.id = state.session(), .create = state.create_session(), .tokens = {}};
+  if (state.has_session_tokens()) session.tokens = state.session_tokens();
+  return session;
 }
 
 SamplingParams SamplingFromProto(const v1::SamplingParams& message) {
@@ -161,6 +179,7 @@ absl::Status CheckModelName(absl::string_view requested, absl::string_view serve
 absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer) {
   BASED_RETURN_IF_ERROR(CheckServed(message, ""));
   BASED_RETURN_IF_ERROR(CheckValues(message));
+  BASED_RETURN_IF_ERROR(CheckState(message.state()));
   Request request;
   switch (message.prompt_case()) {
     case v1::GenerateRequest::kText:
@@ -179,6 +198,7 @@ absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, boo
   request.stop = StopFromProto(message.stop());
   request.output = OutputFromProto(message.output(), has_tokenizer);
   request.tenant = message.tenant();
+  request.session = SessionFromProto(message.state());
   if (message.priority() == v1::PRIORITY_BATCH) request.priority = Priority::kBatch;
   request.n = message.has_n() ? message.n() : 1;
   request.best_of = message.has_best_of() ? message.best_of() : request.n;
@@ -200,6 +220,7 @@ v1::GenerateResponse StartedToProto(const Started& started, const std::string& r
   message.mutable_started()->set_request_id(request_id);
   message.mutable_started()->set_seed(started.seed);
   message.mutable_started()->set_prompt_tokens(started.prompt_tokens);
+  message.mutable_started()->set_reused_tokens(started.reused_tokens);
   message.mutable_started()->set_predicted_wait_ms(started.predicted_wait.count());
   return message;
 }
@@ -223,6 +244,7 @@ v1::GenerateResponse FinishedToProto(const Finished& finished) {
   v1::Done& done = *message.mutable_done();
   done.set_index(finished.index);
   done.set_cumulative_logprob(finished.cumulative_logprob);
+  done.set_session_tokens(finished.session_tokens);
   done.set_finish_reason(FinishReasonToProto(finished.reason));
   if (finished.reason == FinishReason::kStopString) {
     done.set_stop_string(finished.stop_string);
@@ -230,6 +252,7 @@ v1::GenerateResponse FinishedToProto(const Finished& finished) {
     done.set_stop_token_id(finished.stop_token_id);
   }
   done.mutable_usage()->set_prompt_tokens(finished.prompt_tokens);
+  done.mutable_usage()->set_reused_tokens(finished.reused_tokens);
   done.mutable_usage()->set_generated_tokens(finished.generated_tokens);
   done.mutable_timings()->set_queue_us(Microseconds(finished.timings.queue));
   done.mutable_timings()->set_prefill_us(Microseconds(finished.timings.prefill));

@@ -174,9 +174,10 @@ absl::Status Daemon::Open() {
 absl::Status Daemon::OpenMetrics() {
   MetricsListener::Handlers handlers = {.metrics =
                                             [this] {
-                                              if (const Engine* engine = loaded_) {
+                                              if (Engine* engine = loaded_) {
                                                 metrics_.SetCapacity(engine->capacity());
                                                 metrics_.SetTenants(engine->tenants());
+                                                metrics_.SetSessions(engine->sessions()->use());
                                                 metrics_.SetFullSpeed(FullSpeed(*engine));
                                                 metrics_.SetLive(live_->Phases());
                                               }
@@ -322,6 +323,7 @@ std::string Daemon::StatusLine() const {
 }
 
 void Daemon::Tick() {
+  engine_->sessions()->Expire(Clock::now());
   trimmer_.Tick();
   notifier_.Status(StatusLine());
   if (tls_ == nullptr) return;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "nlohmann/json.hpp"
 
@@ -32,13 +33,13 @@ void AppendRow(std::string& html, absl::string_view cell, const std::vector<std:
 std::string RequestsTable(const DebugView& view) {
   std::string html = "<table>\n";
   AppendRow(html, "th",
-            {"request", "tenant", "phase", "position", "prompt", "generated", "age, s"});
+            {"request", "tenant", "phase", "slot", "position", "prompt", "generated", "age, s"});
   for (const LiveRequest& request : view.requests) {
-    AppendRow(
-        html, "td",
-        {request.request_id, request.tenant, std::string(request.phase),
-         absl::StrCat(request.position), absl::StrCat(request.prompt_tokens),
-         absl::StrCat(request.generated_tokens), absl::StrFormat("%.3f", Seconds(request.age))});
+    AppendRow(html, "td",
+              {request.request_id, request.tenant, std::string(request.phase),
+               absl::StrJoin(request.slots, ", "), absl::StrCat(request.position),
+               absl::StrCat(request.prompt_tokens), absl::StrCat(request.generated_tokens),
+               absl::StrFormat("%.3f", Seconds(request.age))});
   }
   return html + "</table>\n";
 }
@@ -70,9 +71,13 @@ std::string ProfileTable(const ProfileSummary& profile) {
 }
 
 Json RequestJson(const LiveRequest& request) {
-  return {{"request_id", request.request_id},       {"tenant", request.tenant},
-          {"phase", std::string(request.phase)},    {"position", request.position},
-          {"prompt_tokens", request.prompt_tokens}, {"generated_tokens", request.generated_tokens},
+  return {{"request_id", request.request_id},
+          {"tenant", request.tenant},
+          {"phase", std::string(request.phase)},
+          {"slots", request.slots},
+          {"position", request.position},
+          {"prompt_tokens", request.prompt_tokens},
+          {"generated_tokens", request.generated_tokens},
           {"age_s", Seconds(request.age)}};
 }
 

@@ -10,6 +10,7 @@
 #include "kernels/base/status.h"
 #include "server/http_flags.h"
 #include "server/load_flags.h"
+#include "server/session_flags.h"
 
 ABSL_FLAG(std::string, model, "",
           "Directory of the model: config.json and model.safetensors. Empty: the demo model that "
@@ -59,8 +60,8 @@ ABSL_FLAG(bool, print_metrics_reference, false,
 namespace based {
 namespace {
 
-const std::array<FlagGroup, 9>& Groups() {
-  static const auto* groups = new std::array<FlagGroup, 9>{{
+const std::array<FlagGroup, 10>& Groups() {
+  static const auto* groups = new std::array<FlagGroup, 10>{{
       {"Model", {"model", "model_name", "tokenizer"}},
       {"Hardware", {"backend", "threads", "device", "batch_invariant"}},
       {"Addresses", {"listen", "metrics_listen"}},
@@ -69,6 +70,7 @@ const std::array<FlagGroup, 9>& Groups() {
        {"slots", "memory_budget", "token_budget", "max_batch", "max_connections", "stream_queue",
         "write_timeout_ms", "drain_timeout_ms"}},
       LoadFlags(),
+      SessionFlags(),
       SecurityFlags(),
       ConnectionFlags(),
       {"Logs and other", {"log_level", "log_format", "version", "print_metrics_reference"}},
@@ -180,6 +182,7 @@ absl::StatusOr<DaemonOptions> ReadFlags(absl::Span<const char* const> arguments)
   BASED_RETURN_IF_ERROR(ReadAddresses(options));
   BASED_RETURN_IF_ERROR(ReadCapacity(options));
   BASED_RETURN_IF_ERROR(ReadLoadFlags(options.engine));
+  BASED_RETURN_IF_ERROR(ReadSessionFlags(options.engine));
   BASED_RETURN_IF_ERROR(ReadNetworkFlags(options.network, options.server.connections));
   BASED_RETURN_IF_ERROR(ReadHttpFlags(options.server, options.http));
   const absl::StatusOr<LogLevel> level = ParseLogLevel(absl::GetFlag(FLAGS_log_level));

@@ -6,6 +6,7 @@
 #include "server/call_context.h"
 #include "server/convert.h"
 #include "server/log.h"
+#include "server/session_service.h"
 #include "server/status.h"
 
 namespace based {
@@ -46,6 +47,11 @@ void GenerateReactor::Start(const v1::GenerateRequest& message) {
   if (!request.ok()) return Reject(request.status(), true);
   if (absl::Status named = ApplyTenant(entry->caller, request->tenant); !named.ok()) {
     return Reject(named, true);
+  }
+  if (absl::Status permitted =
+          CheckMayUseSession(request->session, entry->caller, *context_, request_id_);
+      !permitted.ok()) {
+    return Reject(permitted, true);
   }
   tenant_ = request->tenant;
   request->request_id = request_id_;
@@ -103,6 +109,7 @@ void GenerateReactor::LogAccess() const {
                                   {"message", summary.status.message()},
                                   {"finish_reason", absl::string_view(reason)},
                                   {"prompt_tokens", summary.started.prompt_tokens},
+                                  {"reused_tokens", summary.started.reused_tokens},
                                   {"generated_tokens", tokens},
                                   {"queue_us", Microseconds(timings.queue)},
                                   {"prefill_us", Microseconds(timings.prefill)},

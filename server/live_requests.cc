@@ -12,10 +12,12 @@ namespace based {
 namespace {
 
 struct Entry {
-  explicit Entry(const Request& request) : request_id(request.request_id), tenant(request.tenant) {}
+  explicit Entry(const Request& request)
+      : request_id(request.request_id), tenant(request.tenant), slots(request.held_slots) {}
 
   const std::string request_id;
   const std::string tenant;
+  const std::shared_ptr<const HeldSlots> slots;
   const Clock::time_point arrival = Clock::now();
   std::atomic<int64_t> prompt_tokens = 0;
   std::atomic<int64_t> generated_tokens = 0;
@@ -38,6 +40,7 @@ struct Entry {
             .prompt_tokens = prompt,
             .generated_tokens = generated,
             .position = generated == 0 ? 0 : prompt + generated,
+            .slots = slots->List(),
             .age = now - arrival};
   }
 };
@@ -152,6 +155,7 @@ LivePhases LiveRequests::Phases() const { return table_->Phases(); }
 std::vector<EndedRequest> LiveRequests::Ended() const { return table_->Ended(); }
 
 absl::StatusOr<RequestId> LiveRequests::Submit(Request request, std::shared_ptr<TokenSink> sink) {
+  request.held_slots = std::make_shared<HeldSlots>();
   auto tracked = std::make_shared<Sink>(table_, request, std::move(sink));
   return engine_.Submit(std::move(request), std::move(tracked));
 }

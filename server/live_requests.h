@@ -20,6 +20,7 @@ struct LiveRequest {
   int64_t prompt_tokens = 0;     // 0 while queued
   int64_t generated_tokens = 0;  // of all its completions
   int64_t position = 0;          // tokens behind it, once it decodes
+  std::vector<int32_t> slots;    // that it holds: none while it waits, one per completion
   std::chrono::nanoseconds age{0};
 };
 
@@ -63,6 +64,7 @@ class LiveRequests final : public Engine {
     return engine_.SetTenants(std::move(tenants));
   }
   std::vector<TenantUse> tenants() const override { return engine_.tenants(); }
+  SessionStore* sessions() override { return engine_.sessions(); }
   Capacity capacity() const override { return engine_.capacity(); }
   const Model& model() const override { return engine_.model(); }
   bool Drain(std::chrono::milliseconds limit) override { return engine_.Drain(limit); }

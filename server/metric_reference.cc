@@ -101,7 +101,8 @@ constexpr Note kNotes[] = {
     {"based_queued_tokens", "tokens", "Likewise; refusals begin at `--max_queue_tokens`."},
     {"based_rejections_total", "requests",
      "`queue_*`: overload, add replicas. `tenant_*`: one tenant's limit, by design. `deadline`: it "
-     "could not be met. `request`, `credentials`: the client is wrong, see the log."},
+     "could not be met. `request`, `credentials`: the client is wrong, see the log. `session`: it "
+     "uses one twice at a time, or makes one that is there."},
     {"based_request_generated_tokens", "tokens",
      "The mix of work has changed: plan capacity anew."},
     {"based_request_prompt_tokens", "tokens", "Likewise."},
@@ -111,6 +112,20 @@ constexpr Note kNotes[] = {
     {"based_resumes_total", "sequences",
      "Follows `based_parks_total`. Stays behind for long: interactive load leaves no slot to batch "
      "work."},
+    {"based_session_bytes", "bytes",
+     "At `based_session_limit_bytes` every new session drops another: raise `--session_memory`."},
+    {"based_session_evictions_total", "sessions",
+     "`memory`: their owners will meet NOT_FOUND and send the conversation again; raise "
+     "`--session_memory` or add replicas. `idle`: by design (`--session_idle_s`)."},
+    {"based_session_limit_bytes", "bytes", "Constant: `--session_memory`."},
+    {"based_session_resumes_total", "calls",
+     "Falls against `based_sessions_created_total`: conversations end after one call, or are "
+     "dropped between their calls."},
+    {"based_session_reused_tokens_total", "tokens",
+     "What sessions save: compare with `based_prompt_tokens_total`."},
+    {"based_sessions", "sessions", "Follows the conversations of the last `--session_idle_s`."},
+    {"based_sessions_created_total", "sessions",
+     "Grows faster than users come: clients make sessions anew instead of going on."},
     {"based_state_copy_seconds", "seconds",
      "Slower than `based_state_slot_bytes` over the bus's speed: host memory is short or shared."},
     {"based_state_layout_info", "none",

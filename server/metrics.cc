@@ -33,14 +33,16 @@ constexpr std::array<Rejection, 6> kRefusals = {{{"RESOURCE_EXHAUSTED", "queue_f
                                                  {"RESOURCE_EXHAUSTED", "tenant_concurrency"},
                                                  {"DEADLINE_EXCEEDED", "deadline"}}};
 // Refused for another reason than load.
-constexpr std::array<Rejection, 8> kRejections = {{{"INVALID_ARGUMENT", "request"},
-                                                   {"NOT_FOUND", "request"},
-                                                   {"FAILED_PRECONDITION", "request"},
-                                                   {"UNIMPLEMENTED", "request"},
-                                                   {"UNAUTHENTICATED", "credentials"},
-                                                   {"PERMISSION_DENIED", "credentials"},
-                                                   {"UNAVAILABLE", "unavailable"},
-                                                   {"INTERNAL", "internal"}}};
+constexpr std::array<Rejection, 10> kRejections = {{{"INVALID_ARGUMENT", "request"},
+                                                    {"NOT_FOUND", "request"},
+                                                    {"FAILED_PRECONDITION", "request"},
+                                                    {"UNIMPLEMENTED", "request"},
+                                                    {"ABORTED", "session"},
+                                                    {"ALREADY_EXISTS", "session"},
+                                                    {"UNAUTHENTICATED", "credentials"},
+                                                    {"PERMISSION_DENIED", "credentials"},
+                                                    {"UNAVAILABLE", "unavailable"},
+                                                    {"INTERNAL", "internal"}}};
 constexpr std::array<const char*, 4> kCancelCauses = {"client", "deadline", "slow_reader", "drain"};
 constexpr std::array<const char*, 3> kLoadPhases = {"read", "compile", "total"};
 constexpr std::array<const char*, 4> kEnginePhases = {"plan", "launch", "collect", "commit"};

@@ -20,6 +20,7 @@
 #include "server/gpu_metrics.h"
 #include "server/live_requests.h"
 #include "server/process_metrics.h"
+#include "server/session_metrics.h"
 #include "server/tenant_metrics.h"
 
 namespace based {
@@ -60,6 +61,7 @@ class Metrics final : public Observer {
   void SetFullSpeed(double tokens_per_second) { full_speed_->Set(tokens_per_second); }
   void SetLive(const LivePhases& phases);
   void SetTenants(const std::vector<TenantUse>& tenants) { tenants_.Set(tenants); }
+  void SetSessions(const SessionUse& use) { sessions_.Set(use); }
 
   // All series in Prometheus' text format, those of the process read at this moment.
   std::string Render();
@@ -86,6 +88,7 @@ class Metrics final : public Observer {
   // Constant after construction; the series in it synchronize themselves.
   prometheus::Registry registry_;
   TenantMetrics tenants_{registry_};
+  SessionMetrics sessions_{registry_};
   ProcessMetrics process_{registry_};
   GpuMetrics gpus_{registry_};
   prometheus::Family<prometheus::Gauge>* build_info_;

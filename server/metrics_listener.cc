@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +23,15 @@ constexpr char kContentPolicy[] =
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
+
+constexpr std::chrono::milliseconds kVisitInterval(5);
+
+// HOST of HOST:PORT, without the [..] of IPv6.
+std::string HostOf(const std::string& address) {
+  std::string host = address.substr(0, address.rfind(':'));
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  return host;
+}
 
 int Answer(mg_connection* connection, int code, absl::string_view reason, const char* content_type,
            absl::string_view body) {
@@ -61,12 +72,15 @@ struct MetricsListener::StartLog {
   }
 };
 
-MetricsListener::MetricsListener(Handlers handlers)
-    : handlers_(std::move(handlers)), start_log_(std::make_unique<StartLog>()) {}
+MetricsListener::MetricsListener(const std::string& address, Handlers handlers)
+    : host_(HostOf(address)),
+      handlers_(std::move(handlers)),
+      start_log_(std::make_unique<StartLog>()) {}
 
 absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const std::string& address,
                                                                         Handlers handlers) {
-  std::unique_ptr<MetricsListener> listener(new MetricsListener(std::move(handlers)));
+  std::unique_ptr<MetricsListener> listener(
+      new MetricsListener(address, std::move(handlers)));
   // A few threads, and five seconds for a peer to say what it wants: nobody can hold the listener
   // long.
   const char* options[] = {"listening_ports",    address.c_str(), "num_threads", "4",
@@ -92,7 +106,20 @@ absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const st
 }
 
 MetricsListener::~MetricsListener() {
-  if (context_ != nullptr) mg_stop(context_);
+  if (context_ == nullptr) return;
+  // civetweb's thread sees that it is to stop after two seconds, or when somebody connects.
+  std::atomic<bool> stopped{false};
+  std::thread visitor([&] {
+    while (!stopped) {
+      char error[128];
+      mg_connection* visit = mg_connect_client(host_.c_str(), port_, 0, error, sizeof(error));
+      if (visit != nullptr) mg_close_connection(visit);
+      std::this_thread::sleep_for(kVisitInterval);
+    }
+  });
+  mg_stop(context_);
+  stopped = true;
+  visitor.join();
 }
 
 int MetricsListener::HandleMetrics(mg_connection* connection, void* self) {

@@ -33,7 +33,7 @@ class MetricsListener {
   int port() const { return port_; }
 
  private:
-  explicit MetricsListener(Handlers handlers);
+  MetricsListener(const std::string& address, Handlers handlers);
 
   static int HandleMetrics(mg_connection* connection, void* self);
   static int HandleHealth(mg_connection* connection, void* self);
@@ -41,6 +41,7 @@ class MetricsListener {
 
   struct StartLog;
 
+  const std::string host_;
   const Handlers handlers_;
   std::unique_ptr<StartLog> start_log_;
   mg_context* context_ = nullptr;

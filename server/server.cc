@@ -7,6 +7,7 @@
 #include "server/completion_service.h"
 #include "server/gate.h"
 #include "server/model_service.h"
+#include "server/session_service.h"
 #include "server/stream_watch.h"
 #include "server/tokenizer_service.h"
 
@@ -20,12 +21,13 @@ class GrpcServer final : public Server {
         gate_(access, options.connections.max_header_bytes),
         completion_(gate_, metrics, watch_, static_cast<size_t>(options.stream_queue)),
         model_(gate_),
+        sessions_(gate_),
         tokenizer_(gate_) {}
 
   absl::Status Listen(const ServerOptions& options) {
     BASED_ASSIGN_OR_RETURN(endpoint_,
                            GrpcEndpoint::Start("listen", options.listen, options.connections,
-                                               {&completion_, &model_, &tokenizer_}));
+                                               {&completion_, &model_, &sessions_, &tokenizer_}));
     SetServing(false);
     return absl::OkStatus();
   }
@@ -52,6 +54,7 @@ class GrpcServer final : public Server {
   Gate gate_;
   CompletionService completion_;
   ModelService model_;
+  SessionService sessions_;
   TokenizerService tokenizer_;
   std::unique_ptr<GrpcEndpoint> endpoint_;  // last: stops before the services go
 };

@@ -5,8 +5,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "based/v1/completion.pb.h"
+#include "based/v1/session.pb.h"
 #include "based/v1/tokenizer.pb.h"
 #include "engine/refusal.h"
+#include "engine/session_store.h"
 #include "engine/tokenizer.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -105,7 +107,8 @@ std::string FieldOfMessage(absl::string_view message) {
   if (absl::EndsWith(word, ":")) word.remove_suffix(1);
   for (const google::protobuf::Descriptor* request :
        {v1::GenerateRequest::descriptor(), v1::TokenizeRequest::descriptor(),
-        v1::DetokenizeRequest::descriptor()}) {
+        v1::DetokenizeRequest::descriptor(), v1::ForkSessionRequest::descriptor(),
+        v1::ListSessionsRequest::descriptor()}) {
     if (NamesField(request, word)) return std::string(word);
   }
   return "";
@@ -120,7 +123,10 @@ grpc::Status ToGrpcStatus(const absl::Status& status, FailedAt failed_at) {
 
   google::rpc::ErrorInfo info;
   const std::optional<Refusal> refusal = RefusalOf(status);
-  info.set_reason(refusal ? ReasonOf(refusal->reason) : Reason(status.code(), failed_at));
+  const std::string session = SessionReasonOf(status);
+  info.set_reason(refusal            ? ReasonOf(refusal->reason)
+                  : !session.empty() ? session
+                                     : Reason(status.code(), failed_at));
   info.set_domain(kErrorDomain);
   if (!field.empty()) (*info.mutable_metadata())["field"] = field;
   wire.add_details()->PackFrom(info);

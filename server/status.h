@@ -40,7 +40,7 @@ const char* FinishReasonName(FinishReason reason);
 std::string StatusCodeName(absl::StatusCode code);
 
 // The request field that a message names first ("sampling.top_p is 2; ..." gives "sampling.top_p"),
-// or "" when its first word is no field of GenerateRequest, TokenizeRequest or DetokenizeRequest.
+// or "" when its first word is no field of the requests that the daemon takes.
 std::string FieldOfMessage(absl::string_view message);
 
 }  // namespace based

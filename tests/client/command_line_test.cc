@@ -83,7 +83,8 @@ TEST(GenerateFlags, EverySamplingAndOutputFlagReachesItsField) {
 TEST(GenerateFlags, ConstraintPriorityTenantAndStateReachTheirFields) {
   const auto line =
       Parse({"--prompt=hi", "--choice=yes", "--choice=no", "--priority=batch", "--tenant=t",
-             "--session=s", "--snapshot=p", "--save_snapshot", "--nooutput_text"});
+             "--session=s", "--create_session", "--session_tokens=0", "--snapshot=p",
+             "--save_snapshot", "--nooutput_text"});
   ASSERT_TRUE(line.ok()) << line.status();
   const auto request = RequestFromFlags(*line);
   ASSERT_TRUE(request.ok()) << request.status();
@@ -91,6 +92,8 @@ TEST(GenerateFlags, ConstraintPriorityTenantAndStateReachTheirFields) {
   EXPECT_EQ(request->priority(), v1::PRIORITY_BATCH);
   EXPECT_EQ(request->tenant(), "t");
   EXPECT_EQ(request->state().session(), "s");
+  EXPECT_TRUE(request->state().create_session());
+  EXPECT_TRUE(request->state().has_session_tokens());
   EXPECT_EQ(request->state().snapshot(), "p");
   EXPECT_TRUE(request->state().save_snapshot());
   EXPECT_TRUE(request->output().has_text());

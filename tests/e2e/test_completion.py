@@ -199,7 +199,7 @@ def test_text_without_a_tokenizer(tiny, proto):
     "field,change",
     [
         ("constraint", set_field(constraint__json=True)),
-        ("state", set_field(state__session="s")),
+        ("state.snapshot", set_field(state__snapshot="s")),
     ],
 )
 def test_fields_that_are_not_served(tiny, proto, field, change):

@@ -102,6 +102,60 @@ def test_leaving_a_stream_ends_the_request(client, demo):
     demo.wait_for_metric('based_state_slots{state="active"}', 0)
 
 
+def test_sessions(based_client, client):
+    chat = client.new_session()
+    fields = {"max_tokens": 6, "seed": 4, "ignore_eos": True, "token_ids": True}
+    first = chat.generate("The sea was", **fields)
+    assert first.reused_tokens == 0 and first.session_tokens == chat.tokens > 6
+    stream = chat.stream(" calm", **fields)
+    text = "".join(chunk.text for chunk in stream)
+    second = stream.result
+    assert second.text == text and second.reused_tokens == first.session_tokens - 1
+    whole = client.tokenize("The sea was") + first.token_ids + client.tokenize(" calm")
+    assert client.generate(whole, **fields).token_ids == second.token_ids
+    copy = chat.fork("python-copy")
+    assert copy.generate([3], **fields).token_ids == chat.generate([3], **fields).token_ids
+    assert copy.tokens == chat.tokens == client.session_info(chat.id).tokens
+    assert {chat.id, "python-copy"} <= {info.id for info in client.sessions()}
+    # Elsewhere it has gone on: what is said on the old footing is refused, until one looks.
+    client.session(copy.id).generate("x", **fields)
+    with pytest.raises(based_client.BasedError) as error:
+        copy.generate("y", **fields)
+    assert error.value.code == grpc.StatusCode.FAILED_PRECONDITION
+    assert copy.refresh().tokens == copy.tokens
+    copy.generate("y", **fields)
+    for session in (chat, copy):
+        session.delete()
+    with pytest.raises(based_client.BasedError) as error:
+        client.session(chat.id)
+    assert error.value.code == grpc.StatusCode.NOT_FOUND
+
+
+def test_async_sessions(based_client, demo):
+    async def run():
+        async with based_client.AsyncClient(demo.address) as client:
+            chat = client.new_session()
+            fields = {"max_tokens": 5, "seed": 2, "ignore_eos": True}
+            await chat.generate("One", **fields)
+            async with chat.stream("x", max_tokens=1_000_000, ignore_eos=True) as cut:
+                async for _ in cut:
+                    break
+            before = chat.tokens
+            # Tried again until the daemon has ended the call that was left.
+            copy = await chat.fork()
+            assert copy.tokens == chat.tokens == before
+            pair = await asyncio.gather(chat.generate(" two", **fields),
+                                        copy.generate(" two", **fields))
+            assert pair[0].text == pair[1].text
+            again = await client.session(chat.id)
+            assert again.tokens == chat.tokens == (await chat.refresh()).tokens
+            for session in (chat, copy):
+                await session.delete()
+            assert chat.id not in {info.id for info in await client.sessions()}
+
+    asyncio.run(run())
+
+
 def test_async_client(based_client, demo):
     async def run():
         async with based_client.AsyncClient(demo.address) as client:

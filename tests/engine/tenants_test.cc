@@ -107,5 +107,30 @@ TEST_P(TenantsTest, TheQueueHoldsSoManyTokens) {
   ASSERT_TRUE(running->WaitForEnd());
 }
 
+// Continuations are computed, so they count: against the rate and in what the tenant was served.
+TEST_P(TenantsTest, ScoredContinuationsCountAgainstTheTenant) {
+  Make({.slots = 4});
+  ASSERT_TRUE(engine_->SetTenants({{.name = "acme", .tokens_per_second = 1}}).ok());
+  const auto score = [&](std::shared_ptr<CollectingSink> sink) {
+    Request request;
+    request.prompt_is_text = false;
+    request.prompt_token_ids = {1, 2, 3};
+    request.continuations = {std::vector<int32_t>(48, 4), std::vector<int32_t>(48, 5)};
+    request.output = {.text = false, .token_ids = false};
+    request.tenant = "acme";
+    return engine_->Submit(std::move(request), std::move(sink));
+  };
+  auto sink = std::make_shared<CollectingSink>();
+  ASSERT_TRUE(score(sink).ok());
+  ASSERT_TRUE(sink->WaitForEnd());
+  const absl::Status refused = score(std::make_shared<CollectingSink>()).status();
+  ASSERT_TRUE(RefusalOf(refused).has_value()) << refused;
+  EXPECT_EQ(RefusalOf(refused)->reason, RefusalReason::kTokenRate);
+  // A second for each token; for the prompts alone it would be three.
+  EXPECT_GT(RefusalOf(refused)->retry_after, std::chrono::seconds(20));
+  // The prompt once, and of each continuation all that is fed: its last token is not.
+  EXPECT_EQ(engine_->tenants().back().tokens, 3 - 1 + 2 * 48);
+}
+
 }  // namespace
 }  // namespace based

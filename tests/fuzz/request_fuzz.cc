@@ -74,8 +74,9 @@ std::unique_ptr<Engine> MakeEngine(bool has_tokenizer, bool has_bos) {
   (*model)->config.bos_token_id = has_bos ? 0 : -1;
   (*model)->config.eos_token_id = 1;
   if (has_tokenizer) (*model)->tokenizer = std::make_unique<ByteTokenizer>();
-  auto engine =
-      Engine::Create(*std::move(model), {.slots = kSlots, .delivery_threads = 1}, nullptr);
+  auto engine = Engine::Create(
+      *std::move(model), {.slots = kSlots, .session_memory = 1 << 20, .delivery_threads = 1},
+      nullptr);
   BASED_CHECK(engine.ok());
   return *std::move(engine);
 }
@@ -106,6 +107,7 @@ void CheckRefusal(const absl::Status& status) {
   const absl::StatusCode code = status.code();
   BASED_CHECK(code == absl::StatusCode::kInvalidArgument ||
               code == absl::StatusCode::kUnimplemented ||
+              code == absl::StatusCode::kAlreadyExists ||  // a session
               code == absl::StatusCode::kFailedPrecondition || code == absl::StatusCode::kNotFound);
   BASED_CHECK(!status.message().empty());
 }

@@ -95,7 +95,8 @@ const std::set<std::string>& Served() {
       "output.echo",
       "output.prompt_logprobs",
       "output.delta_interval_ms",
-      "n",              "best_of",       "priority",      "tenant"};
+      "n",              "best_of",       "priority",      "tenant",
+      "state.session", "state.create_session", "state.session_tokens"};
   return served;
 }
 
@@ -105,7 +106,10 @@ TEST(RequestFromProto, EveryFieldIsServedOrRefusedByName) {
       v1::GenerateRequest::descriptor(), "", [](v1::GenerateRequest* request) { return request; },
       [&](const std::string& path, const v1::GenerateRequest& message) {
         SCOPED_TRACE(path);
-        const absl::StatusOr<Request> request = RequestFromProto(message, true);
+        v1::GenerateRequest sent = message;
+        // The other fields of a session need its id.
+        if (path.starts_with("state.")) sent.mutable_state()->set_session("x");
+        const absl::StatusOr<Request> request = RequestFromProto(sent, true);
         if (Served().count(path) > 0) {
           EXPECT_TRUE(request.ok()) << request.status();
           seen.insert(path);
@@ -118,6 +122,23 @@ TEST(RequestFromProto, EveryFieldIsServedOrRefusedByName) {
         }
       });
   EXPECT_EQ(seen, Served());
+}
+
+TEST(RequestFromProto, SessionsAreCheckedAndCopied) {
+  v1::GenerateRequest message;
+  message.set_text("a");
+  message.mutable_state()->set_create_session(true);
+  EXPECT_EQ(RequestFromProto(message, true).status().message(),
+            "state.session is not set; expected it with state.create_session");
+  message.mutable_state()->set_session("a b");
+  EXPECT_TRUE(absl::IsInvalidArgument(RequestFromProto(message, true).status()));
+  message.mutable_state()->set_session("chat-1");
+  message.mutable_state()->set_session_tokens(0);
+  const absl::StatusOr<Request> request = RequestFromProto(message, true);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->session.id, "chat-1");
+  EXPECT_TRUE(request->session.create);
+  EXPECT_EQ(request->session.tokens, 0);
 }
 
 TEST(RequestFromProto, CopiesEveryServedField) {

@@ -19,6 +19,7 @@ DebugView View() {
                            .prompt_tokens = 7,
                            .generated_tokens = 3,
                            .position = 10,
+                           .slots = {3, 41},
                            .age = std::chrono::milliseconds(1500)});
   view.ended.push_back({.request_id = "e<2>",
                         .tenant = "<b>\n",
@@ -47,6 +48,7 @@ TEST(DebugJson, ParsesWhateverClientsSend) {
   EXPECT_EQ(json["ended"][0]["first_token_s"], 0.02);
   EXPECT_EQ(json["ended"][0]["ago_s"], 3.0);
   EXPECT_EQ(json["full_tokens_per_second"], 1000.0);
+  EXPECT_EQ(json["requests"][0]["slots"], nlohmann::json({3, 41}));
 }
 
 TEST(DebugHtml, EscapesWhatClientsSend) {
@@ -57,6 +59,7 @@ TEST(DebugHtml, EscapesWhatClientsSend) {
   EXPECT_NE(html.find("e&lt;2&gt;"), std::string::npos);
   EXPECT_EQ(html.find("<b>"), std::string::npos);
   EXPECT_NE(html.find("1 of 4 active"), std::string::npos);
+  EXPECT_NE(html.find("<td>3, 41</td>"), std::string::npos);
 }
 
 }  // namespace

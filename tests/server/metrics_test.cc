@@ -29,6 +29,15 @@ TEST(Metrics, BoundedSeriesExistFromTheStartAtZero) {
         "based_queued_tokens",
         "based_parked_sequences",
         "based_predicted_wait_seconds",
+        "based_sessions",
+        "based_session_bytes",
+        "based_session_limit_bytes",
+        "based_sessions_created_total",
+        "based_session_resumes_total",
+        "based_session_reused_tokens_total",
+        "based_session_evictions_total{cause=\"memory\"}",
+        "based_session_evictions_total{cause=\"idle\"}",
+        "based_rejections_total{code=\"ABORTED\",reason=\"session\"}",
         "based_cancellations_total{cause=\"client\"}",
         "based_cancellations_total{cause=\"drain\"}",
         "based_preemptions_total",
@@ -167,6 +176,35 @@ TEST(Metrics, ProcessSeriesAreReal) {
                              "based_process_max_fds", "based_process_start_time_seconds"}) {
     EXPECT_FALSE(HasLine(text, std::string(series) + " 0")) << series;
     EXPECT_NE(text.find(std::string("\n") + series + " "), std::string::npos) << series;
+  }
+}
+
+TEST(Metrics, SessionsAreAsTheStoreSays) {
+  Metrics metrics;
+  metrics.SetSessions({.sessions = 3,
+                       .bytes = 300,
+                       .limit_bytes = 1000,
+                       .created = 7,
+                       .resumed = 5,
+                       .evicted_memory = 2,
+                       .evicted_idle = 1,
+                       .reused_tokens = 900});
+  metrics.SetSessions({.sessions = 2,
+                       .bytes = 200,
+                       .limit_bytes = 1000,
+                       .created = 8,
+                       .resumed = 6,
+                       .evicted_memory = 2,
+                       .evicted_idle = 2,
+                       .reused_tokens = 950});
+  const std::string text = metrics.Render();
+  for (const char* line :
+       {"based_sessions 2", "based_session_bytes 200", "based_session_limit_bytes 1000",
+        "based_sessions_created_total 8", "based_session_resumes_total 6",
+        "based_session_evictions_total{cause=\"memory\"} 2",
+        "based_session_evictions_total{cause=\"idle\"} 2",
+        "based_session_reused_tokens_total 950"}) {
+    EXPECT_TRUE(HasLine(text, line)) << line;
   }
 }
 

@@ -270,10 +270,10 @@ TEST_F(ServerTest, UnknownModelAndUnservedFieldAreRefusedAndCounted) {
   request.set_model("other");
   EXPECT_EQ(Generate(request).error_code(), grpc::StatusCode::NOT_FOUND);
   request.set_model("fake");
-  request.mutable_state()->set_session("s");
+  request.mutable_state()->set_snapshot("s");
   const grpc::Status status = Generate(request);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), testing::StartsWith("state "));
+  EXPECT_THAT(status.error_message(), testing::StartsWith("state.snapshot "));
   EXPECT_TRUE(HasLine("based_rejections_total{code=\"NOT_FOUND\",reason=\"request\"} 1"));
   EXPECT_TRUE(HasLine("based_rejections_total{code=\"UNIMPLEMENTED\",reason=\"request\"} 1"));
   EXPECT_TRUE(engine_->requests().empty());

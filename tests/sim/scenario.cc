@@ -38,6 +38,7 @@ Scenario DrawScenario(Choices& choices) {
   s.scheduler.burst_tokens = choices.Chance(0.5) ? uniform(0, 100) : 0;
   const int32_t tenants = choices.Chance(0.5) ? uniform(2, 5) : 1;
   for (int32_t i = 0; i < tenants; ++i) s.weights.push_back(uniform(1, 4));
+  s.session_share = choices.Chance(0.5) ? 0.6 : 0;
   return s;
 }
 

@@ -56,6 +56,7 @@ struct Scenario {
   double score_share = 0;       // requests that score their prompt, some of them nothing else
   double rules_share = 0;       // requests whose draws depend on what they drew
   double batch_share = 0;       // requests of batch work
+  double session_share = 0;     // requests that are a turn of a conversation
   std::vector<double> weights;  // of tenants, at least one
 
   // Nothing makes a sequence wait once it has begun.

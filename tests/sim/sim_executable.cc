@@ -83,6 +83,7 @@ void SimExecutable::RunSpan(const StepTable& table, const Span& span,
       Require(source < previous_ids_.size(), absl::StrCat("row ", row, " names sample ", source));
       token = source < previous_ids_.size() ? previous_ids_[source] : 0;
     }
+    slot.before = slot.state;
     slot.state = SimState(slot.state, token);
     ++slot.position;
     row_state[static_cast<size_t>(row)] = slot.state;
@@ -127,7 +128,7 @@ absl::Status SimExecutable::Collect(StepOutput& output) {
 }
 
 absl::Status SimExecutable::ClearSlots(absl::Span<const int32_t> slots) {
-  for (const int32_t slot : slots) slots_[static_cast<size_t>(slot)] = {kSimEmptyState, 0};
+  for (const int32_t slot : slots) slots_[static_cast<size_t>(slot)] = {.position = 0};
   return absl::OkStatus();
 }
 
@@ -138,13 +139,24 @@ absl::Status SimExecutable::CopySlots(absl::Span<const SlotCopy> copies) {
   return absl::OkStatus();
 }
 
-absl::Status SimExecutable::ExportSlot(int32_t slot, int64_t, absl::Span<std::byte> image) {
-  std::memcpy(image.data(), &slots_[static_cast<size_t>(slot)], sizeof(Slot));
+absl::Status SimExecutable::ExportSlot(int32_t index, int64_t position,
+                                       absl::Span<std::byte> image) {
+  Slot slot = slots_[static_cast<size_t>(index)];
+  Require(
+      slot.position == position || slot.position == position + 1,
+      absl::StrCat("slot ", index, " holds ", slot.position, " tokens, exported at ", position));
+  if (slot.position > position) slot.state = slot.before;
+  slot.position = position;
+  std::memcpy(image.data(), &slot, sizeof(slot));
   return absl::OkStatus();
 }
 
-absl::Status SimExecutable::ImportSlot(int32_t slot, int64_t, absl::Span<const std::byte> image) {
-  std::memcpy(&slots_[static_cast<size_t>(slot)], image.data(), sizeof(Slot));
+absl::Status SimExecutable::ImportSlot(int32_t index, int64_t position,
+                                       absl::Span<const std::byte> image) {
+  Slot& slot = slots_[static_cast<size_t>(index)];
+  std::memcpy(&slot, image.data(), sizeof(slot));
+  Require(slot.position == position,
+          absl::StrCat("an image of ", slot.position, " tokens is imported as one of ", position));
   return absl::OkStatus();
 }
 

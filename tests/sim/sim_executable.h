@@ -1,6 +1,7 @@
 // A model without arithmetic: a slot's state is a hash of the tokens fed to it, a draw a hash of
 // state, seed and position. What a sequence must produce is known without running it
-// (ExpectedToken), and any mix-up of slots, positions or pipelined inputs changes it.
+// (ExpectedToken), and any mix-up of slots, positions or pipelined inputs changes it. A slot can be
+// exported as it was one token ago.
 #ifndef BASED_TESTS_SIM_SIM_EXECUTABLE_H_
 #define BASED_TESTS_SIM_SIM_EXECUTABLE_H_
 
@@ -52,6 +53,7 @@ class SimExecutable final : public Executable {
  private:
   struct Slot {
     uint64_t state = kSimEmptyState;
+    uint64_t before = kSimEmptyState;  // without the last token: the spare one
     int64_t position = -1;  // -1: never cleared, must not be used
   };
 

@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/scheduler.h"
+#include "engine/slot_transfer.h"
 #include "tests/sim/scenario.h"
+#include "tests/sim/session_book.h"
 #include "tests/sim/sim_executable.h"
 
 namespace based {
@@ -31,6 +35,7 @@ struct Client {
   std::vector<Choice> choices;  // one per completion or continuation
   int64_t tokens = 0;           // of all completions
   std::weak_ptr<const void> lease;
+  std::string session;  // empty: none
 };
 
 class Simulation {
@@ -38,8 +43,9 @@ class Simulation {
   Simulation(const Choices& choices, Scenario (*change)(Scenario))
       : random_(choices),
         scenario_(change(DrawScenario(random_))),
-        scheduler_(scenario_.scheduler),
-        device_(scenario_.model) {
+        device_(scenario_.model),
+        sessions_(device_),
+        scheduler_(scenario_.scheduler) {
     (void)device_.CreateSlots(scenario_.scheduler.slots);
   }
 
@@ -50,6 +56,7 @@ class Simulation {
   bool Chance(double share) { return random_.Chance(share); }
 
   void Arrive();
+  void JoinSession(SequenceSpec& spec, Client& client);
   void CancelSome();
   void PlanAndLaunch();
   void CheckPlan(const StepPlan& plan);
@@ -77,8 +84,9 @@ class Simulation {
 
   Choices random_;
   Scenario scenario_;
-  Scheduler scheduler_;
   SimExecutable device_;
+  SessionBook sessions_;
+  Scheduler scheduler_;
   std::map<RequestId, Client> clients_;
   std::vector<RequestId> waiting_;        // submitted, not yet started, not yet ended; by arrival
   std::vector<RequestId> prefill_order_;  // admitted, first token not drawn
@@ -106,10 +114,19 @@ void Simulation::Arrive() {
     SequenceSpec spec = client.spec;
     spec.lease = std::make_shared<int>(0);
     client.lease = spec.lease;
+    if (Chance(scenario_.session_share)) JoinSession(spec, client);
     scheduler_.Submit(std::move(spec));
     waiting_.push_back(id);
     clients_.emplace(id, std::move(client));
   }
+}
+
+void Simulation::JoinSession(SequenceSpec& spec, Client& client) {
+  const bool scores = spec.score_from != std::numeric_limits<int64_t>::max();
+  if (spec.completions > 1 || spec.max_tokens == 0 || scores) return;
+  spec.include_stop = client.spec.include_stop = Chance(0.5);
+  const std::string id = std::to_string(Uniform(0, 3));
+  if (sessions_.Join(id, spec, client.spec)) client.session = id;
 }
 
 void Simulation::CancelSome() {
@@ -184,8 +201,10 @@ void Simulation::Transfer(const StepPlan& plan) {
     (void)device_.ExportSlot(park.slot, park.position, absl::MakeSpan(*park.image));
   }
   (void)device_.ClearSlots(plan.clear_slots);
-  for (const SlotTransfer& resume : plan.resumes) {
-    (void)device_.ImportSlot(resume.slot, resume.position, *resume.image);
+  for (const std::vector<SlotTransfer>* transfers : {&plan.resumes, &plan.restores}) {
+    for (const auto& [slot, position, image] : *transfers) {
+      (void)device_.ImportSlot(slot, position, *image);
+    }
   }
   (void)device_.CopySlots(plan.copies);
 }
@@ -237,6 +256,7 @@ void Simulation::CollectAndCommit() {
   Require(device_.Collect(output).ok(), "collect failed");
   in_flight_.pop_front();
   scheduler_.Commit(output, events_);
+  Require(KeepSessions(scheduler_.TakeKept(), device_, nullptr).ok(), "keep failed");
   Apply();
 }
 
@@ -316,6 +336,9 @@ void Simulation::ApplyToken(Client& client, const SchedulerEvent& event) {
     std::string difference = CompareScores(client, event.index);
     if (client.spec.max_tokens > 0 && difference.empty()) {
       difference = CompareWithAlone(client, event.index, event.reason);
+    }
+    if (difference.empty() && !client.session.empty()) {
+      difference = sessions_.Finish(client.session, client.spec, choice.tokens, event.reason);
     }
     Require(difference.empty(), absl::StrCat("request ", event.id, ": ", difference));
     EndChoice(client, choice);
@@ -422,6 +445,7 @@ SimulationResult Simulation::Run() {
   for (const auto& [id, client] : clients_) {
     Require(client.ended, absl::StrCat("request ", id, " never ended"));
   }
+  Require(sessions_.AllFree(), "a session was not given back");
   Require(result_.finished + result_.cancelled == result_.requests, "endings do not add up");
   return result_;
 }

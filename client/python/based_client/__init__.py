@@ -17,9 +17,11 @@ from ._errors import BasedError
 from ._request import Prompt, make_request
 from ._result import Choice, Chunk, Result, Score, TokenLogprob
 from ._retry import RetryPolicy
+from ._session import AsyncSession, Session, SessionInfo
 from ._sync import Client, Stream
 
 __all__ = [
-    "AsyncClient", "AsyncStream", "BasedError", "Choice", "Chunk", "Client", "Prompt", "Result",
-    "RetryPolicy", "Score", "Stream", "Tls", "TokenLogprob", "make_request",
+    "AsyncClient", "AsyncSession", "AsyncStream", "BasedError", "Choice", "Chunk", "Client",
+    "Prompt", "Result", "RetryPolicy", "Score", "Session", "SessionInfo", "Stream", "Tls",
+    "TokenLogprob", "make_request",
 ]

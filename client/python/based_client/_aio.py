@@ -8,13 +8,14 @@ from typing import Any, AsyncIterator, Callable, Iterable, List, Optional, Seque
 import grpc
 import grpc.aio
 from based.v1 import completion_pb2_grpc, model_pb2, model_pb2_grpc
-from based.v1 import tokenizer_pb2, tokenizer_pb2_grpc
+from based.v1 import session_pb2, session_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc
 
 from ._channel import DEFAULT_OPTIONS, Options, Tls, metadata_of
 from ._errors import error_of
 from ._request import Prompt, as_bytes, make_request
 from ._result import Chunk, Collector, Result, Score, score_of
 from ._retry import RetryPolicy, Tries
+from ._session import AsyncSession, SessionInfo, info_of, new_id
 from ._sync import score_request
 
 
@@ -25,8 +26,10 @@ class AsyncStream:
     daemon.
     """
 
-    def __init__(self, start: Callable[[], Any], policy: RetryPolicy):
+    def __init__(self, start: Callable[[], Any], policy: RetryPolicy,
+                 on_end: Optional[Callable[[Result], None]] = None):
         self._start = start
+        self._on_end = on_end
         self._tries = Tries(policy)
         self._collector = Collector()
         self._call = start()
@@ -54,6 +57,8 @@ class AsyncStream:
                     chunk = self._collector.add(message)
                     if chunk is not None:
                         yield chunk
+                if self._on_end is not None:
+                    self._on_end(self.result)
                 return
             except grpc.RpcError as failure:
                 error = error_of(failure)
@@ -84,6 +89,7 @@ class AsyncClient:
         self._completions = completion_pb2_grpc.CompletionServiceStub(self._channel)
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)
         self._tokenizers = tokenizer_pb2_grpc.TokenizerServiceStub(self._channel)
+        self._sessions = session_pb2_grpc.SessionServiceStub(self._channel)
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -96,14 +102,15 @@ class AsyncClient:
         await self._channel.close()
 
     def stream(self, prompt: Prompt, *, timeout: Optional[float] = None,
-               request_id: Optional[str] = None, **fields: Any) -> AsyncStream:
+               request_id: Optional[str] = None,
+               on_end: Optional[Callable[[Result], None]] = None, **fields: Any) -> AsyncStream:
         """Streams a completion: `async for chunk in client.stream(...)`."""
         request = make_request(prompt, **fields)
         metadata = self._metadata + ((("x-request-id", request_id),) if request_id else ())
         limit = self._timeout if timeout is None else timeout
         return AsyncStream(
             lambda: self._completions.Generate(request, timeout=limit, metadata=metadata),
-            self._retry)
+            self._retry, on_end)
 
     async def generate(self, prompt: Prompt, *, timeout: Optional[float] = None,
                        request_id: Optional[str] = None, **fields: Any) -> Result:
@@ -143,6 +150,32 @@ class AsyncClient:
         """Slots and queue at this moment; fields as in model.proto."""
         request = model_pb2.GetCapacityRequest(model=model)
         return await self._call(self._models.GetCapacity, request, timeout)
+
+    def new_session(self, id: Optional[str] = None, *, tenant: str = "") -> AsyncSession:
+        """A conversation that its first call makes; by default with an id of its own."""
+        return AsyncSession(self, new_id(id), 0, tenant)
+
+    async def session(self, id: str, *, tenant: str = "") -> AsyncSession:
+        """The conversation that the daemon keeps under `id`; NOT_FOUND if it keeps none."""
+        info = await self.session_info(id, tenant=tenant)
+        return AsyncSession(self, id, info.tokens, tenant)
+
+    async def session_info(self, id: str, *, tenant: str = "",
+                     timeout: Optional[float] = None) -> SessionInfo:
+        request = session_pb2.GetSessionRequest(id=id, tenant=tenant)
+        return info_of(await self._call(self._sessions.GetSession, request, timeout))
+
+    async def sessions(self, *, tenant: str = "",
+                 timeout: Optional[float] = None) -> List[SessionInfo]:
+        """All of the tenant's, by id."""
+        infos: List[SessionInfo] = []
+        request = session_pb2.ListSessionsRequest(tenant=tenant)
+        while True:
+            reply = await self._call(self._sessions.ListSessions, request, timeout)
+            infos += map(info_of, reply.sessions)
+            if not reply.next_page_token:
+                return infos
+            request.page_token = reply.next_page_token
 
     async def _call(self, method: Callable[..., Any], request: Any,
                     timeout: Optional[float]) -> Any:

@@ -65,6 +65,9 @@ def make_request(
     tenant: Optional[str] = None,
     tokens_per_message: Optional[int] = None,
     delta_interval_ms: Optional[int] = None,
+    session: Optional[str] = None,
+    create_session: Optional[bool] = None,
+    session_tokens: Optional[int] = None,
 ) -> pb.GenerateRequest:
     """The request for a prompt. Names, units, ranges and defaults are those of completion.proto;
     None leaves a field unset. `priority` is "interactive" or "batch". A GenerateRequest as `prompt` is copied, then changed."""
@@ -88,4 +91,7 @@ def make_request(
     _set(request.output, token_ids=token_ids, logprobs=logprobs, top_logprobs=top_logprobs,
          prompt_logprobs=prompt_logprobs, echo=echo, tokens_per_message=tokens_per_message,
          delta_interval_ms=delta_interval_ms)
+    if session is not None:
+        _set(request.state, session=session, create_session=create_session,
+             session_tokens=session_tokens)
     return request

@@ -48,7 +48,9 @@ class Result:
 
     request_id: str = ""
     seed: int = 0  # the one in use: the request's, or the daemon's choice
-    prompt_tokens: int = 0
+    prompt_tokens: int = 0  # with a session, of the whole conversation
+    reused_tokens: int = 0  # of those, found computed in the session
+    session_tokens: int = 0  # that the session holds after the call
     choices: List[Choice] = dataclasses.field(default_factory=list)
     prompt_logprobs: List[TokenLogprob] = dataclasses.field(default_factory=list)
     queue_s: float = 0.0  # the daemon's times, of the completion that ended last
@@ -103,6 +105,7 @@ class Collector:
             self.result.request_id = message.started.request_id
             self.result.seed = message.started.seed
             self.result.prompt_tokens = message.started.prompt_tokens
+            self.result.reused_tokens = message.started.reused_tokens
         elif message.HasField("done"):
             self._add_done(message.done)
         return None
@@ -132,6 +135,7 @@ class Collector:
             choice.stop_token_id = done.stop_token_id
         choice.generated_tokens = done.usage.generated_tokens
         choice.cumulative_logprob = done.cumulative_logprob
+        self.result.session_tokens = done.session_tokens
         self.result.queue_s = done.timings.queue_us * 1e-6
         self.result.prefill_s = done.timings.prefill_us * 1e-6
         self.result.decode_s = done.timings.decode_us * 1e-6

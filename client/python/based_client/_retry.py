@@ -16,8 +16,8 @@ from ._errors import BasedError
 class RetryPolicy:
     """Tries of a call that the daemon did not begin.
 
-    Tried again: UNAVAILABLE, and RESOURCE_EXHAUSTED where the daemon asks for another try. The wait
-    is what the daemon asks for, else `first_wait_s` doubled for each try up to `longest_wait_s`;
+    Tried again: UNAVAILABLE, ABORTED (another call uses the session), and RESOURCE_EXHAUSTED where
+    the daemon asks for another try. The wait is what the daemon asks for, else `first_wait_s` doubled for each try up to `longest_wait_s`;
     to both up to a quarter is added at random. A stream that has given tokens is not tried again.
     The last error is raised after `attempts` tries, or when the next would begin later than
     `limit_s` after the first. RetryPolicy(attempts=1) never tries again.
@@ -44,7 +44,7 @@ class Tries:
         if error.code == grpc.StatusCode.RESOURCE_EXHAUSTED:
             if asked is None:
                 return None
-        elif error.code != grpc.StatusCode.UNAVAILABLE:
+        elif error.code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED):
             return None
         if self._failed >= self._policy.attempts:
             return None

@@ -8,13 +8,14 @@ from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, 
 import grpc
 from based.v1 import completion_pb2 as pb
 from based.v1 import completion_pb2_grpc, model_pb2, model_pb2_grpc
-from based.v1 import tokenizer_pb2, tokenizer_pb2_grpc
+from based.v1 import session_pb2, session_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc
 
 from ._channel import DEFAULT_OPTIONS, Options, Tls, metadata_of
 from ._errors import error_of
 from ._request import Prompt, as_bytes, make_request
 from ._result import Chunk, Collector, Result, Score, score_of
 from ._retry import RetryPolicy, Tries
+from ._session import Session, SessionInfo, info_of, new_id
 
 T = TypeVar("T")
 
@@ -25,8 +26,10 @@ class Stream:
     Leaving it early (`cancel()`, or the end of a `with` block) ends the request in the daemon.
     """
 
-    def __init__(self, start: Callable[[], Any], policy: RetryPolicy):
+    def __init__(self, start: Callable[[], Any], policy: RetryPolicy,
+                 on_end: Optional[Callable[[Result], None]] = None):
         self._start = start
+        self._on_end = on_end
         self._tries = Tries(policy)
         self._collector = Collector()
         self._call = start()
@@ -54,6 +57,8 @@ class Stream:
                     chunk = self._collector.add(message)
                     if chunk is not None:
                         yield chunk
+                if self._on_end is not None:
+                    self._on_end(self.result)
                 return
             except grpc.RpcError as failure:
                 error = error_of(failure)
@@ -91,6 +96,7 @@ class Client:
         self._completions = completion_pb2_grpc.CompletionServiceStub(self._channel)
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)
         self._tokenizers = tokenizer_pb2_grpc.TokenizerServiceStub(self._channel)
+        self._sessions = session_pb2_grpc.SessionServiceStub(self._channel)
 
     def __enter__(self) -> "Client":
         return self
@@ -103,14 +109,15 @@ class Client:
         self._channel.close()
 
     def stream(self, prompt: Prompt, *, timeout: Optional[float] = None,
-               request_id: Optional[str] = None, **fields: Any) -> Stream:
+               request_id: Optional[str] = None,
+               on_end: Optional[Callable[[Result], None]] = None, **fields: Any) -> Stream:
         """Streams a completion; `fields` are those of make_request. The daemon's log and traces
-        carry `request_id`."""
+        carry `request_id`; `on_end` hears the result of a stream that came to its end."""
         request = make_request(prompt, **fields)
         metadata = self._metadata + ((("x-request-id", request_id),) if request_id else ())
         limit = self._timeout if timeout is None else timeout
         return Stream(lambda: self._completions.Generate(request, timeout=limit, metadata=metadata),
-                      self._retry)
+                      self._retry, on_end)
 
     def generate(self, prompt: Prompt, *, timeout: Optional[float] = None,
                  request_id: Optional[str] = None, **fields: Any) -> Result:
@@ -149,6 +156,32 @@ class Client:
         """Slots and queue at this moment; fields as in model.proto."""
         request = model_pb2.GetCapacityRequest(model=model)
         return self._call(self._models.GetCapacity, request, timeout)
+
+    def new_session(self, id: Optional[str] = None, *, tenant: str = "") -> Session:
+        """A conversation that its first call makes; by default with an id of its own."""
+        return Session(self, new_id(id), 0, tenant)
+
+    def session(self, id: str, *, tenant: str = "") -> Session:
+        """The conversation that the daemon keeps under `id`; NOT_FOUND if it keeps none."""
+        info = self.session_info(id, tenant=tenant)
+        return Session(self, id, info.tokens, tenant)
+
+    def session_info(self, id: str, *, tenant: str = "",
+                     timeout: Optional[float] = None) -> SessionInfo:
+        request = session_pb2.GetSessionRequest(id=id, tenant=tenant)
+        return info_of(self._call(self._sessions.GetSession, request, timeout))
+
+    def sessions(self, *, tenant: str = "",
+                 timeout: Optional[float] = None) -> List[SessionInfo]:
+        """All of the tenant's, by id."""
+        infos: List[SessionInfo] = []
+        request = session_pb2.ListSessionsRequest(tenant=tenant)
+        while True:
+            reply = self._call(self._sessions.ListSessions, request, timeout)
+            infos += map(info_of, reply.sessions)
+            if not reply.next_page_token:
+                return infos
+            request.page_token = reply.next_page_token
 
     def _call(self, method: Callable[..., T], request: Any, timeout: Optional[float]) -> T:
         tries = Tries(self._retry)

@@ -1,0 +1,127 @@
+#include "server/session_service.h"
+
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status.h"
+#include "server/call_context.h"
+#include "server/status.h"
+
+namespace based {
+namespace {
+
+constexpr int32_t kMostPerPage = 1000;
+
+int64_t Milliseconds(Clock::duration duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
+void ToProto(const SessionInfo& info, v1::Session& message) {
+  message.set_id(info.id);
+  message.set_tokens(info.tokens);
+  message.set_bytes(info.bytes);
+  message.set_busy(info.busy);
+  message.set_age_ms(Milliseconds(info.age));
+  message.set_idle_ms(Milliseconds(info.idle));
+}
+
+absl::Status Answer(const absl::StatusOr<SessionInfo>& info, v1::Session& message) {
+  if (info.ok()) ToProto(*info, message);
+  return info.status();
+}
+
+absl::Status List(SessionStore& store, const std::string& tenant,
+                  const v1::ListSessionsRequest& request, v1::ListSessionsResponse& response) {
+  const int32_t size = request.page_size() == 0 ? kMostPerPage : request.page_size();
+  if (size < 1 || size > kMostPerPage) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("page_size is ", size, "; expected 1 to ", kMostPerPage));
+  }
+  if (!request.page_token().empty()) {
+    BASED_RETURN_IF_ERROR(CheckSessionId("page_token", request.page_token()));
+  }
+  const auto most = static_cast<size_t>(size);
+  const auto sessions = store.List(tenant, request.page_token(), most + 1);
+  for (const SessionInfo& info : sessions) {
+    if (response.sessions_size() == size) {
+      response.set_next_page_token(response.sessions(size - 1).id());
+      break;
+    }
+    ToProto(info, *response.add_sessions());
+  }
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* FinishUnary(grpc::CallbackServerContext* context,
+                                      const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(FailCall(context, status, FailedAt::kAdmission));
+  return reactor;
+}
+
+}  // namespace
+
+absl::StatusOr<SessionStore*> SessionService::Enter(const grpc::CallbackServerContext& context,
+                                                    std::string& tenant) const {
+  BASED_ASSIGN_OR_RETURN(const Gate::Entry entry, gate_.Enter(context, Permission::kSessions));
+  BASED_RETURN_IF_ERROR(ApplyTenant(entry.caller, tenant));
+  SessionStore* store = entry.engine.sessions();
+  if (store == nullptr) return absl::FailedPreconditionError("this daemon keeps no sessions");
+  return store;
+}
+
+grpc::ServerUnaryReactor* SessionService::GetSession(grpc::CallbackServerContext* context,
+                                                     const v1::GetSessionRequest* request,
+                                                     v1::Session* response) {
+  std::string tenant = request->tenant();
+  const absl::StatusOr<SessionStore*> store = Enter(*context, tenant);
+  absl::Status status = store.status();
+  if (status.ok()) status = CheckSessionId("id", request->id());
+  if (status.ok()) status = Answer((*store)->Get(tenant, request->id()), *response);
+  return FinishUnary(context, status);
+}
+
+grpc::ServerUnaryReactor* SessionService::ListSessions(grpc::CallbackServerContext* context,
+                                                       const v1::ListSessionsRequest* request,
+                                                       v1::ListSessionsResponse* response) {
+  std::string tenant = request->tenant();
+  const absl::StatusOr<SessionStore*> store = Enter(*context, tenant);
+  return FinishUnary(context,
+                     store.ok() ? List(**store, tenant, *request, *response) : store.status());
+}
+
+grpc::ServerUnaryReactor* SessionService::ForkSession(grpc::CallbackServerContext* context,
+                                                      const v1::ForkSessionRequest* request,
+                                                      v1::Session* response) {
+  std::string tenant = request->tenant();
+  const absl::StatusOr<SessionStore*> store = Enter(*context, tenant);
+  absl::Status status = store.status();
+  if (status.ok()) status = CheckSessionId("id", request->id());
+  if (status.ok()) status = CheckSessionId("new_id", request->new_id());
+  if (status.ok()) {
+    status = Answer((*store)->Fork(tenant, request->id(), request->new_id()), *response);
+  }
+  return FinishUnary(context, status);
+}
+
+grpc::ServerUnaryReactor* SessionService::DeleteSession(grpc::CallbackServerContext* context,
+                                                        const v1::DeleteSessionRequest* request,
+                                                        v1::DeleteSessionResponse* /*response*/) {
+  std::string tenant = request->tenant();
+  const absl::StatusOr<SessionStore*> store = Enter(*context, tenant);
+  absl::Status status = store.status();
+  if (status.ok()) status = CheckSessionId("id", request->id());
+  if (status.ok()) status = (*store)->Delete(tenant, request->id());
+  return FinishUnary(context, status);
+}
+
+absl::Status CheckMayUseSession(const SessionAsk& session, const Caller& caller,
+                                const grpc::CallbackServerContext& context,
+                                absl::string_view request_id) {
+  if (session.id.empty()) return absl::OkStatus();
+  const std::string peer = context.peer();
+  return CheckPermission(caller, Permission::kSessions,
+                         {.authorization = "", .peer = peer, .request_id = request_id});
+}
+
+}  // namespace based
