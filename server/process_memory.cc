@@ -22,9 +22,10 @@ void MemoryTrimmer::Tick() {
   // show in the resident memory alone.
   least_resident_ = std::min(least_resident_, ResidentBytes());
   if (kept < least_ + growth_ && ResidentBytes() < least_resident_ + growth_) return;
-  // Pages go, the blocks in them stay free in the allocator's books.
+  // Pages go, the blocks in them stay free in the allocator's books. What other threads free during
+  // the trim has kept its pages: it counts as growth.
   ::malloc_trim(0);
-  least_ = static_cast<int64_t>(::mallinfo2().fordblks);
+  least_ = std::min(kept, static_cast<int64_t>(::mallinfo2().fordblks));
   least_resident_ = ResidentBytes();
 }
 
