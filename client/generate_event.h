@@ -57,6 +57,7 @@ struct DoneEvent {
   Timings timings;
   std::string snapshot;
   double cumulative_logprob = 0;
+  int64_t session_tokens = 0;
 };
 
 using GenerateEvent = std::variant<StartedEvent, DeltaEvent, DoneEvent>;

@@ -66,6 +66,7 @@ Json Message(const DoneEvent& event) {
                      {"decode_tokens", absl::StrCat(event.timings.decode_tokens)}};
   done["snapshot"] = event.snapshot;
   done["cumulative_logprob"] = event.cumulative_logprob;
+  done["session_tokens"] = absl::StrCat(event.session_tokens);
   return {{"done", std::move(done)}};
 }
 

@@ -61,8 +61,11 @@ struct Case {
 };
 
 struct Steps {
-  int32_t more = -1;     // launched with it after the one in which it was cancelled
-  int32_t to_free = -1;  // from its last to the first that was launched with its slots free
+  int32_t more = -1;  // launched with it after the one in which it was cancelled
+  // To the first that was launched with its slots free, from its last or from the one in flight
+  // when it was cancelled: a step that learns what decodes cost has no row of a sequence that
+  // prefills.
+  int32_t to_free = -1;
 };
 
 Steps StepsAfterCancel(const Case& test) {
@@ -83,7 +86,7 @@ Steps StepsAfterCancel(const Case& test) {
     if (victim == 0 || done) return;
     const std::vector<int32_t> held = request.held_slots->List();
     if (cancelled_at >= 0 && held.empty()) {
-      steps = {.more = last - cancelled_at, .to_free = step - last};
+      steps = {.more = last - cancelled_at, .to_free = step - std::max(last, cancelled_at)};
       done = true;
       return;
     }
