@@ -17,11 +17,12 @@ from conftest import DEMO
 from test_access import new_key, wait_for_line
 
 LIMIT_S = 30
+SESSION_IDLE_S = 5
 # Set once; they hold a value from the start.
 CONSTANT = {
     "based_build_info", "based_state_layout_info", "based_state_slot_bytes",
     "based_state_pool_bytes", "based_weight_bytes", "based_workspace_bytes", "based_load_seconds",
-    "based_process_start_time_seconds", "based_process_max_fds",
+    "based_process_start_time_seconds", "based_process_max_fds", "based_session_limit_bytes",
 }
 # Cannot move here; where they are shown to.
 ELSEWHERE = {
@@ -33,8 +34,6 @@ ELSEWHERE = {
         "server_daemon_test; a daemon that cuts its requests is about to go",
     'based_cancellations_total{cause="drain"}': "likewise; server_metrics_test",
     'based_rejections_total{code="INTERNAL",reason="internal"}': "server_metrics_test",
-    'based_rejections_total{code="FAILED_PRECONDITION",reason="request"}':
-        "text without a tokenizer; server_metrics_test",
     'based_rejections_total{code="UNIMPLEMENTED",reason="request"}': "server_metrics_test",
 }
 FOREIGN = "based_gpu_"  # only where there is a driver
@@ -194,6 +193,25 @@ class Loads:
         self.scraper.wait_for('based_cancellations_total{cause="slow_reader"}')
         stream.cancel()
 
+    def sessions(self):
+        """Room for three of them; one that nobody uses is dropped after SESSION_IDLE_S."""
+        def say(session, create=False, tokens=0, max_tokens=4):
+            state = self.proto.completion.StateOptions(
+                session=session, create_session=create, session_tokens=tokens)
+            return dict(key="talker", state=state, max_tokens=max_tokens)
+
+        for session in "bcde":
+            list(self.call(**say(session, create=True)))
+        self.scraper.wait_for('based_session_evictions_total{cause="memory"}')
+        list(self.call(**say("e")))
+        assert self.code(**say("e", tokens=1)) == "FAILED_PRECONDITION"
+        assert self.code(**say("e", create=True)) == "ALREADY_EXISTS"
+        one = self.call(**say("e", max_tokens=100_000))
+        next(one)
+        assert self.code(**say("e")) == "ABORTED"
+        one.cancel()
+        self.scraper.wait_for('based_session_evictions_total{cause="idle"}')
+
     def over_http(self):
         host, port = self.daemon.http_address.rsplit(":", 1)
         link = http.client.HTTPConnection(host, int(port), timeout=LIMIT_S)
@@ -221,6 +239,7 @@ def start(start_daemon, tmp_path):
                {"name": "short", "tokens_per_second": 1}, {"name": "narrow", "max_concurrent": 1}]
     made = {name: new_key(tenant=name) for name in ("a", "few", "short", "narrow")}
     made["idle"] = new_key(tenant="a", permissions="sessions")
+    made["talker"] = new_key(tenant="a", permissions="generate,sessions")
     access = tmp_path / "access.json"
     access.write_text(json.dumps(
         {"tenants": tenants, "keys": [entry for _, entry in made.values()]}))
@@ -228,7 +247,7 @@ def start(start_daemon, tmp_path):
     daemon = start_daemon(
         f"--model={DEMO}", "--backend=cpu", "--slots=2", "--max_queue=2",
         "--max_queue_tokens=300000", "--stream_queue=2", f"--access_file={access}",
-        "--drain_timeout_ms=5000")
+        "--drain_timeout_ms=5000", "--session_memory=3500000", f"--session_idle_s={SESSION_IDLE_S}")
     return daemon, {name: key for name, (key, _) in made.items()}
 
 
@@ -238,7 +257,7 @@ def test_every_series_moves_when_it_should(start_daemon, proto, tmp_path):
     loads = Loads(daemon, proto, keys, scraper)
     try:
         for load in (loads.endings, loads.long_prompt, loads.refusals, loads.queue, loads.parking,
-                     loads.slow_reader, loads.over_http, loads.drain):
+                     loads.slow_reader, loads.sessions, loads.over_http, loads.drain):
             begin = time.monotonic()
             load()
             print(f"{load.__name__}: {time.monotonic() - begin:.1f} s")
