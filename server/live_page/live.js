@@ -224,10 +224,10 @@ let debugIsRefused = false;
 // What runs, newest first, then what has ended.
 function drawRequests(view) {
   const live = view.requests.slice(-MOST_LIVE).reverse().map((r) => [
-    r.request_id, r.tenant, r.phase, number(r.prompt_tokens), number(r.generated_tokens), '',
-    seconds(r.age_s)]);
+    r.request_id, r.tenant || '–', r.phase, number(r.prompt_tokens), number(r.generated_tokens),
+    '', seconds(r.age_s)]);
   const ended = view.ended.map((r) => [
-    r.request_id, r.tenant, r.outcome, number(r.prompt_tokens), number(r.generated_tokens),
+    r.request_id, r.tenant || '–', r.outcome, number(r.prompt_tokens), number(r.generated_tokens),
     r.first_token_s > 0 ? seconds(r.first_token_s) : '–', seconds(r.total_s)]);
   fill('requests', live.concat(ended));
   show('requests_text', `${number(view.requests.length)} live`);
