@@ -325,6 +325,8 @@ def test_no_query_of_any_panel_is_empty(start_daemon, proto, tmp_path):
     prometheus = Prometheus(tmp_path, daemon.metrics_address)
     loader = threading.Thread(target=load)
     loader.start()
+    host, port = daemon.http_address.rsplit(":", 1)
+    browser = socket.create_connection((host, int(port)))  # the lag is told while there are any
     try:
         prometheus.wait_for("rate(based_generated_tokens_total[5s]) > 0")
         prometheus.wait_for("based:errors:ratio_rate6h")
@@ -341,6 +343,7 @@ def test_no_query_of_any_panel_is_empty(start_daemon, proto, tmp_path):
     finally:
         stop.set()
         loader.join()
+        browser.close()
         prometheus.stop()
 
 

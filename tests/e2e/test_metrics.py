@@ -7,6 +7,7 @@ load moved fails the test: give it a load below, or name it with its reason.
 import http.client
 import json
 import signal
+import socket
 import threading
 import time
 
@@ -106,7 +107,7 @@ class Loads:
         return self.proto.completion_grpc.CompletionServiceStub(self.channels[-1])
 
     def call(self, max_tokens=4, key="a", timeout=LIMIT_S, stub=None, stop=None, sampling=None,
-             **fields):
+             output=None, **fields):
         if "token_ids" not in fields and "text" not in fields:
             fields["token_ids"] = self.proto.completion.TokenIds(ids=[1, 2, 3])
         request = self.proto.completion.GenerateRequest(**fields)
@@ -120,6 +121,8 @@ class Loads:
                 setattr(request.stop, name, value)
         if sampling:
             sampling(request.sampling)
+        if output:
+            output(request.output)
         metadata = [("authorization", f"Bearer {self.keys[key]}")] if key else []
         return (stub or self.stub).Generate(request, metadata=metadata, timeout=timeout)
 
@@ -140,7 +143,7 @@ class Loads:
             return lambda sampling: sampling.logit_bias.__setitem__(token, 100)
 
         list(self.call(max_tokens=20))
-        list(self.call(text=b"The sea was", max_tokens=2000, stop={"strings": ["e"]}))
+        list(self.call(text=b"The sea was", max_tokens=2000, stop={"strings": [b"e"]}))
         list(self.call(sampling=always(7), stop={"token_ids": [7]}))
         list(self.call(sampling=always(0), stop={"ignore_eos": False}))
         with pytest.raises(grpc.RpcError):
@@ -189,48 +192,56 @@ class Loads:
             stream.cancel()
 
     def slow_reader(self):
-        stream = self.endless(stub=self.new_stub())
+        """More messages of an echoed prompt than the stream's queue holds, and nobody reads them."""
+        ids = self.proto.completion.TokenIds(ids=[1 + i % 4000 for i in range(200_000)])
+        stream = self.call(stub=self.new_stub(), token_ids=ids, timeout=None,
+                           output=lambda output: setattr(output, "echo", True))
         self.scraper.wait_for('based_cancellations_total{cause="slow_reader"}')
         stream.cancel()
 
     def sessions(self):
         """Room for three of them; one that nobody uses is dropped after SESSION_IDLE_S."""
-        def say(session, create=False, tokens=0, max_tokens=4):
-            state = self.proto.completion.StateOptions(
-                session=session, create_session=create, session_tokens=tokens)
-            return dict(key="talker", state=state, max_tokens=max_tokens)
+        def say(session, max_tokens=4, **state):
+            options = self.proto.completion.StateOptions(session=session, **state)
+            return dict(key="talker", state=options, max_tokens=max_tokens)
 
         for session in "bcde":
-            list(self.call(**say(session, create=True)))
+            list(self.call(**say(session, create_session=True)))
         self.scraper.wait_for('based_session_evictions_total{cause="memory"}')
         list(self.call(**say("e")))
-        assert self.code(**say("e", tokens=1)) == "FAILED_PRECONDITION"
-        assert self.code(**say("e", create=True)) == "ALREADY_EXISTS"
+        assert self.code(**say("e", session_tokens=1)) == "FAILED_PRECONDITION"
+        assert self.code(**say("e", create_session=True)) == "ALREADY_EXISTS"
         one = self.call(**say("e", max_tokens=100_000))
         next(one)
         assert self.code(**say("e")) == "ABORTED"
         one.cancel()
         self.scraper.wait_for('based_session_evictions_total{cause="idle"}')
 
-    def over_http(self):
+    def http_status(self, path):
         host, port = self.daemon.http_address.rsplit(":", 1)
         link = http.client.HTTPConnection(host, int(port), timeout=LIMIT_S)
         headers = {"content-type": "application/json", "authorization": f"Bearer {self.keys['a']}"}
-        for path, status in (("/v1/completions", 200), ("/v1/nothing", 404),
-                             ("/v1/embeddings", 501)):
-            link.request("POST", path, json.dumps({"prompt": [1], "max_tokens": 2}), headers)
-            reply = link.getresponse()
-            reply.read()
-            assert reply.status == status, path
-        self.scraper.wait_for("based_http_loop_lag_seconds_count")
+        link.request("POST", path, json.dumps({"prompt": [1], "max_tokens": 2}), headers)
+        reply = link.getresponse()
+        reply.read()
         link.close()
+        return reply.status
+
+    def over_http(self):
+        assert self.http_status("/v1/completions") == 200
+        assert self.http_status("/v1/nothing") == 404
+        host, port = self.daemon.http_address.rsplit(":", 1)
+        with socket.create_connection((host, int(port))):  # its timer runs while there are any
+            self.scraper.wait_for("based_http_loop_lag_seconds_count")
 
     def drain(self):
         stream = self.endless()
         self.daemon.signal(signal.SIGTERM)
         wait_for_line(self.daemon, "event=draining")
+        assert self.http_status("/v1/completions") == 503
         assert self.code() == "UNAVAILABLE"
         self.scraper.wait_for('based_rejections_total{code="UNAVAILABLE",reason="unavailable"}')
+        self.scraper.wait_for('based_http_responses_total{code="5xx"}')
         stream.cancel()
 
 
@@ -247,7 +258,8 @@ def start(start_daemon, tmp_path):
     daemon = start_daemon(
         f"--model={DEMO}", "--backend=cpu", "--slots=2", "--max_queue=2",
         "--max_queue_tokens=300000", "--stream_queue=2", f"--access_file={access}",
-        "--drain_timeout_ms=5000", "--session_memory=3500000", f"--session_idle_s={SESSION_IDLE_S}")
+        "--drain_timeout_ms=5000", "--session_memory=3500000",
+        f"--session_idle_s={SESSION_IDLE_S}")
     return daemon, {name: key for name, (key, _) in made.items()}
 
 
@@ -258,6 +270,9 @@ def test_every_series_moves_when_it_should(start_daemon, proto, tmp_path):
     try:
         for load in (loads.endings, loads.long_prompt, loads.refusals, loads.queue, loads.parking,
                      loads.slow_reader, loads.sessions, loads.over_http, loads.drain):
+            # What the last one has cancelled is gone.
+            for phase in ("queued", "prefill", "decode"):
+                daemon.wait_for_metric(f'based_live_requests{{phase="{phase}"}}', 0)
             begin = time.monotonic()
             load()
             print(f"{load.__name__}: {time.monotonic() - begin:.1f} s")
