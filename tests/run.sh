@@ -25,7 +25,7 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 
-install_packages prometheus chromium libfaketime
+install_packages prometheus chromium libfaketime dpkg-dev
 build_preset cpu
 link_binaries cpu
 $build_only && exit 0
