@@ -22,7 +22,7 @@ from conftest import DEMO, ROOT, Daemon
 # name, width, colour scheme
 SHIPPED = [("live_page", 1100, "light"), ("live_page_phone", 390, "dark")]
 OTHERS = [("live_page_dark", 1100, "dark"), ("live_page_phone_light", 390, "light")]
-STREAMS = 40
+STREAMS = 50
 PHONE_HEIGHT = 1000
 
 
@@ -45,7 +45,7 @@ def serve(daemon, pb, rpc, number, stop):
     with daemon.channel() as channel:
         stub = rpc.CompletionServiceStub(channel)
         while not stop.is_set():
-            prompt = [chance.randrange(2, 4000) for _ in range(chance.choice([20, 200, 2000]))]
+            prompt = [chance.randrange(2, 4000) for _ in range(chance.choice([20, 20, 200, 1000]))]
             request = pb.GenerateRequest(token_ids=pb.TokenIds(ids=prompt))
             request.stop.max_tokens = chance.randrange(50, 400)
             request.priority = chance.choice([pb.PRIORITY_INTERACTIVE, pb.PRIORITY_BATCH])

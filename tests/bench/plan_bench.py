@@ -2,7 +2,7 @@
 engine at several loads, predicted by `based plan --machine measured` and measured by serve_bench, in
 turns, so that other load on the machine meets both.
 
-    python3 tests/bench/plan_bench.py [--streams 1 8 32] [--rounds 5] [--seconds 3]
+    python3 tests/bench/plan_bench.py [--streams 1 8 32] [--threads N] [--rounds 5] [--seconds 3]
 
 Prints a line per round and, per load, the medians and the median of the rounds' own ratios. Build
 first: cmake --build --preset cpu --target based serve_bench
@@ -25,17 +25,18 @@ def output_of(*command):
                           stdout=subprocess.PIPE).stdout
 
 
-def predicted(model, streams):
+def predicted(model, streams, threads):
     """Tokens per second and seconds between the tokens of a stream."""
     plan = json.loads(output_of(BUILD / "bin" / "based", "plan", "--model", model,
-                                "--machine=measured", f"--streams={streams}", "--json"))
+                                "--machine=measured", f"--threads={threads}",
+                                f"--streams={streams}", "--json"))
     load = plan["load"]["based"]
     return load["tokens_per_second"], load["itl_seconds"]
 
 
-def measured(model, streams, seconds):
+def measured(model, streams, threads, seconds):
     line = output_of(BUILD / "tests" / "serve_bench", "--engine", "--model", model,
-                     f"--streams={streams}", f"--seconds={seconds}")
+                     f"--threads={threads}", f"--streams={streams}", f"--seconds={seconds}")
     fields = dict(re.findall(r"(\w+)=([\d.]+)", line))
     return float(fields["tokens_per_s"]), float(fields["itl_p50_ms"]) / 1e3
 
@@ -45,15 +46,16 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="models/demo")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--threads", type=int, default=0, help="0: one per core")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     arguments = parser.parse_args()
     rounds = {streams: [] for streams in arguments.streams}
     for number in range(arguments.rounds):
         for streams, seen in rounds.items():
-            before = predicted(arguments.model, streams)
-            rate, itl = measured(arguments.model, streams, arguments.seconds)
-            after = predicted(arguments.model, streams)
+            before = predicted(arguments.model, streams, arguments.threads)
+            rate, itl = measured(arguments.model, streams, arguments.threads, arguments.seconds)
+            after = predicted(arguments.model, streams, arguments.threads)
             guess = [(a + b) / 2 for a, b in zip(before, after)]
             seen.append((guess[0], rate, guess[1], itl))
             print(f"round={number} streams={streams} load={os.getloadavg()[0]:.2f} "

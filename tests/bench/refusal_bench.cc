@@ -65,8 +65,8 @@ void Measure(const std::function<void(v1::GenerateRequest&)>& spoil, Engine& eng
   }
   BASED_CHECK(status.code() == absl::StatusCode::kInvalidArgument);
   std::sort(times.begin(), times.end());
-  std::printf("mean_us=%.2f p99_us=%.2f worst_us=%.1f %s\n", total / kRuns,
-              times[kRuns * 99 / 100], times.back(), std::string(status.message()).c_str());
+  std::printf("mean_us=%.2f p99_us=%.2f worst_us=%.1f %s\n", total / kRuns, times[kRuns * 99 / 100],
+              times.back(), std::string(status.message()).c_str());
 }
 
 void MeasureAll() {
