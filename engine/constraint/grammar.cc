@@ -83,6 +83,46 @@ class CodePointFsa {
   std::array<int32_t, 4> any_ = {};  // states that take that many continuation bytes of any value
 };
 
+bool MatchesSome(const ByteFsa& fsa) {
+  if (fsa.states.empty()) return false;
+  std::vector<bool> seen(fsa.states.size(), false);
+  std::vector<int32_t> open = {0};
+  seen[0] = true;
+  while (!open.empty()) {
+    const ByteFsa::State& state = fsa.states[open.back()];
+    open.pop_back();
+    if (state.accepting) return true;
+    for (const ByteFsa::Edge& edge : state.edges) {
+      if (edge.bytes.none() || seen[edge.target]) continue;
+      seen[edge.target] = true;
+      open.push_back(edge.target);
+    }
+  }
+  return false;
+}
+
+// How many of a node's children must match some text for it to do so; 0 for those that do anyway,
+// and more than there are children for those that never do.
+size_t ChildrenNeeded(const Grammar::NodeData& data) {
+  constexpr size_t kNever = SIZE_MAX;
+  switch (data.kind) {
+    case Grammar::Kind::kBytes:
+      return 0;
+    case Grammar::Kind::kByteSet:
+      return data.set.any() ? 0 : kNever;
+    case Grammar::Kind::kFsa:
+      return MatchesSome(data.fsa) ? 0 : kNever;
+    case Grammar::Kind::kSequence:
+      return data.children.size();
+    case Grammar::Kind::kRepeat:
+      return data.min == 0 ? 0 : 1;
+    case Grammar::Kind::kChoice:
+    case Grammar::Kind::kRule:
+      return 1;
+  }
+  return kNever;
+}
+
 }  // namespace
 
 Grammar::Node Grammar::Add(NodeData data) {
@@ -174,6 +214,42 @@ Grammar::Node Grammar::Use(Rule rule) {
   data.kind = Kind::kRule;
   data.rule = rule;
   return Add(std::move(data));
+}
+
+std::vector<Grammar::Rule> Grammar::RulesWithoutEnd() const {
+  std::vector<std::vector<Node>> users(nodes_.size());
+  std::vector<std::vector<Node>> uses(rules_.size());
+  std::vector<std::vector<Rule>> defines(nodes_.size());
+  std::vector<size_t> needed(nodes_.size());
+  std::vector<Node> open;
+  for (size_t n = 0; n < nodes_.size(); ++n) {
+    const auto node = static_cast<Node>(n);
+    for (const Node child : nodes_[n].children) users[child].push_back(node);
+    if (nodes_[n].kind == Kind::kRule) uses[nodes_[n].rule].push_back(node);
+    needed[n] = ChildrenNeeded(nodes_[n]);
+    if (needed[n] == 0) open.push_back(node);
+  }
+  for (size_t r = 0; r < rules_.size(); ++r) {
+    if (rules_[r].node >= 0) defines[rules_[r].node].push_back(static_cast<Rule>(r));
+  }
+  std::vector<bool> ends(rules_.size(), false);
+  const auto found = [&](Node node) {
+    if (needed[node] > 0 && --needed[node] == 0) open.push_back(node);
+  };
+  while (!open.empty()) {
+    const Node node = open.back();
+    open.pop_back();
+    for (const Node user : users[node]) found(user);
+    for (const Rule rule : defines[node]) {
+      ends[rule] = true;
+      for (const Node use : uses[rule]) found(use);
+    }
+  }
+  std::vector<Rule> without;
+  for (size_t r = 0; r < rules_.size(); ++r) {
+    if (!ends[r]) without.push_back(static_cast<Rule>(r));
+  }
+  return without;
 }
 
 }  // namespace based
