@@ -15,6 +15,7 @@
 extern "C" {
 int checkpoint_fuzz(const uint8_t* data, size_t size);
 int config_fuzz(const uint8_t* data, size_t size);
+int ebnf_fuzz(const uint8_t* data, size_t size);
 int request_fuzz(const uint8_t* data, size_t size);
 int safetensors_fuzz(const uint8_t* data, size_t size);
 int scheduler_fuzz(const uint8_t* data, size_t size);
@@ -53,6 +54,7 @@ TEST_P(Corpus, EveryFileIsHandled) {
 INSTANTIATE_TEST_SUITE_P(Fuzz, Corpus,
                          testing::Values(Target{"checkpoint", checkpoint_fuzz},
                                          Target{"config", config_fuzz},
+                                         Target{"ebnf", ebnf_fuzz},
                                          Target{"request", request_fuzz},
                                          Target{"safetensors", safetensors_fuzz},
                                          Target{"scheduler", scheduler_fuzz},
