@@ -44,7 +44,7 @@ class Partition {
       work.emplace_back(block, column);
     };
     for (size_t block = 0; block < blocks_.size(); ++block) {
-      for (int32_t column = 0; column < columns; ++column) add(block, column);
+      for (int32_t column = 0; column < columns; ++column) add(static_cast<int32_t>(block), column);
     }
     while (!work.empty()) {
       const auto [splitter, column] = work.back();
