@@ -5,7 +5,6 @@
 #include <charconv>
 #include <string_view>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace based {
@@ -62,7 +61,8 @@ std::optional<int64_t> Decimal::Scaled(size_t places) const {
   if (fraction.size() > places) return std::nullopt;
   int64_t value = 0;
   const std::string digits = integer + fraction + std::string(places - fraction.size(), '0');
-  if (!absl::SimpleAtoi(digits, &value)) return std::nullopt;
+  const std::errc error = std::from_chars(digits.data(), digits.data() + digits.size(), value).ec;
+  if (error != std::errc()) return std::nullopt;
   return negative ? -value : value;
 }
 
