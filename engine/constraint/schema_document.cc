@@ -22,7 +22,9 @@ constexpr std::string_view kKeywords[] = {
     "type", "enum", "const", "nullable", "properties", "required", "additionalProperties",
     "propertyNames", "items", "prefixItems", "additionalItems", "minItems", "maxItems",
     "uniqueItems", "minLength", "maxLength", "pattern", "format", "minimum", "maximum",
-    "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "anyOf", "oneOf", "allOf", "$ref"};
+    "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+    // Applied to the same value.
+    "anyOf", "oneOf", "allOf", "$ref"};
 
 constexpr std::pair<std::string_view, uint8_t> kTypes[] = {
     {"null", kNullType},     {"boolean", kBooleanType}, {"integer", kIntegerType},
@@ -200,6 +202,13 @@ absl::Status SchemaDocument::CheckKeywords(const SchemaItem& item) {
 const SchemaJson* FindKeyword(const SchemaItem& item, const std::string& key) {
   const auto found = item.json->find(key);
   return found == item.json->end() ? nullptr : &*found;
+}
+
+bool Constrains(const SchemaItem& item) {
+  const auto heeded = std::find(std::begin(kKeywords), std::end(kKeywords), "type");
+  const auto applied = std::find(std::begin(kKeywords), std::end(kKeywords), "anyOf");
+  return std::any_of(heeded, applied,
+                     [&](std::string_view key) { return item.json->contains(std::string(key)); });
 }
 
 absl::StatusOr<std::optional<int64_t>> CountKeyword(const SchemaItem& item, const char* key,

@@ -65,6 +65,9 @@ class SchemaDocument {
 // The member `key` of a schema that is an object; null when absent.
 const SchemaJson* FindKeyword(const SchemaItem& item, const std::string& key);
 
+// Whether the schema says anything of a value itself, apart from $ref, allOf, anyOf and oneOf.
+bool Constrains(const SchemaItem& item);
+
 // Keywords of a type of their own; nullopt when absent. INVALID_ARGUMENT when they have another.
 absl::StatusOr<std::optional<int64_t>> CountKeyword(const SchemaItem& item, const char* key,
                                                     int64_t limit);

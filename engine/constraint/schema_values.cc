@@ -74,6 +74,7 @@ absl::StatusOr<const CharDfa*> StringRules::Pattern(const std::string& pattern,
 
 absl::StatusOr<const CharDfa*> StringRules::Format(const std::string& format,
                                                    const std::string& place) {
+  if (ignores_formats_) return Pattern("", place);
   std::unique_ptr<const CharDfa>& known = formats_[format];
   if (known != nullptr) return known.get();
   const std::vector<std::string> patterns = FormatPatterns(format);

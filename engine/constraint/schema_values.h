@@ -20,11 +20,15 @@ class StringRules {
 
   // Strings in which `pattern` occurs. INVALID_ARGUMENT names `place`.
   absl::StatusOr<const CharDfa*> Pattern(const std::string& pattern, const std::string& place);
-  // Strings of a format.
+  // Strings of a format; any string while formats are ignored.
   absl::StatusOr<const CharDfa*> Format(const std::string& format, const std::string& place);
+
+  bool ignores_formats() const { return ignores_formats_; }
+  void set_ignores_formats(bool ignores) { ignores_formats_ = ignores; }
 
  private:
   const JsonSchemaLimits& limits_;
+  bool ignores_formats_ = false;
   DfaBudget& budget_;
   absl::flat_hash_map<std::string, std::unique_ptr<const CharDfa>> patterns_;
   absl::flat_hash_map<std::string, std::unique_ptr<const CharDfa>> formats_;
