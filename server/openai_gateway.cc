@@ -148,10 +148,7 @@ OpenAiGateway::~OpenAiGateway() = default;
 
 void OpenAiGateway::Serve(Engine& engine, const std::string& foreign_chat_template) {
   loaded_ = std::make_unique<Served>(
-      Served{.engine = engine,
-             .model = {.name = engine.model().name,
-                       .has_tokenizer = engine.model().tokenizer != nullptr,
-                       .foreign_chat_template = foreign_chat_template}});
+      Served{.engine = engine, .model = OpenAiModelOf(engine.model(), foreign_chat_template)});
   served_.store(loaded_.get(), std::memory_order_release);
 }
 

@@ -169,8 +169,8 @@ absl::Status AddPrompt(const Json& prompt, const std::string& place, Request req
     request.prompt_token_ids.resize(prompt.size());
     for (size_t i = 0; i < prompt.size(); ++i) {
       if (!JsonToInt32(prompt[i], request.prompt_token_ids[i])) {
-        return Invalid(absl::StrCat(place, "[", i, "] is ", JsonExcerpt(prompt[i]),
-                                    "; expected a token id"));
+        return Invalid(
+            absl::StrCat(place, "[", i, "] is ", JsonExcerpt(prompt[i]), "; expected a token id"));
       }
     }
   } else {
@@ -197,6 +197,12 @@ absl::Status AddPrompts(const Json& prompt, const Request& request, OpenAiReques
 }
 
 }  // namespace
+
+OpenAiModel OpenAiModelOf(const Model& model, std::string foreign_chat_template) {
+  return {.name = model.name,
+          .has_tokenizer = model.tokenizer != nullptr,
+          .foreign_chat_template = std::move(foreign_chat_template)};
+}
 
 absl::StatusOr<Json> ParseBody(std::string_view body) {
   if (const size_t at = FindInvalidUtf8(body); at != std::string::npos) {
