@@ -46,6 +46,7 @@ struct DeliveryStream {
         min_tokens(request.stop.min_tokens),
         include_stop(request.stop.include_stop),
         has_session(!request.session.id.empty()),
+        constrained(request.constraint.kind != ConstraintAsk::Kind::kNone),
         wants_text(request.output.text || !request.stop.strings.empty()),
         returned(request.n),
         open(request.best_of) {
@@ -60,6 +61,7 @@ struct DeliveryStream {
   int64_t min_tokens;
   bool include_stop;
   bool has_session;
+  bool constrained;
   bool wants_text;  // detokenize: for the client or for stop strings
   std::vector<DeliveryChoice> choices;
   int32_t returned;       // completions

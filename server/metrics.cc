@@ -17,8 +17,8 @@ using prometheus::BuildGauge;
 using prometheus::BuildHistogram;
 using Buckets = prometheus::Histogram::BucketBoundaries;
 
-constexpr std::array<const char*, 4> kFinishReasons = {"end_of_text", "stop_string", "stop_token",
-                                                       "max_tokens"};
+constexpr std::array<const char*, 5> kFinishReasons = {"end_of_text", "stop_string", "stop_token",
+                                                       "max_tokens", "constraint"};
 constexpr std::array<const char*, 5> kErrorCodes = {
     "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "INTERNAL"};
 struct Rejection {

@@ -110,7 +110,7 @@ class Metrics final : public Observer {
   std::array<prometheus::Gauge*, 3> live_;  // queued, prefill, decode
   prometheus::Gauge* streams_open_;
 
-  std::array<prometheus::Counter*, 4> finished_;  // by FinishReason
+  std::array<prometheus::Counter*, 5> finished_;  // by FinishReason
   Counters failed_;                               // by status code
   Counters rejected_;                             // by reason
   Counters rejected_codes_;                       // by status code, where nothing tells the reason

@@ -12,6 +12,7 @@
 #include "kernels/base/status.h"
 #include "server/convert.h"
 #include "server/openai_chat.h"
+#include "server/openai_constraint.h"
 #include "server/openai_fields.h"
 
 namespace based {
@@ -84,9 +85,6 @@ StopConditions ReadStop(OpenAiFields& fields, bool chat) {
   return stop;
 }
 
-// Where a constraint on the text's form will be read: until the engine has one, CheckOpenAiFields
-// has refused every field that asks for it.
-
 void ReadStream(OpenAiFields& fields, OpenAiRequest& call) {
   fields.Read("stream", call.stream);
   const Json* options = fields.Find("stream_options");
@@ -125,8 +123,10 @@ void ReadPriority(OpenAiFields& fields, Request& request) {
 }
 
 // What both endpoints share, for every prompt of the call.
-Request ReadTemplate(OpenAiFields& fields, const OpenAiModel& model, OpenAiRequest& call) {
+absl::StatusOr<Request> ReadTemplate(OpenAiFields& fields, const Json& body, std::string_view raw,
+                                     const OpenAiModel& model, OpenAiRequest& call) {
   Request request;
+  BASED_ASSIGN_OR_RETURN(request.constraint, ReadOpenAiConstraint(body, raw));
   ReadStream(fields, call);
   ReadCounts(fields, call.stream, request);
   ReadPriority(fields, request);
@@ -169,8 +169,8 @@ absl::Status AddPrompt(const Json& prompt, const std::string& place, Request req
     request.prompt_token_ids.resize(prompt.size());
     for (size_t i = 0; i < prompt.size(); ++i) {
       if (!JsonToInt32(prompt[i], request.prompt_token_ids[i])) {
-        return Invalid(absl::StrCat(place, "[", i, "] is ", JsonExcerpt(prompt[i]),
-                                    "; expected a token id"));
+        return Invalid(
+            absl::StrCat(place, "[", i, "] is ", JsonExcerpt(prompt[i]), "; expected a token id"));
       }
     }
   } else {
@@ -210,11 +210,12 @@ absl::StatusOr<Json> ParseBody(std::string_view body) {
   return parsed;
 }
 
-absl::StatusOr<OpenAiRequest> ReadCompletion(const Json& body, const OpenAiModel& model) {
+absl::StatusOr<OpenAiRequest> ReadCompletion(const Json& body, std::string_view raw,
+                                             const OpenAiModel& model) {
   OpenAiRequest call;
   BASED_RETURN_IF_ERROR(Check(body, OpenAiEndpoint::kCompletions, model, call));
   OpenAiFields fields(body);
-  Request request = ReadTemplate(fields, model, call);
+  BASED_ASSIGN_OR_RETURN(Request request, ReadTemplate(fields, body, raw, model, call));
   ReadLegacyLogprobs(fields, call, request.output);
   BASED_RETURN_IF_ERROR(fields.status());
   const Json* prompt = fields.Find("prompt");
@@ -223,7 +224,8 @@ absl::StatusOr<OpenAiRequest> ReadCompletion(const Json& body, const OpenAiModel
   return call;
 }
 
-absl::StatusOr<OpenAiRequest> ReadChat(const Json& body, const OpenAiModel& model) {
+absl::StatusOr<OpenAiRequest> ReadChat(const Json& body, std::string_view raw,
+                                       const OpenAiModel& model) {
   OpenAiRequest call;
   call.chat = true;
   BASED_RETURN_IF_ERROR(Check(body, OpenAiEndpoint::kChat, model, call));
@@ -240,7 +242,7 @@ absl::StatusOr<OpenAiRequest> ReadChat(const Json& body, const OpenAiModel& mode
         "start the daemon with --tokenizer");
   }
   OpenAiFields fields(body);
-  Request request = ReadTemplate(fields, model, call);
+  BASED_ASSIGN_OR_RETURN(Request request, ReadTemplate(fields, body, raw, model, call));
   fields.Read("logprobs", call.logprobs);
   request.output.logprobs = call.logprobs;
   fields.Read("top_logprobs", request.output.top_logprobs);

@@ -96,6 +96,8 @@ const char* FinishReasonName(FinishReason reason) {
       return "stop_token";
     case FinishReason::kMaxTokens:
       return "max_tokens";
+    case FinishReason::kConstraint:
+      return "constraint";
   }
   return "none";
 }
