@@ -11,7 +11,8 @@ constexpr double kFoldInterval = 8;  // CudaBackendOptions::fold_interval
 constexpr int64_t kCudaAlignment = 256;
 constexpr double kTaylorBlock = 16;  // kernels/cpu/taylor_mix.h
 constexpr double kGemvRows = 4;      // kernels/cuda/gemv.cu
-constexpr double kLogitsSlab = 1024;
+constexpr double kCudaLogitsSlab = 1024;
+constexpr double kCpuLogitsSlab = 64;
 
 int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -252,7 +253,8 @@ double PlanWorkspaceBytes(const Program& program, bool cuda, const CompileOption
   const auto& logits = std::get<LogitsOp>(program.ops.back());
   const WeightView& table = program.weights[static_cast<size_t>(logits.table)];
   return limits.max_rows * (row + (cuda ? widest * act : 0)) +
-         std::min<double>(limits.max_samples, kLogitsSlab) * static_cast<double>(table.rows) * 4;
+         std::min<double>(limits.max_samples, cuda ? kCudaLogitsSlab : kCpuLogitsSlab) *
+             static_cast<double>(table.rows) * 4;
 }
 
 StepPrediction PredictStep(const Program& program, const PlanMachine& machine, StepRows rows) {
