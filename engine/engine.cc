@@ -10,7 +10,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/admission.h"
+#include "engine/constraint/constraint_compiler.h"
 #include "engine/delivery.h"
+#include "engine/echo.h"
 #include "engine/engine_load.h"
 #include "engine/scheduler.h"
 #include "engine/session_start.h"
@@ -37,19 +39,11 @@ int32_t DeliveryThreads(const EngineOptions& options) {
   return std::clamp(static_cast<int32_t>(std::thread::hardware_concurrency()) / 4, 1, 4);
 }
 
-void SetEcho(const Request& request, const std::vector<int32_t>& prompt, const Tokenizer* tokenizer,
-             DeliveryStream& stream) {
-  if (request.output.token_ids) stream.echo_token_ids = prompt;
-  if (!request.output.text) return;
-  if (request.prompt_is_text) {
-    stream.echo_text = request.prompt_text;
-    return;
-  }
-  Utf8Stream utf8;
-  for (const int32_t id : request.prompt_token_ids) {
-    stream.echo_text += utf8.Push(tokenizer->Bytes(id, /*skip_special=*/true));
-  }
-  stream.echo_text += utf8.Finish();
+std::unique_ptr<ConstraintCompiler> NewConstraintCompiler(const Model& model) {
+  if (model.tokenizer == nullptr) return nullptr;
+  const int32_t eos = model.config.eos_token_id;
+  return std::make_unique<ConstraintCompiler>(*model.tokenizer, model.config.vocab_size,
+                                              eos >= 0 ? eos : kNone);
 }
 
 class EngineImpl final : public Engine {
@@ -66,6 +60,7 @@ class EngineImpl final : public Engine {
                    .vocab_size = model_->config.vocab_size,
                    .max_per_tenant = options.max_sessions_per_tenant,
                    .idle_limit = options.session_idle_limit}),
+        constraints_(NewConstraintCompiler(*model_)),
         admission_({.max_requests = options.max_queue, .max_tokens = options.max_queue_tokens}),
         scheduler_(scheduler_options),
         delivery_(DeliveryThreads(options), model_->tokenizer.get(), observer,
@@ -122,6 +117,7 @@ class EngineImpl final : public Engine {
   };
 
   absl::StatusOr<Submission> Prepare(Request request, std::shared_ptr<TokenSink> sink);
+  absl::StatusOr<std::shared_ptr<const Constraint>> CompileConstraint(const ConstraintAsk& ask);
   absl::StatusOr<RequestId> Queue(Request request, std::shared_ptr<TokenSink> sink);
   absl::Status CheckAccepting(const Request& request);
   absl::Status AdmitLocked(const std::string& tenant, Submission& submission)
@@ -151,6 +147,7 @@ class EngineImpl final : public Engine {
   const int32_t slots_total_;
   const int32_t token_budget_;
   SessionStore sessions_;  // outlives the sequences
+  const std::unique_ptr<ConstraintCompiler> constraints_;  // null: the model has no tokenizer
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -241,7 +238,9 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   if (request.output.echo) {
     SetEcho(request, spec.prompt, model_->tokenizer.get(), stream);
   }
-  BASED_ASSIGN_OR_RETURN(spec.rules, MakeRules(request, *model_));
+  BASED_ASSIGN_OR_RETURN(std::shared_ptr<const Constraint> constraint,
+                         CompileConstraint(request.constraint));
+  BASED_ASSIGN_OR_RETURN(spec.rules, MakeRules(request, *model_, std::move(constraint)));
   const SamplingParams& sampling = request.sampling;
   const uint64_t seed = sampling.seed.has_value() ? *sampling.seed : RandomSeed();
   stream.started = {.seed = seed, .prompt_tokens = prompt_tokens};
@@ -268,6 +267,18 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   spec.held_slots = std::move(request.held_slots);
   if (spec.session != nullptr) ContinueSession(request, *model_, spec, stream.started);
   return submission;
+}
+
+absl::StatusOr<std::shared_ptr<const Constraint>> EngineImpl::CompileConstraint(
+    const ConstraintAsk& ask) {
+  if (ask.kind == ConstraintAsk::Kind::kNone) return std::shared_ptr<const Constraint>();
+  const Clock::time_point begin = Clock::now();
+  bool reused = false;
+  absl::StatusOr<std::shared_ptr<const Constraint>> constraint = constraints_->Compile(ask, reused);
+  if (observer_ != nullptr) {
+    observer_->OnConstraint(constraint.status(), reused, Clock::now() - begin);
+  }
+  return constraint;
 }
 
 absl::Status EngineImpl::CheckAcceptingLocked() const {
@@ -420,7 +431,9 @@ absl::Status EngineImpl::CollectOldest() {
   last_collected_ = collected;
   cost_.Observe(step.stats.decode_tokens, step.stats.prefill_tokens,
                 std::chrono::duration<double>(ran).count());
+  const int64_t forced = scheduler_.forced_tokens();
   scheduler_.Commit(output_, events_);
+  step.stats.forced_tokens = static_cast<int32_t>(scheduler_.forced_tokens() - forced);
   BASED_RETURN_IF_ERROR(KeepSessions(scheduler_.TakeKept(), *model_->executable, observer_));
   Publish(collected);
   if (observer_ != nullptr) {

@@ -1,0 +1,54 @@
+// Compiles what requests ask their text to be, each content once.
+//
+// Thread-safe. Compiling takes milliseconds in the caller's thread, so that few are let in at a
+// time; what was compiled before costs a lookup.
+#ifndef BASED_ENGINE_CONSTRAINT_CONSTRAINT_COMPILER_H_
+#define BASED_ENGINE_CONSTRAINT_CONSTRAINT_COMPILER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "engine/constraint/constraint.h"
+#include "engine/constraint/constraint_cache.h"
+#include "engine/request.h"
+#include "engine/tokenizer.h"
+#include "kernels/base/mutex.h"
+
+namespace based {
+
+class ConstraintCompiler {
+ public:
+  // `tokenizer` must outlive the compiler. `eos_token_id` is kNone where the model has none.
+  ConstraintCompiler(const Tokenizer& tokenizer, int32_t vocab_size, int32_t eos_token_id)
+      : tokenizer_(tokenizer), vocab_size_(vocab_size), eos_token_id_(eos_token_id) {}
+
+  // REQUIRES: ask.kind is not kNone. `reused` is whether it had been compiled before.
+  //   INVALID_ARGUMENT     "FIELD: place and reason": outside the subset, over a limit, or nothing
+  //                        but the empty text can match
+  //   RESOURCE_EXHAUSTED   kMostAtATime others are being compiled
+  //   FAILED_PRECONDITION  the tokenizer cannot spell every text
+  absl::StatusOr<std::shared_ptr<const Constraint>> Compile(const ConstraintAsk& ask, bool& reused);
+
+ private:
+  static constexpr int32_t kMostAtATime = 8;
+
+  absl::StatusOr<std::shared_ptr<const Constraint>> Make(const ConstraintAsk& ask);
+  absl::StatusOr<std::shared_ptr<const TokenTrie>> Trie();
+
+  const Tokenizer& tokenizer_;
+  const int32_t vocab_size_;
+  const int32_t eos_token_id_;
+  ConstraintCache cache_;
+  Mutex mutex_;
+  int32_t compiling_ ABSL_GUARDED_BY(mutex_) = 0;
+  Mutex trie_mutex_;
+  // Made for the first constraint: most daemons meet none.
+  std::shared_ptr<const TokenTrie> trie_ ABSL_GUARDED_BY(trie_mutex_);
+};
+
+}  // namespace based
+
+#endif  // BASED_ENGINE_CONSTRAINT_CONSTRAINT_COMPILER_H_
