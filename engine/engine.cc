@@ -411,6 +411,7 @@ absl::Status EngineImpl::LaunchNext(bool& launched) {
   LaunchedStep step;
   step.stats = {.decode_tokens = plan_.decode_tokens,
                 .prefill_tokens = plan_.prefill_tokens,
+                .forced_rows = plan_.forced_rows,
                 .sequences = static_cast<int32_t>(plan_.table.spans.size())};
   step.launched = Clock::now();
   step.stats.plan = step.launched - begin;

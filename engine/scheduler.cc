@@ -200,6 +200,7 @@ void Scheduler::PlanDecode(Sequence& sequence, int32_t& spare, StepPlan& plan, I
   AddSpan(sequence, 1 + more, plan, step);
   ++plan.decode_tokens;
   plan.prefill_tokens += more;
+  plan.forced_rows += more;
   spare -= more;
 }
 

@@ -149,6 +149,7 @@ struct StepPlan {
   std::vector<SlotCopy> copies;
   int32_t decode_tokens = 0;
   int32_t prefill_tokens = 0;
+  int32_t forced_rows = 0;  // of prefill_tokens
 
   bool empty() const { return table.spans.empty(); }
 };

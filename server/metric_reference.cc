@@ -34,12 +34,20 @@ constexpr Note kNotes[] = {
     {"based_cancellations_total", "requests",
      "`client`: readers leave; `deadline`: too slow for them, see queue and prefill; "
      "`slow_reader`: BasedSlowReaders in the runbook; `drain`: raise `--drain_timeout_ms`."},
+    {"based_constraint_compile_seconds", "seconds",
+     "Near 1 s: schemas at the limits of deploy/docs/structured_output.md. They take a core of the "
+     "engine's meanwhile."},
+    {"based_constraints_total", "requests",
+     "`compiled` near `reused`: clients make their schemas anew for every call, and each is "
+     "compiled. `refused`: the client is wrong, see the log."},
     {"based_e2e_request_seconds", "seconds",
      "Rises with the length asked for; else see which of queue, prefill and inter-token latency "
      "rose."},
     {"based_engine_seconds_total", "seconds",
      "`collect` is waiting for the device and should be nearly all. `plan` and `commit` growing: "
      "the host is the bottleneck."},
+    {"based_forced_tokens_total", "tokens",
+     "Its share of `based_generated_tokens_total` is what structured output saves in steps."},
     {"based_generated_tokens_total", "tokens",
      "Throughput. Falls with fewer requests or with longer steps: compare with "
      "`based_step_seconds`."},

@@ -285,7 +285,8 @@ void Metrics::OnStep(const StepStats& stats) {
   step_decode_tokens_->Observe(stats.decode_tokens);
   step_prefill_tokens_->Observe(stats.prefill_tokens);
   batch_size_->Observe(stats.sequences);
-  prompt_tokens_->Increment(stats.prefill_tokens);
+  prompt_tokens_->Increment(stats.prefill_tokens - stats.forced_rows);
+  constraints_.OnForcedTokens(stats.forced_tokens);
   const std::array phases = {stats.plan, stats.launch, stats.wait, stats.commit};
   for (size_t i = 0; i < phases.size(); ++i) engine_seconds_[i]->Increment(Seconds(phases[i]));
   steps_[stats.replayed ? 1 : 0]->Increment();

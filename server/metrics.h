@@ -17,6 +17,7 @@
 #include "prometheus/histogram.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/registry.h"
+#include "server/constraint_metrics.h"
 #include "server/gpu_metrics.h"
 #include "server/live_requests.h"
 #include "server/process_metrics.h"
@@ -35,6 +36,10 @@ class Metrics final : public Observer {
   void OnParks(int32_t parks, int32_t resumes) override;
   void OnStateSaved(std::chrono::nanoseconds took) override;
   void OnStateRestored(std::chrono::nanoseconds took) override;
+  void OnConstraint(const absl::Status& status, bool reused,
+                    std::chrono::nanoseconds took) override {
+    constraints_.OnConstraint(status, reused, took);
+  }
   void OnFirstToken(std::chrono::nanoseconds since_submit) override;
   void OnInterToken(std::chrono::nanoseconds gap) override;
   void OnFinished(const Finished& finished) override;
@@ -89,6 +94,7 @@ class Metrics final : public Observer {
   prometheus::Registry registry_;
   TenantMetrics tenants_{registry_};
   SessionMetrics sessions_{registry_};
+  ConstraintMetrics constraints_{registry_};
   ProcessMetrics process_{registry_};
   GpuMetrics gpus_{registry_};
   prometheus::Family<prometheus::Gauge>* build_info_;

@@ -243,13 +243,15 @@ absl::StatusOr<Clock::time_point> OpenAiGateway::DeadlineOf(const HttpRequest& r
 }
 
 void OpenAiGateway::Complete(Call& call) {
-  const absl::StatusOr<nlohmann::json> body = ParseBody(call.exchange->TakeBody());
-  StartCall(call, body.ok() ? ReadCompletion(*body, call.served->model) : body.status());
+  const std::string raw = call.exchange->TakeBody();
+  const absl::StatusOr<nlohmann::json> body = ParseBody(raw);
+  StartCall(call, body.ok() ? ReadCompletion(*body, raw, call.served->model) : body.status());
 }
 
 void OpenAiGateway::Chat(Call& call) {
-  const absl::StatusOr<nlohmann::json> body = ParseBody(call.exchange->TakeBody());
-  StartCall(call, body.ok() ? ReadChat(*body, call.served->model) : body.status());
+  const std::string raw = call.exchange->TakeBody();
+  const absl::StatusOr<nlohmann::json> body = ParseBody(raw);
+  StartCall(call, body.ok() ? ReadChat(*body, raw, call.served->model) : body.status());
 }
 
 void OpenAiGateway::StartCall(Call& call, absl::StatusOr<OpenAiRequest> request) {
