@@ -46,7 +46,7 @@ struct DeliveryStream {
         min_tokens(request.stop.min_tokens),
         include_stop(request.stop.include_stop),
         has_session(!request.session.id.empty()),
-        constrained(request.constraint.kind != ConstraintAsk::Kind::kNone),
+        constrained(request.constraint.kind != ConstraintAsk::Kind::kNothing),
         wants_text(request.output.text || !request.stop.strings.empty()),
         returned(request.n),
         open(request.best_of) {

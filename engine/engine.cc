@@ -271,7 +271,7 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
 
 absl::StatusOr<std::shared_ptr<const Constraint>> EngineImpl::CompileConstraint(
     const ConstraintAsk& ask) {
-  if (ask.kind == ConstraintAsk::Kind::kNone) return std::shared_ptr<const Constraint>();
+  if (ask.kind == ConstraintAsk::Kind::kNothing) return std::shared_ptr<const Constraint>();
   const Clock::time_point begin = Clock::now();
   bool reused = false;
   absl::StatusOr<std::shared_ptr<const Constraint>> constraint = constraints_->Compile(ask, reused);

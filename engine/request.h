@@ -70,8 +70,8 @@ struct SessionAsk {
 
 // What the generated text must be; see deploy/docs/structured_output.md.
 struct ConstraintAsk {
-  enum class Kind : uint8_t { kNone, kJsonSchema, kJson, kRegex, kChoice, kGrammar };
-  Kind kind = Kind::kNone;
+  enum class Kind : uint8_t { kNothing, kJsonSchema, kJson, kRegex, kChoice, kGrammar };
+  Kind kind = Kind::kNothing;
   std::string text;                  // the schema, expression or grammar
   std::vector<std::string> choices;  // kChoice
   std::string field;                 // what messages call it; empty: its name in the proto

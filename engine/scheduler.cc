@@ -160,19 +160,21 @@ void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
   const int32_t tokens = options_.token_budget;
   const int32_t spans = options_.max_spans;
   const int32_t most =
-      share ? std::max(1, std::min(tokens - std::max(1, tokens / 4),
-                                   spans - std::max(1, spans / 16)))
-            : std::min(tokens, spans);
+      share
+          ? std::max(1, std::min(tokens - std::max(1, tokens / 4), spans - std::max(1, spans / 16)))
+          : std::min(tokens, spans);
   const size_t count = decoding_.size();
   const int32_t decodes = std::min<int32_t>(most, static_cast<int32_t>(count));
-  int32_t spare = std::min(tokens - decodes, PrefillBeside(decodes));  // rows of forced tokens
+  // Rows of forced tokens; half of what prompts may take, where any waits.
+  int32_t spare =
+      std::min(tokens - decodes, PrefillBeside(decodes)) / (prefilling_.empty() ? 1 : 2);
   std::vector<Sequence*> waiting;  // keep their turn
   std::vector<Sequence*> yielding;
   for (size_t i = 0; i < count && plan.decode_tokens < most; ++i) {
     Sequence& sequence = *decoding_.front();
     decoding_.pop_front();
-    const bool knows = sequence.rules == nullptr || !sequence.rules->needs_history() ||
-                       sequence.draw_is_known();
+    const bool knows =
+        sequence.rules == nullptr || !sequence.rules->needs_history() || sequence.draw_is_known();
     if (!knows) {
       waiting.push_back(&sequence);
     } else if (Yields(sequence)) {

@@ -219,7 +219,7 @@ bool HasRules(const Request& request) {
          sampling.presence_penalty != 0 || sampling.frequency_penalty != 0 ||
          !sampling.logit_bias.empty() || !sampling.bad_words.empty() ||
          !sampling.allowed_token_ids.empty() || request.stop.min_tokens > 0 ||
-         request.constraint.kind != ConstraintAsk::Kind::kNone;
+         request.constraint.kind != ConstraintAsk::Kind::kNothing;
 }
 
 }  // namespace
@@ -262,7 +262,7 @@ absl::Status ValidateRequest(const Request& request, const Model& model,
     if (request.output.text) return NeedsTokenizer("output.text");
     if (!request.stop.strings.empty()) return NeedsTokenizer("stop.strings");
     if (!request.sampling.bad_words.empty()) return NeedsTokenizer("sampling.bad_words");
-    if (request.constraint.kind != ConstraintAsk::Kind::kNone) return NeedsTokenizer("constraint");
+    if (request.constraint.kind != ConstraintAsk::Kind::kNothing) return NeedsTokenizer("constraint");
   }
   return absl::OkStatus();
 }

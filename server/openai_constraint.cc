@@ -118,8 +118,8 @@ absl::StatusOr<ConstraintAsk> ReadOpenAiConstraint(const Json& body, std::string
         : field == "guided_choice"      ? Choice(*entry, field)
                                         : Text(Kind::kGrammar, *entry, field);
     BASED_RETURN_IF_ERROR(ask.status());
-    if (ask->kind == Kind::kNone) continue;
-    if (found.kind != Kind::kNone) {
+    if (ask->kind == Kind::kNothing) continue;
+    if (found.kind != Kind::kNothing) {
       return absl::InvalidArgumentError(
           absl::StrCat(field, " is set beside ", found.field, "; expected one of the two"));
     }

@@ -25,7 +25,7 @@ class ConstraintCompiler {
   ConstraintCompiler(const Tokenizer& tokenizer, int32_t vocab_size, int32_t eos_token_id)
       : tokenizer_(tokenizer), vocab_size_(vocab_size), eos_token_id_(eos_token_id) {}
 
-  // REQUIRES: ask.kind is not kNone. `reused` is whether it had been compiled before.
+  // REQUIRES: ask.kind is not kNothing. `reused` is whether it had been compiled before.
   //   INVALID_ARGUMENT     "FIELD: place and reason": outside the subset, over a limit, or nothing
   //                        but the empty text can match
   //   RESOURCE_EXHAUSTED   kMostAtATime others are being compiled

@@ -107,7 +107,7 @@ TEST(GenerateOptions, ConstraintsAreTheSameHereAndAtADaemon) {
     const auto there = RequestFromProto(ToProto(options), true);
     ASSERT_TRUE(here.ok()) << here.status();
     ASSERT_TRUE(there.ok()) << there.status();
-    EXPECT_NE(here->constraint.kind, ConstraintAsk::Kind::kNone);
+    EXPECT_NE(here->constraint.kind, ConstraintAsk::Kind::kNothing);
     EXPECT_EQ(here->constraint.kind, there->constraint.kind);
     EXPECT_EQ(here->constraint.text, there->constraint.text);
     EXPECT_EQ(here->constraint.choices, there->constraint.choices);

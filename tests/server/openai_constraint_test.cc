@@ -25,9 +25,9 @@ ConstraintAsk Asked(const std::string& body) {
 }
 
 TEST(OpenAiConstraint, NothingIsAskedFor) {
-  EXPECT_EQ(Asked("{}").kind, Kind::kNone);
-  EXPECT_EQ(Asked(R"({"response_format":null,"guided_regex":null})").kind, Kind::kNone);
-  EXPECT_EQ(Asked(R"({"response_format":{"type":"text"}})").kind, Kind::kNone);
+  EXPECT_EQ(Asked("{}").kind, Kind::kNothing);
+  EXPECT_EQ(Asked(R"({"response_format":null,"guided_regex":null})").kind, Kind::kNothing);
+  EXPECT_EQ(Asked(R"({"response_format":{"type":"text"}})").kind, Kind::kNothing);
 }
 
 TEST(OpenAiConstraint, EveryFormIsRead) {
