@@ -73,6 +73,10 @@ class Grammar {
   Node Use(Rule rule);
   void SetStart(Node node) { start_ = node; }
 
+  // Rules that match no text, ascending: what they need recurs without end, is not defined or has
+  // no bytes. O(size of the grammar).
+  std::vector<Rule> RulesWithoutEnd() const;
+
   const std::vector<NodeData>& nodes() const { return nodes_; }
   const std::vector<RuleData>& rules() const { return rules_; }
   Node start() const { return start_; }
