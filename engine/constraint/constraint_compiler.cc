@@ -1,5 +1,6 @@
 #include "engine/constraint/constraint_compiler.h"
 
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -8,12 +9,15 @@
 #include "absl/strings/str_join.h"
 #include "engine/constraint/choice.h"
 #include "engine/constraint/ebnf.h"
+#include "engine/refusal.h"
 #include "kernels/base/status.h"
 
 namespace based {
 namespace {
 
 using Kind = ConstraintAsk::Kind;
+
+constexpr std::chrono::milliseconds kRetryAfter(200);
 
 absl::string_view FieldOf(const ConstraintAsk& ask) {
   if (!ask.field.empty()) return ask.field;
@@ -56,11 +60,29 @@ std::string KeyOf(const ConstraintAsk& ask) {
 
 absl::StatusOr<std::shared_ptr<const Constraint>> ConstraintCompiler::Compile(
     const ConstraintAsk& ask, bool& reused) {
-  reused = KeyOf(ask).empty();
-  absl::StatusOr<std::shared_ptr<const Constraint>> made = Make(ask);
-  if (made.ok()) return made;
+  absl::StatusOr<std::shared_ptr<const Constraint>> made = cache_.Get(
+      KeyOf(ask), [&] { return MakeWhereThereIsRoom(ask); }, reused);
+  if (made.ok() || RefusalOf(made.status()).has_value()) return made;
   return absl::Status(made.status().code(),
                       absl::StrCat(FieldOf(ask), ": ", made.status().message()));
+}
+
+absl::StatusOr<std::shared_ptr<const Constraint>> ConstraintCompiler::MakeWhereThereIsRoom(
+    const ConstraintAsk& ask) {
+  {
+    MutexLock lock(mutex_);
+    if (compiling_ == kMostAtATime) {
+      return Refuse(absl::StatusCode::kResourceExhausted,
+                    absl::StrCat(kMostAtATime, " others are being compiled"),
+                    {.reason = RefusalReason::kQueueFull, .retry_after = kRetryAfter});
+    }
+    ++compiling_;
+  }
+  const absl::Cleanup leave = [this] {
+    MutexLock lock(mutex_);
+    --compiling_;
+  };
+  return Make(ask);
 }
 
 absl::StatusOr<std::shared_ptr<const Constraint>> ConstraintCompiler::Make(

@@ -5,7 +5,6 @@
 #ifndef BASED_ENGINE_CONSTRAINT_CONSTRAINT_COMPILER_H_
 #define BASED_ENGINE_CONSTRAINT_CONSTRAINT_COMPILER_H_
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 
@@ -29,19 +28,21 @@ class ConstraintCompiler {
   //   INVALID_ARGUMENT     "FIELD: place and reason": outside the subset, over a limit, or nothing
   //                        but the empty text can match
   //   RESOURCE_EXHAUSTED   kMostAtATime others are being compiled
-  //   FAILED_PRECONDITION  the tokenizer cannot spell every text
   absl::StatusOr<std::shared_ptr<const Constraint>> Compile(const ConstraintAsk& ask, bool& reused);
 
  private:
   static constexpr int32_t kMostAtATime = 8;
+  static constexpr size_t kMostKept = 256;
+  static constexpr int64_t kMostKeptBytes = int64_t{256} << 20;
 
+  absl::StatusOr<std::shared_ptr<const Constraint>> MakeWhereThereIsRoom(const ConstraintAsk& ask);
   absl::StatusOr<std::shared_ptr<const Constraint>> Make(const ConstraintAsk& ask);
   absl::StatusOr<std::shared_ptr<const TokenTrie>> Trie();
 
   const Tokenizer& tokenizer_;
   const int32_t vocab_size_;
   const int32_t eos_token_id_;
-  ConstraintCache cache_;
+  ConstraintCache cache_{kMostKept, kMostKeptBytes};
   Mutex mutex_;
   int32_t compiling_ ABSL_GUARDED_BY(mutex_) = 0;
   Mutex trie_mutex_;
