@@ -39,13 +39,6 @@ int32_t DeliveryThreads(const EngineOptions& options) {
   return std::clamp(static_cast<int32_t>(std::thread::hardware_concurrency()) / 4, 1, 4);
 }
 
-std::unique_ptr<ConstraintCompiler> NewConstraintCompiler(const Model& model) {
-  if (model.tokenizer == nullptr) return nullptr;
-  const int32_t eos = model.config.eos_token_id;
-  return std::make_unique<ConstraintCompiler>(*model.tokenizer, model.config.vocab_size,
-                                              eos >= 0 ? eos : kNone);
-}
-
 class EngineImpl final : public Engine {
  public:
   EngineImpl(std::unique_ptr<Model> model, const EngineOptions& options, int32_t slots,
@@ -60,7 +53,7 @@ class EngineImpl final : public Engine {
                    .vocab_size = model_->config.vocab_size,
                    .max_per_tenant = options.max_sessions_per_tenant,
                    .idle_limit = options.session_idle_limit}),
-        constraints_(NewConstraintCompiler(*model_)),
+        constraints_(*model_),
         admission_({.max_requests = options.max_queue, .max_tokens = options.max_queue_tokens}),
         scheduler_(scheduler_options),
         delivery_(DeliveryThreads(options), model_->tokenizer.get(), observer,
@@ -147,7 +140,7 @@ class EngineImpl final : public Engine {
   const int32_t slots_total_;
   const int32_t token_budget_;
   SessionStore sessions_;  // outlives the sequences
-  const std::unique_ptr<ConstraintCompiler> constraints_;  // null: the model has no tokenizer
+  ConstraintCompiler constraints_;
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -205,12 +198,11 @@ absl::Status EngineImpl::CheckAccepting(const Request& request) {
 absl::Status EngineImpl::AdmitLocked(const std::string& tenant, Submission& submission) {
   BASED_RETURN_IF_ERROR(CheckAcceptingLocked());
   SequenceSpec& spec = submission.spec;
-  BASED_ASSIGN_OR_RETURN(const AdmissionTicket ticket,
-                         admission_.Admit({.tenant = tenant,
-                                           .batch = spec.batch,
-                                           .load = CostOf(spec),
-                                           .deadline = spec.deadline},
-                                          Clock::now()));
+  BASED_ASSIGN_OR_RETURN(
+      const AdmissionTicket ticket,
+      admission_.Admit(
+          {.tenant = tenant, .batch = spec.batch, .load = CostOf(spec), .deadline = spec.deadline},
+          Clock::now()));
   spec.tenant = ticket.tenant;
   spec.weight = ticket.weight;
   spec.lease = ticket.lease;
@@ -231,8 +223,7 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   stream.submitted = Clock::now();
   SequenceSpec& spec = submission.spec;
   BASED_ASSIGN_OR_RETURN(spec.session, OpenSession(request, sessions_));
-  BASED_ASSIGN_OR_RETURN(spec.prompt,
-                         PromptAfter(spec.session.get(), request, *model_, options_));
+  BASED_ASSIGN_OR_RETURN(spec.prompt, PromptAfter(spec.session.get(), request, *model_, options_));
   const auto prompt_tokens = static_cast<int64_t>(spec.prompt.size());
   BASED_RETURN_IF_ERROR(CheckContinuations(request, *model_, options_, prompt_tokens));
   if (request.output.echo) {
@@ -274,7 +265,7 @@ absl::StatusOr<std::shared_ptr<const Constraint>> EngineImpl::CompileConstraint(
   if (ask.kind == ConstraintAsk::Kind::kNothing) return std::shared_ptr<const Constraint>();
   const Clock::time_point begin = Clock::now();
   bool reused = false;
-  absl::StatusOr<std::shared_ptr<const Constraint>> constraint = constraints_->Compile(ask, reused);
+  absl::StatusOr<std::shared_ptr<const Constraint>> constraint = constraints_.Compile(ask, reused);
   if (observer_ != nullptr) {
     observer_->OnConstraint(constraint.status(), reused, Clock::now() - begin);
   }

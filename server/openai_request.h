@@ -37,7 +37,8 @@ struct OpenAiRequest {
 absl::StatusOr<nlohmann::json> ParseBody(std::string_view body);
 
 // Checks what the engine cannot see and copies the rest, which Engine::Submit checks; `raw` is the
-// text of `body`; request_id and deadline stay as they are in Request{}. Messages name OpenAI's fields.
+// text of `body`; request_id and deadline stay as they are in Request{}. Messages name OpenAI's
+// fields.
 //   INVALID_ARGUMENT  a field has a wrong type or contradicts another
 //   NOT_FOUND         `model` is not served
 //   UNIMPLEMENTED     a field is refused by name, or chat with a foreign template

@@ -40,7 +40,7 @@ char32_t LastCharacter(std::string_view text) {
 }
 
 // The runs of members in the text of all code points.
-CodePointSet ScanCategory(std::string_view name) {
+CodePointSet ScanCategory(const std::string& name) {
   const auto pattern = ToPcre2Pattern(absl::StrCat("\\p{", name, "}"));
   BASED_CHECK(pattern.ok());
   const std::string runs = absl::StrCat("(?:", *pattern, ")+");
@@ -82,8 +82,8 @@ CodePointSet UnionOf(std::vector<CodePointRange> ranges) {
   };
   for (const CodePointRange& range : ranges) {
     const char32_t last = std::min(range.last, kLastCodePoint);
-    add(range.first, std::min(last, kFirstSurrogate - 1));
-    add(std::max(range.first, kLastSurrogate + 1), last);
+    add(range.first, std::min<char32_t>(last, kFirstSurrogate - 1));
+    add(std::max<char32_t>(range.first, kLastSurrogate + 1), last);
   }
   return result;
 }
@@ -104,9 +104,8 @@ CodePointSet Digits() { return {{'0', '9'}}; }
 CodePointSet WordCharacters() { return {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}; }
 
 CodePointSet Spaces() {
-  return {{0x09, 0x0D},     {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680},
-          {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
-          {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+  return {{0x09, 0x0D},     {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
+          {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 }
 
 CodePointSet Dot() { return Negate({{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}}); }
@@ -119,7 +118,7 @@ std::optional<CodePointSet> CategoryMembers(std::string_view name) {
   static std::map<std::string, CodePointSet, std::less<>> known;
   const MutexLock lock(mutex);
   auto found = known.find(name);
-  if (found == known.end()) found = known.emplace(name, ScanCategory(name)).first;
+  if (found == known.end()) found = known.emplace(name, ScanCategory(std::string(name))).first;
   return found->second;
 }
 

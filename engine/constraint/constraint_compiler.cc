@@ -1,5 +1,6 @@
 #include "engine/constraint/constraint_compiler.h"
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -9,6 +10,8 @@
 #include "absl/strings/str_join.h"
 #include "engine/constraint/choice.h"
 #include "engine/constraint/ebnf.h"
+#include "engine/constraint/json_parts.h"
+#include "engine/constraint/regex.h"
 #include "engine/refusal.h"
 #include "kernels/base/status.h"
 
@@ -44,6 +47,10 @@ absl::StatusOr<Grammar> GrammarOf(const ConstraintAsk& ask) {
       return ChoiceGrammar(ask.choices);
     case Kind::kGrammar:
       return EbnfGrammar(ask.text);
+    case Kind::kRegex:
+      return RegexGrammar(ask.text, {});
+    case Kind::kJson:
+      return JsonGrammar();
     default:
       return absl::UnimplementedError("not yet");
   }
@@ -100,7 +107,9 @@ absl::StatusOr<std::shared_ptr<const Constraint>> ConstraintCompiler::Make(
 absl::StatusOr<std::shared_ptr<const TokenTrie>> ConstraintCompiler::Trie() {
   MutexLock lock(trie_mutex_);
   if (trie_ == nullptr) {
-    BASED_ASSIGN_OR_RETURN(trie_, TokenTrie::Create(tokenizer_, vocab_size_, eos_token_id_));
+    const ModelConfig& config = model_.config;
+    const int32_t eos = std::max(config.eos_token_id, TokenTrie::kNoToken);
+    BASED_ASSIGN_OR_RETURN(trie_, TokenTrie::Create(*model_.tokenizer, config.vocab_size, eos));
   }
   return trie_;
 }

@@ -12,19 +12,19 @@
 #include "absl/status/statusor.h"
 #include "engine/constraint/constraint.h"
 #include "engine/constraint/constraint_cache.h"
+#include "engine/model.h"
 #include "engine/request.h"
-#include "engine/tokenizer.h"
 #include "kernels/base/mutex.h"
 
 namespace based {
 
 class ConstraintCompiler {
  public:
-  // `tokenizer` must outlive the compiler. `eos_token_id` is kNone where the model has none.
-  ConstraintCompiler(const Tokenizer& tokenizer, int32_t vocab_size, int32_t eos_token_id)
-      : tokenizer_(tokenizer), vocab_size_(vocab_size), eos_token_id_(eos_token_id) {}
+  // `model` must outlive the compiler.
+  explicit ConstraintCompiler(const Model& model) : model_(model) {}
 
-  // REQUIRES: ask.kind is not kNothing. `reused` is whether it had been compiled before.
+  // REQUIRES: the model has a tokenizer and ask.kind is not kNothing. `reused` is whether it had
+  // been compiled before.
   //   INVALID_ARGUMENT     "FIELD: place and reason": outside the subset, over a limit, or nothing
   //                        but the empty text can match
   //   RESOURCE_EXHAUSTED   kMostAtATime others are being compiled
@@ -39,9 +39,7 @@ class ConstraintCompiler {
   absl::StatusOr<std::shared_ptr<const Constraint>> Make(const ConstraintAsk& ask);
   absl::StatusOr<std::shared_ptr<const TokenTrie>> Trie();
 
-  const Tokenizer& tokenizer_;
-  const int32_t vocab_size_;
-  const int32_t eos_token_id_;
+  const Model& model_;
   ConstraintCache cache_{kMostKept, kMostKeptBytes};
   Mutex mutex_;
   int32_t compiling_ ABSL_GUARDED_BY(mutex_) = 0;

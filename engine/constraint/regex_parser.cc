@@ -1,12 +1,12 @@
 #include "engine/constraint/regex_parser.h"
 
 #include <algorithm>
+#include <charconv>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/constraint/grammar.h"
 #include "engine/utf8.h"
@@ -21,20 +21,25 @@ constexpr int kMostNesting = 100;  // groups within each other; parsing recurses
 
 struct Refused {
   std::string_view prefix;
-  std::string_view what;
+  const char* what;
 };
 // Groups that are not supported; the first that fits names it.
 constexpr Refused kRefusedGroups[] = {
-    {"?=", "lookahead"},          {"?!", "lookahead"},
-    {"?<=", "lookbehind"},        {"?<!", "lookbehind"},
-    {"?>", "an atomic group"},    {"?P=", "a backreference"},
-    {"?P>", "recursion"},         {"?#", "a comment"},
-    {"?(", "a conditional group"}, {"?|", "a branch reset"},
-    {"*", "a verb"},              {"?", "a group with inline flags"}};
+    {"?=", "lookahead"},      {"?!", "lookahead"},       {"?<=", "lookbehind"},
+    {"?<!", "lookbehind"},    {"?>", "an atomic group"}, {"?P=", "a backreference"},
+    {"?P>", "recursion"},     {"?#", "a comment"},       {"?(", "a conditional group"},
+    {"?|", "a branch reset"}, {"*", "a verb"},           {"?", "a group with inline flags"}};
 
 bool IsHex(char c) { return absl::ascii_isxdigit(static_cast<unsigned char>(c)); }
 bool IsDigit(char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); }
 bool IsAlnum(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)); }
+
+// Digits; what is above all limits reads as the highest number.
+bool ReadNumber(std::string_view digits, int64_t* value) {
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), *value);
+  if (error == std::errc::result_out_of_range) *value = INT64_MAX;
+  return end == digits.data() + digits.size();
+}
 
 class Parser {
  public:
@@ -48,11 +53,11 @@ class Parser {
   }
 
  private:
-  absl::Status Refuse(std::string_view what) const {
+  absl::Status Refuse(const std::string& what) const {
     return absl::InvalidArgumentError(
         absl::StrCat("byte ", pattern_.size() - rest_.size(), ": ", what));
   }
-  absl::Status Unsupported(std::string_view what) const {
+  absl::Status Unsupported(const std::string& what) const {
     return Refuse(absl::StrCat(what, " is not supported"));
   }
 
@@ -197,7 +202,7 @@ class Parser {
     const size_t comma = std::min(body.find(','), body.size());
     const auto number = [](std::string_view text, int64_t* value) {
       return !text.empty() && std::all_of(text.begin(), text.end(), IsDigit) &&
-             (absl::SimpleAtoi(text, value) || (*value = INT64_MAX, true));
+             ReadNumber(text, value);
     };
     const bool open_end = comma + 1 == body.size();
     bool valid = number(body.substr(0, comma), min);
@@ -210,7 +215,8 @@ class Parser {
     if (std::max(*min, *max) > max_repeat_) {
       return Refuse(absl::StrCat("repeats more than the limit of ", max_repeat_, " times"));
     }
-    if (*max != Grammar::kUnbounded && *min > *max) return Refuse("a repeat whose minimum is above its maximum");
+    if (*max != Grammar::kUnbounded && *min > *max)
+      return Refuse("a repeat whose minimum is above its maximum");
     rest_.remove_prefix(end + 1);
     return absl::OkStatus();
   }
@@ -264,9 +270,9 @@ class Parser {
     if (c == 'b' || c == 'B') return Unsupported("a word boundary");
     if (IsDigit(c) || c == 'k') return Unsupported("a backreference");
     if (c == 'A' || c == 'Z' || c == 'z') {
-      return Unsupported(absl::StrCat(rest_.substr(0, 2), " (write ^ or $)"));
+      return Unsupported(std::string(rest_.substr(0, 2)) + " (write ^ or $)");
     }
-    if (IsAlnum(c)) return Unsupported(rest_.substr(0, 2));
+    if (IsAlnum(c)) return Unsupported(std::string(rest_.substr(0, 2)));
     rest_.remove_prefix(1);
     const char32_t character = TakeCharacter();
     return CodePointSet{{character, character}};
@@ -332,7 +338,7 @@ class Parser {
     if (digits.size() < fewest || digits.size() > most) return std::nullopt;
     uint32_t value = 0;
     if (!std::all_of(digits.begin(), digits.end(), IsHex)) return std::nullopt;
-    if (!absl::SimpleHexAtoi(digits, &value)) return std::nullopt;
+    std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
     return value;
   }
 
@@ -344,7 +350,7 @@ class Parser {
     }
     const std::optional<CodePointSet> members = CategoryMembers(rest_.substr(3, end - 3));
     if (!members) {
-      return Unsupported(absl::StrCat(rest_.substr(0, end + 1), " (not a general category)"));
+      return Unsupported(std::string(rest_.substr(0, end + 1)) + " (not a general category)");
     }
     const bool negated = rest_[1] == 'P';
     rest_.remove_prefix(end + 1);

@@ -50,12 +50,14 @@ TEST(OpenAiConstraint, EveryFormIsRead) {
 
 // The order of properties is that of the text.
 TEST(OpenAiConstraint, SchemasKeepTheOrderOfTheirKeys) {
-  const std::string schema = R"({"z":{"q":1,"b":[{"y":0,"x":0}]},"a":2,"guided_json":{"d":1,"c":2}})";
+  const std::string schema =
+      R"({"z":{"q":1,"b":[{"y":0,"x":0}]},"a":2,"guided_json":{"d":1,"c":2}})";
   EXPECT_EQ(Asked(R"({"prompt":"a","guided_json":)" + schema + R"(,"n":1})").text, schema);
-  EXPECT_EQ(Asked(R"({"response_format":{"type":"json_schema","json_schema":{"strict":true,"schema":)" +
-                  schema + R"(,"name":"n"}},"z":{"schema":3}})")
-                .text,
-            schema);
+  EXPECT_EQ(
+      Asked(R"({"response_format":{"type":"json_schema","json_schema":{"strict":true,"schema":)" +
+            schema + R"(,"name":"n"}},"z":{"schema":3}})")
+          .text,
+      schema);
   EXPECT_EQ(Asked(R"({"structured_outputs":{"json":)" + schema + "}}").text, schema);
 }
 
