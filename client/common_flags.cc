@@ -7,7 +7,8 @@ ABSL_FLAG(double, timeout, 0, "Seconds until the call is given up; 0: none.");
 ABSL_FLAG(bool, json, false, "Prints JSON, one message per line.");
 ABSL_FLAG(std::string, model, "",
           "generate, info, tokenize: name of the model at the daemon, empty for the one it serves. "
-          "generate --local, perplexity, verify: directory of config.json and model.safetensors.");
+          "generate --local, perplexity, plan, verify: directory of config.json and "
+          "model.safetensors; plan: also synthetic:NAME.");
 ABSL_FLAG(std::string, tenant, "",
           "keygen: whose key it is; generate: whose quota counts; session: whose they are; empty: "
           "the default tenant.");

@@ -11,6 +11,7 @@ constexpr double kFoldInterval = 8;  // CudaBackendOptions::fold_interval
 constexpr int64_t kCudaAlignment = 256;
 constexpr double kTaylorBlock = 16;  // kernels/cpu/taylor_mix.h
 constexpr double kGemvRows = 4;      // kernels/cuda/gemv.cu
+// Rows of logits at a time, as compiled_program.cc of either backend has it.
 constexpr double kCudaLogitsSlab = 1024;
 constexpr double kCpuLogitsSlab = 64;
 

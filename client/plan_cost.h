@@ -38,7 +38,7 @@ SlotBytes PlanSlotBytes(const Program& program, bool cuda);
 // Matrices in their own type (on cuda fp16 as bf16), vectors in fp32.
 double PlanWeightBytes(const Program& program);
 
-// Activations of a step of `limits` rows, and logits of at most 1,024 rows in fp32.
+// Activations of a step of `limits` rows, and logits of at most 1,024 rows in fp32, on a CPU 64.
 double PlanWorkspaceBytes(const Program& program, bool cuda, const CompileOptions& limits);
 
 // What a step works on.

@@ -4,6 +4,9 @@ install(TARGETS based-server based RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY models/demo DESTINATION ${CMAKE_INSTALL_DATADIR}/based/models)
 install(DIRECTORY proto/based DESTINATION ${CMAKE_INSTALL_DATADIR}/based/proto)
 install(FILES README.md LICENSE SECURITY.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)  # as Debian names it
+# Its ExecStart is where the package puts the daemon.
+install(FILES deploy/systemd/based-server.service DESTINATION lib/systemd/system)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME based-serve)

@@ -36,6 +36,14 @@ bool Carries(const Delta& delta) {
          !delta.prompt_logprobs.empty();
 }
 
+RequestTotals TotalsOf(const DeliveryStream& stream) {
+  RequestTotals totals{.completions = stream.returned, .max_tokens = stream.max_tokens};
+  for (const DeliveryChoice& choice : stream.choices) {
+    totals.generated_tokens += choice.generated_tokens;
+  }
+  return totals;
+}
+
 }  // namespace
 
 Delivery::Delivery(int32_t threads, const Tokenizer* tokenizer, Observer* observer, Stop stop)
@@ -296,8 +304,8 @@ bool Delivery::FinishChoice(DeliveryStream& stream, RequestId id, int32_t index,
                       .prefill_tokens = finished.prompt_tokens - finished.reused_tokens,
                       .decode_tokens = std::max<int64_t>(0, choice.generated_tokens - 1)};
   if (stream.has_session) {
-    const bool is_stop = finished.reason == FinishReason::kEndOfText ||
-                         finished.reason == FinishReason::kStopToken;
+    const bool is_stop =
+        finished.reason == FinishReason::kEndOfText || finished.reason == FinishReason::kStopToken;
     finished.session_tokens = finished.prompt_tokens + finished.generated_tokens -
                               (is_stop && !stream.include_stop ? 1 : 0);
   }
@@ -336,7 +344,10 @@ bool Delivery::FinishRanked(DeliveryStream& stream, RequestId id) {
 }
 
 void Delivery::End(DeliveryStream& stream, const Finished& finished) {
-  if (observer_ != nullptr) observer_->OnFinished(finished);
+  if (observer_ != nullptr) {
+    observer_->OnFinished(finished);
+    if (stream.max_tokens > 0) observer_->OnTotals(TotalsOf(stream));
+  }
   stream.sink->OnFinished(finished);
 }
 

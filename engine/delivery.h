@@ -44,6 +44,7 @@ struct DeliveryStream {
       : sink(std::move(token_sink)),
         output(request.output),
         min_tokens(request.stop.min_tokens),
+        max_tokens(request.continuations.empty() ? request.stop.max_tokens : 0),
         include_stop(request.stop.include_stop),
         has_session(!request.session.id.empty()),
         constrained(request.constraint.kind != ConstraintAsk::Kind::kNothing),
@@ -59,6 +60,7 @@ struct DeliveryStream {
   std::shared_ptr<TokenSink> sink;
   OutputOptions output;
   int64_t min_tokens;
+  int64_t max_tokens;  // 0: it only scores
   bool include_stop;
   bool has_session;
   bool constrained;

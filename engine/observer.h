@@ -31,6 +31,13 @@ struct StepStats {
   std::chrono::nanoseconds host() const { return plan + launch + commit; }
 };
 
+// What a request that generates asked for and was given.
+struct RequestTotals {
+  int32_t completions = 1;       // returned
+  int64_t max_tokens = 1;        // of each completion, at most
+  int64_t generated_tokens = 0;  // of all completions that were drawn
+};
+
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -47,7 +54,8 @@ class Observer {
   virtual void OnFirstToken(std::chrono::nanoseconds since_submit) = 0;
   // Per generated token after the first.
   virtual void OnInterToken(std::chrono::nanoseconds gap) = 0;
-  virtual void OnFinished(const Finished& finished) = 0;
+  virtual void OnFinished(const Finished& finished) = 0;     // of several completions, the last
+  virtual void OnTotals(const RequestTotals& /*totals*/) {}  // of a request that has finished
   virtual void OnError(const absl::Status& status) = 0;  // a submitted request ended with an error
   virtual void OnRejected(const absl::Status& status) = 0;  // Submit refused
 };

@@ -32,11 +32,11 @@ absl::Status KeepSessions(const std::vector<KeptState>& kept, Executable& execut
                           Observer* observer) {
   for (const KeptState& state : kept) {
     const Clock::time_point begin = Clock::now();
-    const auto& [slot, position, parked] = state.from;
-    BASED_RETURN_IF_ERROR(
-        state.session->Keep(position, state.tail, state.tokens, [&](absl::Span<std::byte> image) {
-          if (parked == nullptr) return executable.ExportSlot(slot, position, image);
-          std::copy(parked->begin(), parked->end(), image.begin());
+    const SlotTransfer& from = state.from;
+    BASED_RETURN_IF_ERROR(state.session->Keep(
+        from.position, state.tail, state.tokens, [&](absl::Span<std::byte> image) {
+          if (from.image == nullptr) return executable.ExportSlot(from.slot, from.position, image);
+          std::copy(from.image->begin(), from.image->end(), image.begin());
           return absl::OkStatus();
         }));
     if (observer != nullptr) observer->OnStateSaved(Clock::now() - begin);

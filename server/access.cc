@@ -35,6 +35,10 @@ const AccessKey* Find(const std::vector<AccessKey>& keys, const KeyDigest& diges
   return found;
 }
 
+absl::Status OtherTenant() {
+  return absl::PermissionDeniedError("tenant is not that of the API key; expected it, or nothing");
+}
+
 void LogDenial(const Attempt& attempt, absl::string_view reason) {
   Log(LogLevel::kWarning, "access_denied",
       {{"request_id", attempt.request_id}, {"peer", attempt.peer}, {"reason", reason}});
@@ -100,7 +104,16 @@ absl::StatusOr<Caller> AccessControl::Authenticate(absl::string_view authorizati
 
 absl::StatusOr<Caller> Authorize(const AccessControl& access, const Attempt& attempt) {
   absl::StatusOr<Caller> caller = access.Authenticate(attempt.authorization);
-  if (!caller.ok()) LogDenial(attempt, DenialReason(caller.status()));
+  if (!caller.ok()) {
+    LogDenial(attempt, DenialReason(caller.status()));
+    return caller;
+  }
+  if (attempt.tenant.empty() || attempt.tenant == caller->tenant) return caller;
+  if (caller->has_key) {
+    LogDenial(attempt, "tenant");
+    return OtherTenant();
+  }
+  caller->tenant = std::string(attempt.tenant);
   return caller;
 }
 
@@ -120,13 +133,12 @@ absl::Status CheckPermission(const Caller& caller, Permission needed, const Atte
 }
 
 absl::Status ApplyTenant(const Caller& caller, std::string& tenant) {
-  if (!caller.has_key) return absl::OkStatus();
-  if (!tenant.empty() && tenant != caller.tenant) {
-    return absl::PermissionDeniedError(
-        "tenant is not that of the API key; expected it, or nothing");
-  }
-  tenant = caller.tenant;
-  return absl::OkStatus();
+  if (tenant.empty()) tenant = caller.tenant;
+  if (tenant == caller.tenant) return absl::OkStatus();
+  if (caller.has_key) return OtherTenant();
+  if (caller.tenant.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("tenant is not that of the metadata ",
+                                                 kTenantMetadata, "; expected it, or nothing"));
 }
 
 std::string DenialReason(const absl::Status& status) {

@@ -18,7 +18,11 @@
 
 namespace based {
 
-// Who asks, once that is known. Without keys in force everybody is the default tenant.
+// The metadata, or HTTP header, that names the tenant of a call without a key.
+inline constexpr char kTenantMetadata[] = "x-tenant";
+
+// Who asks, once that is known. Without keys in force everybody is the tenant that the call's
+// metadata names, else the default one.
 struct Caller {
   std::string tenant;
   uint8_t permissions = kAllPermissions;
@@ -62,12 +66,14 @@ class AccessControl {
 // What is known of a call before it is let in; for the log.
 struct Attempt {
   absl::string_view authorization;
+  absl::string_view tenant;  // of kTenantMetadata; empty: none is named
   absl::string_view peer;
   absl::string_view request_id;
 };
 
-// Authenticates and checks the permission; PERMISSION_DENIED when the key does not have it. Denials
-// are logged as the event "access_denied" with their reason.
+// Authenticates and checks the permission; PERMISSION_DENIED when the key does not have it, or is
+// another tenant's than the one named. Denials are logged as the event "access_denied" with their
+// reason.
 absl::StatusOr<Caller> Authorize(const AccessControl& access, Permission needed,
                                  const Attempt& attempt);
 // The second half of it, of a caller who is known.
@@ -76,7 +82,8 @@ absl::Status CheckPermission(const Caller& caller, Permission needed, const Atte
 absl::StatusOr<Caller> Authorize(const AccessControl& access, const Attempt& attempt);
 
 // Sets a request's `tenant` to the caller's. PERMISSION_DENIED when it names another one and the
-// caller has a key; without keys in force a request may name any.
+// caller has a key; without keys in force a request may name any, but INVALID_ARGUMENT when its
+// metadata names another.
 absl::Status ApplyTenant(const Caller& caller, std::string& tenant);
 
 // "missing", "malformed", "unknown" or "expired" for what Authenticate refused; else "".

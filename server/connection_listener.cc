@@ -3,13 +3,14 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -17,6 +18,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "server/log.h"
+#include "server/silent_connections.h"
 
 namespace based {
 namespace {
@@ -28,6 +30,9 @@ constexpr int kAcceptsPerTurn = 256;
 // Counting walks all descriptors: seldom enough to cost nothing beside a flood.
 constexpr std::chrono::milliseconds kCountInterval{500};
 constexpr std::chrono::milliseconds kRetryAccept{50};
+// A client must have said something by then.
+constexpr std::chrono::seconds kSilenceLimit{20};
+constexpr int kSilenceCheckMs = 500;
 
 absl::Status Unbound(const std::string& flag, const std::string& address, const char* why) {
   return absl::UnavailableError(
@@ -64,6 +69,14 @@ int PortOf(int fd) {
   socklen_t size = sizeof(address);
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
   return ntohs(reinterpret_cast<sockaddr_in*>(&address)->sin_port);
+}
+
+// Waits for `fd` to be readable, with all others of `epoll`.
+bool Watch(int epoll, int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  return ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 int64_t OpenDescriptors() {
@@ -103,13 +116,17 @@ absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Bind(
   const auto release = absl::MakeCleanup([&] { ::freeaddrinfo(found); });
   std::unique_ptr<ConnectionListener> listener(new ConnectionListener(max_connections));
   listener->wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (listener->wake_ < 0) return Unbound(flag, address, std::strerror(errno));
+  listener->epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
+  if (listener->wake_ < 0 || listener->epoll_ < 0 || !Watch(listener->epoll_, listener->wake_)) {
+    return Unbound(flag, address, std::strerror(errno));
+  }
   listener->port_ = ntohs(reinterpret_cast<sockaddr_in*>(found->ai_addr)->sin_port);
   int unusable = 0;
   for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
     const int fd = Listen(*info, listener->port_);
     if (fd >= 0) {
       listener->listeners_.push_back(fd);
+      if (!Watch(listener->epoll_, fd)) return Unbound(flag, address, std::strerror(errno));
       if (listener->port_ == 0) listener->port_ = PortOf(fd);
     } else if (errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT) {
       unusable = errno;  // a family that this machine does not have
@@ -125,6 +142,7 @@ absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Bind(
 ConnectionListener::~ConnectionListener() {
   Stop();
   if (wake_ >= 0) ::close(wake_);
+  if (epoll_ >= 0) ::close(epoll_);
 }
 
 void ConnectionListener::Start(Handler handler) {
@@ -144,22 +162,30 @@ void ConnectionListener::Stop() {
 }
 
 void ConnectionListener::Run() {
-  std::vector<pollfd> polled = {{.fd = wake_, .events = POLLIN, .revents = 0}};
-  for (const int fd : listeners_) polled.push_back({.fd = fd, .events = POLLIN, .revents = 0});
+  SilentConnections silent(epoll_);
+  std::array<epoll_event, 256> events;
   while (true) {
-    if (::poll(polled.data(), polled.size(), -1) < 0 && errno != EINTR) return;
-    if (polled[0].revents != 0) return;
-    for (size_t i = 1; i < polled.size(); ++i) {
-      if (polled[i].revents != 0) AcceptSome(polled[i].fd);
+    const int timeout = silent.empty() ? -1 : kSilenceCheckMs;
+    const int count = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), timeout);
+    if (count < 0 && errno != EINTR) return;
+    for (int i = 0; i < count; ++i) {
+      const int fd = events[static_cast<size_t>(i)].data.fd;
+      if (fd == wake_) return;
+      if (std::find(listeners_.begin(), listeners_.end(), fd) != listeners_.end()) {
+        AcceptSome(fd, silent);
+      } else if (const int listener = silent.Take(fd); listener >= 0) {
+        handler_(listener, fd);
+      }
     }
+    silent.CloseOlderThan(steady_clock::now() - kSilenceLimit);
   }
 }
 
-void ConnectionListener::AcceptSome(int listener) {
+void ConnectionListener::AcceptSome(int listener, SilentConnections& silent) {
   for (int i = 0; i < kAcceptsPerTurn; ++i) {
     const int connection = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (connection >= 0) {
-      Hand(listener, connection);
+      Keep(listener, connection, silent);
     } else if (errno == EAGAIN) {
       return;
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -171,7 +197,7 @@ void ConnectionListener::AcceptSome(int listener) {
   }
 }
 
-void ConnectionListener::Hand(int listener, int connection) {
+void ConnectionListener::Keep(int listener, int connection, SilentConnections& silent) {
   if (Full()) {
     ::close(connection);
     return;
@@ -179,7 +205,7 @@ void ConnectionListener::Hand(int listener, int connection) {
   ++upper_bound_;
   const int on = 1;
   ::setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  handler_(listener, connection);
+  silent.Add(listener, connection, steady_clock::now());
 }
 
 bool ConnectionListener::Full() {

@@ -1,11 +1,12 @@
-// Listens, and hands accepted connections to gRPC.
+// Listens, and hands accepted connections to gRPC once their clients have spoken.
 //
 // gRPC's own listener (1.51) closes for good when accept fails for want of descriptors: whoever
 // opens enough connections would end the service. This one keeps below the limit and outlives the
 // failure.
 //
 // Rule: while `max_connections` are open, a new one is accepted and closed at once, so that its
-// client hears of it; connections that exist are not touched.
+// client hears of it; connections that exist are not touched. One whose client says nothing for 20
+// s is closed, and gRPC never hears of it.
 #ifndef BASED_SERVER_CONNECTION_LISTENER_H_
 #define BASED_SERVER_CONNECTION_LISTENER_H_
 
@@ -21,10 +22,12 @@
 
 namespace based {
 
+class SilentConnections;
+
 class ConnectionListener {
  public:
   // Takes an accepted connection, non-blocking and close-on-exec, and owns it: `listener` is the
-  // descriptor that it came from.
+  // descriptor that it came from. There is something to read.
   using Handler = std::function<void(int listener, int connection)>;
 
   // Binds every address that HOST:PORT resolves to; port 0 takes a free one. UNAVAILABLE when it
@@ -38,20 +41,21 @@ class ConnectionListener {
 
   // Begins to accept, on a thread of its own. Call once.
   void Start(Handler handler);
-  // Accepts no more and closes the listening sockets.
+  // Accepts no more and closes the listening sockets and what is silent.
   void Stop();
 
  private:
   explicit ConnectionListener(int32_t max_connections) : max_connections_(max_connections) {}
 
   void Run();
-  void AcceptSome(int listener);
-  void Hand(int listener, int connection);
+  void AcceptSome(int listener, SilentConnections& silent);
+  void Keep(int listener, int connection, SilentConnections& silent);
   bool Full();
 
   const int32_t max_connections_;
   std::vector<int> listeners_;
   int port_ = 0;
+  int epoll_ = -1;
   int wake_ = -1;  // eventfd: Stop was called
   Handler handler_;
   std::thread thread_;

@@ -92,6 +92,8 @@ class Daemon {
   absl::Status OpenMetrics();
   absl::Status OpenAdmin();
   absl::Status OpenHttp();
+  // Logs those that --insecure_listen allows.
+  void WarnOfOpenAddresses() const;
   absl::Status Load();
   // Returns the first termination signal, or nothing when the device fails: the process then ends,
   // so that its supervisor starts it anew.
@@ -160,15 +162,28 @@ absl::Status Daemon::Open() {
        {"admin", absl::string_view(addresses_.admin)},
        {"tls", tls_ != nullptr},
        {"keys", access_->keys_required()}});
-  if (options_.network.insecure_listen && !IsLoopback(options_.server.listen) &&
-      !(tls_ != nullptr && access_->keys_required())) {
-    Log(LogLevel::kWarning, "insecure_listen",
-        {{"address", absl::string_view(addresses_.grpc)},
-         {"tls", tls_ != nullptr},
-         {"keys", access_->keys_required()},
-         {"message", absl::string_view("whoever reaches this address is served")}});
-  }
+  WarnOfOpenAddresses();
   return absl::OkStatus();
+}
+
+void Daemon::WarnOfOpenAddresses() const {
+  const bool keys = access_->keys_required();
+  const auto warn = [&](absl::string_view flag, const std::string& address,
+                        const NetworkOptions& network) {
+    if (address.empty() || !IsOpen(address, network, keys)) return;
+    Log(LogLevel::kWarning, "insecure_listen",
+        {{"flag", flag},
+         {"address", absl::string_view(address)},
+         {"tls", network.tls.enabled()},
+         {"keys", keys},
+         {"message", keys ? absl::string_view("keys and texts can be read on the way")
+                          : absl::string_view("whoever reaches this address is served")}});
+  };
+  warn("listen", addresses_.grpc, options_.network);
+  warn("admin_listen", addresses_.admin, options_.network);
+  NetworkOptions plain = options_.network;
+  plain.tls = {};
+  warn("http_listen", addresses_.http, plain);
 }
 
 absl::Status Daemon::OpenMetrics() {

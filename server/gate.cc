@@ -28,6 +28,7 @@ absl::StatusOr<Gate::Entry> Gate::Enter(const grpc::CallbackServerContext& conte
   BASED_RETURN_IF_ERROR(CheckMetadata(context, max_header_bytes_));
   const std::string peer = context.peer();
   const Attempt attempt = {.authorization = MetadataOf(context, "authorization"),
+                           .tenant = MetadataOf(context, kTenantMetadata),
                            .peer = peer,
                            .request_id = request_id};
   BASED_ASSIGN_OR_RETURN(

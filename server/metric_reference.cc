@@ -111,8 +111,13 @@ constexpr Note kNotes[] = {
      "`queue_*`: overload, add replicas. `tenant_*`: one tenant's limit, by design. `deadline`: it "
      "could not be met. `request`, `credentials`: the client is wrong, see the log. `session`: it "
      "uses one twice at a time, or makes one that is there."},
+    {"based_request_completions", "completions",
+     "Each takes a slot, the prompt is computed once: plan capacity by completions."},
     {"based_request_generated_tokens", "tokens",
      "The mix of work has changed: plan capacity anew."},
+    {"based_request_max_tokens", "tokens",
+     "Far above what is generated: predicted waits and deadlines' refusals lean on what was drawn "
+     "lately; `--max_queue_tokens` counts what was asked for."},
     {"based_request_prompt_tokens", "tokens", "Likewise."},
     {"based_requests_total", "requests",
      "UNAVAILABLE and INTERNAL are ours: BasedErrorBudgetBurn in the runbook. Other codes are the "

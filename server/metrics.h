@@ -43,6 +43,7 @@ class Metrics final : public Observer {
   void OnFirstToken(std::chrono::nanoseconds since_submit) override;
   void OnInterToken(std::chrono::nanoseconds gap) override;
   void OnFinished(const Finished& finished) override;
+  void OnTotals(const RequestTotals& totals) override;
   void OnError(const absl::Status& status) override;
   // Called by the engine, and by the services for what they refuse before the engine sees it.
   void OnRejected(const absl::Status& status) override;
@@ -142,6 +143,8 @@ class Metrics final : public Observer {
   prometheus::Histogram* loop_lag_;
   prometheus::Histogram* request_prompt_tokens_;
   prometheus::Histogram* request_generated_tokens_;
+  prometheus::Histogram* request_max_tokens_;
+  prometheus::Histogram* request_completions_;
   prometheus::Histogram* step_;
   prometheus::Histogram* step_host_;
   prometheus::Histogram* step_decode_tokens_;

@@ -81,10 +81,10 @@ absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const st
                                                                         Handlers handlers) {
   std::unique_ptr<MetricsListener> listener(
       new MetricsListener(address, std::move(handlers)));
-  // A few threads, and five seconds for a peer to say what it wants: nobody can hold the listener
-  // long.
-  const char* options[] = {"listening_ports",    address.c_str(), "num_threads", "4",
-                           "request_timeout_ms", "5000",          "enable_keep_alive", "no",
+  // A peer that says nothing, or reads nothing, has a thread for two seconds. So many threads that
+  // two dozen of them hold nobody up.
+  const char* options[] = {"listening_ports",    address.c_str(), "num_threads", "32",
+                           "request_timeout_ms", "2000",          "enable_keep_alive", "no",
                            nullptr};
   mg_callbacks callbacks{};
   callbacks.log_message = StartLog::Keep;

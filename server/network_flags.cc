@@ -115,14 +115,16 @@ bool IsLoopback(const std::string& address) {
   return true;
 }
 
+bool IsOpen(const std::string& address, const NetworkOptions& network, bool keys) {
+  const bool guarded = keys || !network.tls.client_ca.empty();
+  return !(network.tls.enabled() && guarded) && !IsLoopback(address);
+}
+
 absl::Status CheckListenPolicy(const std::string& flag, const std::string& address,
                                const NetworkOptions& network, bool keys) {
-  const bool guarded = keys || !network.tls.client_ca.empty();
-  if ((network.tls.enabled() && guarded) || network.insecure_listen || IsLoopback(address)) {
-    return absl::OkStatus();
-  }
+  if (network.insecure_listen || !IsOpen(address, network, keys)) return absl::OkStatus();
   const char* missing = network.tls.enabled() ? "without API keys or client certificates"
-                        : guarded             ? "without TLS"
+                        : keys                ? "without TLS"
                                               : "without TLS and API keys";
   return absl::FailedPreconditionError(absl::StrCat(
       "--", flag, " is '", address, "', which others can reach, ", missing,

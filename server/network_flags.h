@@ -32,9 +32,12 @@ absl::Status CheckAddress(absl::string_view flag, const std::string& address);
 // Whether HOST:PORT can be reached from this machine alone; false when it does not resolve.
 bool IsLoopback(const std::string& address);
 
-// FAILED_PRECONDITION, which says what to do, when an address beyond loopback is neither encrypted
-// nor guarded and --insecure_listen does not say that this is meant. A client is guarded against by
-// keys or by certificates of its own. `keys`: the access file asks for keys.
+// Whether strangers are served at HOST:PORT: it is beyond loopback, and it is not encrypted or asks
+// for neither keys nor certificates of clients. `keys`: the access file asks for keys.
+bool IsOpen(const std::string& address, const NetworkOptions& network, bool keys);
+
+// FAILED_PRECONDITION, which says what to do, when an address is open and --insecure_listen does
+// not say that this is meant.
 absl::Status CheckListenPolicy(const std::string& flag, const std::string& address,
                                const NetworkOptions& network, bool keys);
 

@@ -141,8 +141,8 @@ void OpenAiGateway::AllowOrigin(Call& call) const {
   if (call.exchange->request().method != "OPTIONS") return;
   call.headers.push_back({"access-control-allow-methods", "GET, POST"});
   call.headers.push_back(
-      {"access-control-allow-headers",
-       absl::StrCat("authorization, content-type, ", kRequestId, ", ", kTimeout)});
+      {"access-control-allow-headers", absl::StrCat("authorization, content-type, ", kRequestId,
+                                                    ", ", kTenantMetadata, ", ", kTimeout)});
   call.headers.push_back({"access-control-max-age", "3600"});
 }
 
@@ -179,12 +179,12 @@ bool OpenAiGateway::Admit(Call& call, const Route& route) {
   call.served = served_.load(std::memory_order_acquire);
   if (route.asks == Asks::kNothing) return true;
   const Attempt attempt = {.authorization = View(request.Header("authorization")),
+                           .tenant = View(request.Header(kTenantMetadata)),
                            .peer = request.peer,
                            .request_id = call.request_id};
   const bool generates = route.asks == Asks::kGenerate;
-  absl::StatusOr<Caller> caller = generates
-                                      ? Authorize(access_, Permission::kGenerate, attempt)
-                                      : Authorize(access_, attempt);
+  absl::StatusOr<Caller> caller =
+      generates ? Authorize(access_, Permission::kGenerate, attempt) : Authorize(access_, attempt);
   absl::Status status = caller.status();
   if (status.ok() && call.served == nullptr) {
     status = absl::UnavailableError("the model is loading");
@@ -198,8 +198,7 @@ bool OpenAiGateway::Admit(Call& call, const Route& route) {
   const absl::string_view encoding = View(request.Header("content-encoding"));
   if (route.method == "POST" && (!IsJson(View(request.Header("content-type"))) ||
                                  !(encoding.empty() || encoding == "identity"))) {
-    Refuse(call, HttpError(
-                     415, "expected content-type: application/json and no content-encoding"));
+    Refuse(call, HttpError(415, "expected content-type: application/json and no content-encoding"));
     return false;
   }
   return true;
@@ -234,9 +233,8 @@ absl::StatusOr<Clock::time_point> OpenAiGateway::DeadlineOf(const HttpRequest& r
   int64_t timeout = options_.timeout.count();
   if (!text.empty() &&
       (!absl::SimpleAtoi(text, &timeout) || timeout < 1 || timeout > kMaxTimeoutMs)) {
-    return absl::InvalidArgumentError(absl::StrCat("the header ", kTimeout,
-                                                   " is no number of milliseconds in [1, ",
-                                                   kMaxTimeoutMs, "]"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the header ", kTimeout, " is no number of milliseconds in [1, ", kMaxTimeoutMs, "]"));
   }
   if (timeout == 0) return Clock::time_point::max();
   return Clock::now() + std::chrono::milliseconds(timeout);

@@ -3,12 +3,15 @@
 #define BASED_SERVER_SCORE_REACTOR_H_
 
 #include <memory>
+#include <string>
 
 #include "based/v1/completion.grpc.pb.h"
 #include "server/call_context.h"
 #include "server/gate.h"
 #include "server/metrics.h"
 #include "server/score_call.h"
+#include "server/status.h"
+#include "server/trace_context.h"
 
 namespace based {
 
@@ -16,7 +19,12 @@ class ScoreReactor final : public grpc::ServerUnaryReactor {
  public:
   // All references must outlive the call.
   ScoreReactor(const Gate& gate, Metrics& metrics, grpc::CallbackServerContext* context)
-      : gate_(gate), metrics_(metrics), context_(context), deadline_(DeadlineOf(*context)) {}
+      : gate_(gate),
+        metrics_(metrics),
+        context_(context),
+        request_id_(RequestIdOf(*context)),
+        deadline_(DeadlineOf(*context)),
+        trace_(ParseTraceparent(MetadataOf(*context, "traceparent"))) {}
 
   // Scores the pairs, or finishes the call with what is wrong with them. Call once, before gRPC is
   // given the reactor.
@@ -25,11 +33,19 @@ class ScoreReactor final : public grpc::ServerUnaryReactor {
  private:
   void OnCancel() override;
   void OnDone() override { delete this; }
+  void Reject(const absl::Status& status);
+  // Logs the call and finishes it.
+  void End(const absl::Status& status, FailedAt failed_at);
 
   const Gate& gate_;
   Metrics& metrics_;
   grpc::CallbackServerContext* const context_;
+  const std::string request_id_;
+  const Clock::time_point arrival_ = Clock::now();
   const Clock::time_point deadline_;
+  const TraceContext trace_;
+  std::string tenant_;
+  int64_t pairs_ = 0;
   std::shared_ptr<ScoreCall> call_;  // null when the message was refused; set by Start
 };
 

@@ -51,6 +51,7 @@ class StepProfile final : public Observer {
   }
   void OnInterToken(std::chrono::nanoseconds gap) override { next_.OnInterToken(gap); }
   void OnFinished(const Finished& finished) override { next_.OnFinished(finished); }
+  void OnTotals(const RequestTotals& totals) override { next_.OnTotals(totals); }
   void OnError(const absl::Status& status) override { next_.OnError(status); }
   void OnRejected(const absl::Status& status) override { next_.OnRejected(status); }
 

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/string_view.h"
+
 namespace based {
 namespace {
 
@@ -41,10 +44,11 @@ void TenantMetrics::Remove(const Series& series) {
 }
 
 void TenantMetrics::Set(const std::vector<TenantUse>& tenants) {
+  absl::flat_hash_set<absl::string_view> names;  // there may be a thousand: no search for each
+  for (const TenantUse& use : tenants) names.insert(use.name);
   MutexLock lock(mutex_);
   for (auto it = series_.begin(); it != series_.end();) {
-    const bool stays = std::any_of(tenants.begin(), tenants.end(),
-                                   [&](const TenantUse& use) { return use.name == it->first; });
+    const bool stays = names.contains(it->first);
     if (!stays) Remove(it->second);
     it = stays ? std::next(it) : series_.erase(it);
   }

@@ -25,7 +25,10 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 
-install_packages prometheus chromium libfaketime
+tools=(prometheus chromium libfaketime dpkg-dev)
+# Where another kubectl is installed, Debian's would not fit beside it.
+command -v kubectl >/dev/null || tools+=(kubernetes-client)
+install_packages "${tools[@]}"
 build_preset cpu
 link_binaries cpu
 $build_only && exit 0

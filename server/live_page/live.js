@@ -83,6 +83,7 @@ function seconds(value) {
   return value >= 1e-3 ? `${(value * 1e3).toPrecision(3)} ms` : `${(value * 1e6).toFixed(0)} µs`;
 }
 
+const age = (value) => (value < 0.5 ? 'now' : `-${Math.round(value)} s`);
 const number = (value) => Math.round(value).toLocaleString('en');
 const show = (id, text) => { element(id).textContent = text; };
 
@@ -141,7 +142,7 @@ function paint(chart) {
 
 function drawLines(chart, values) {
   const pairs = samples.slice(1).map((to, i) => [samples[i], to]);
-  chart.data.labels = pairs.map(([, to]) => `-${Math.round(last().time - to.time)} s`);
+  chart.data.labels = pairs.map(([, to]) => age(last().time - to.time));
   chart.data.datasets.forEach((set, i) => { set.data = pairs.map((p) => values(...p)[i]); });
   paint(chart);
 }
@@ -223,10 +224,10 @@ let debugIsRefused = false;
 // What runs, newest first, then what has ended.
 function drawRequests(view) {
   const live = view.requests.slice(-MOST_LIVE).reverse().map((r) => [
-    r.request_id, r.tenant, r.phase, number(r.prompt_tokens), number(r.generated_tokens), '',
-    seconds(r.age_s)]);
+    r.request_id, r.tenant || '–', r.phase, number(r.prompt_tokens), number(r.generated_tokens),
+    '', seconds(r.age_s)]);
   const ended = view.ended.map((r) => [
-    r.request_id, r.tenant, r.outcome, number(r.prompt_tokens), number(r.generated_tokens),
+    r.request_id, r.tenant || '–', r.outcome, number(r.prompt_tokens), number(r.generated_tokens),
     r.first_token_s > 0 ? seconds(r.first_token_s) : '–', seconds(r.total_s)]);
   fill('requests', live.concat(ended));
   show('requests_text', `${number(view.requests.length)} live`);

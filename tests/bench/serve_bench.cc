@@ -36,6 +36,7 @@ ABSL_FLAG(double, seconds, 5, "Seconds of the measurement.");
 ABSL_FLAG(int64_t, max_tokens, 1000, "Tokens of each completion.");
 ABSL_FLAG(int32_t, prompt_tokens, 16, "Tokens of each prompt.");
 ABSL_FLAG(double, temperature, 0, "0: greedy.");
+ABSL_FLAG(int32_t, n, 1, "Completions of each request, which share its prompt.");
 ABSL_FLAG(int32_t, delta_interval_ms, 0, "Tokens of so long a time go into one message.");
 ABSL_FLAG(int32_t, long_prompt, 0, "Tokens of one prompt sent after the measurement; 0: none.");
 ABSL_FLAG(int32_t, server_pid, 0, "The daemon's process, for its processor time.");
@@ -52,6 +53,7 @@ Ask MakeAsk(int32_t stream, int32_t prompt_tokens, int64_t max_tokens) {
   Ask ask{.max_tokens = max_tokens,
           .seed = static_cast<uint64_t>(stream) * 1'000'000,
           .temperature = static_cast<float>(absl::GetFlag(FLAGS_temperature)),
+          .n = absl::GetFlag(FLAGS_n),
           .delta_interval_ms = absl::GetFlag(FLAGS_delta_interval_ms)};
   std::mt19937 random(static_cast<uint32_t>(stream));
   for (int32_t i = 0; i < prompt_tokens; ++i) {
@@ -155,7 +157,7 @@ absl::Status Main(absl::Span<const char* const> arguments) {
                   "max_queue"}},
       {"Load",
        {"streams", "rate", "connections", "warmup", "seconds", "max_tokens", "prompt_tokens",
-        "temperature", "delta_interval_ms", "long_prompt"}}};
+        "temperature", "n", "delta_interval_ms", "long_prompt"}}};
   BASED_ASSIGN_OR_RETURN(const CommandLine line, ParseCommandLine(arguments, groups));
   if (line.help) {
     std::fputs(FlagsHelp(groups).c_str(), stdout);

@@ -20,12 +20,13 @@ struct Ask {
   int64_t max_tokens = 1;
   uint64_t seed = 1;
   float temperature = 0;
+  int32_t n = 1;  // completions of the prompt
   std::string tenant;
   bool batch = false;
   int32_t delta_interval_ms = 0;  // tokens of so long a time go into one message
 };
 
-// Hears one completion, from one thread at a time: any number of OnTokens, then OnEnd.
+// Hears one request, from one thread at a time: any number of OnTokens, then OnEnd.
 class Listener {
  public:
   virtual ~Listener() = default;
@@ -56,7 +57,7 @@ class LoadStream final : public Listener {
   };
   struct Record {
     std::vector<float> first_token;         // seconds since the ask
-    std::vector<Gap> gaps;                  // between messages of one completion
+    std::vector<Gap> gaps;                  // between messages of one request
     std::vector<Clock::time_point> tokens;  // one per token
     int64_t messages = 0;
     absl::Status error;

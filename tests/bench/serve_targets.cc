@@ -35,6 +35,7 @@ class EngineTarget final : public Target {
     request.prompt_token_ids = ask.prompt;
     request.sampling.temperature = ask.temperature;
     request.sampling.seed = ask.seed;
+    request.n = request.best_of = ask.n;
     request.stop.max_tokens = ask.max_tokens;
     request.stop.ignore_eos = true;
     request.output.text = engine_.model().tokenizer != nullptr;
@@ -124,6 +125,7 @@ void Call::Begin(v1::CompletionService::Stub& stub, const Ask& ask) {
   request_.mutable_token_ids()->mutable_ids()->Add(ask.prompt.begin(), ask.prompt.end());
   request_.mutable_sampling()->set_temperature(ask.temperature);
   request_.mutable_sampling()->set_seed(ask.seed);
+  request_.set_n(ask.n);
   request_.mutable_stop()->set_max_tokens(ask.max_tokens);
   request_.mutable_stop()->set_ignore_eos(true);
   request_.mutable_output()->set_token_ids(true);

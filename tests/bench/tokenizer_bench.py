@@ -1,6 +1,9 @@
 """Times our tokenizer and Hugging Face `tokenizers`, one thread each, on the same text.
 
-  python3 tests/bench/tokenizer_bench.py --tokenizer DIR --text FILE [--repeats 5]
+  python3 tests/bench/tokenizer_bench.py (--tokenizer DIR | --train SIZE) --text FILE [--repeats 5]
+
+--train makes GPT-2's pair of files, vocab.json and merges.txt, with a vocabulary of so many tokens
+learnt from the text itself.
 
 Prints MB/s (10^6 bytes of UTF-8 per second) of the fastest of the repeats, for the text as one
 string and as Hugging Face is fastest with: one encode per line. Ids must be equal. tokenize_file is
@@ -11,12 +14,15 @@ import argparse
 import os
 import pathlib
 import subprocess
+import tempfile
 import time
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-from tokenizers import Tokenizer  # noqa: E402  (reads the variable above)
+# noqa: E402 below: they read the variable above
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+END_OF_TEXT = "<|endoftext|>"
 
 
 def seconds_of(encode, repeats):
@@ -28,19 +34,46 @@ def seconds_of(encode, repeats):
     return min(times)
 
 
+def hugging_face(folder):
+    """What the files of a folder mean to Hugging Face."""
+    if (folder / "tokenizer.json").exists():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    files = (str(folder / name) for name in ("vocab.json", "merges.txt"))
+    tokenizer = Tokenizer(models.BPE.from_file(*files))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens([END_OF_TEXT])
+    return tokenizer
+
+
+def train(text, size):
+    """A folder with the pair of files."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=[END_OF_TEXT],
+                                  initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(text.read_text().splitlines(keepends=True), trainer)
+    folder = tempfile.mkdtemp()
+    tokenizer.model.save(folder)
+    return pathlib.Path(folder)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--tokenizer", type=pathlib.Path)
+    source.add_argument("--train", type=int, metavar="SIZE")
     parser.add_argument("--text", type=pathlib.Path, required=True)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/cpu/tests")
     args = parser.parse_args()
 
-    command = [args.bin / "tokenize_file", args.tokenizer, args.text]
+    folder = args.tokenizer or train(args.text, args.train)
+    command = [args.bin / "tokenize_file", folder, args.text]
     run = lambda *extra: subprocess.run(  # noqa: E731
         [*command, *extra], check=True, capture_output=True, text=True
     ).stdout.split()
-    theirs = Tokenizer.from_file(str(args.tokenizer / "tokenizer.json"))
+    theirs = hugging_face(folder)
     text = args.text.read_bytes().decode()
     lines = text.splitlines(keepends=True)
 

@@ -122,9 +122,11 @@ def test_permissions_and_tenants(guarded, proto, keys):
         assert code_of(generate, channel, proto, keys["sessions"][0]) == denied
         generate(channel, proto, keys["b"][0])
         wait_for_line(guarded, "event=generate", "tenant=b", "code=OK")
-        # UNIMPLEMENTED while requests name no tenants at all.
-        assert code_of(generate, channel, proto, keys["a"][0], tenant="b") in (
-            denied, grpc.StatusCode.UNIMPLEMENTED)
+        assert code_of(generate, channel, proto, keys["a"][0], tenant="b") == denied
+        stub = proto.completion_grpc.CompletionServiceStub(channel)
+        metadata = [("authorization", f"Bearer {keys['a'][0]}"), ("x-tenant", "b")]
+        call = stub.Generate(request_of(proto), metadata=metadata)
+        assert code_of(list, call) == denied
 
 
 def test_the_command_sends_its_key(guarded, keys, tmp_path):
@@ -305,6 +307,9 @@ def test_beyond_loopback_needs_guards_or_the_flag(authority, keys, tmp_path):
         daemon = Daemon(*flags, *common)
         assert daemon.stop() == 0
         assert not any("event=insecure_listen" in line for line in daemon.lines)
-    daemon = Daemon("--insecure_listen", *common)
-    assert daemon.stop() == 0
-    assert any("level=warning event=insecure_listen" in line for line in daemon.lines)
+    for open_flag in ("listen", "http_listen", "admin_listen"):
+        addresses = ["--listen=127.0.0.1:0", "--admin_listen=127.0.0.1:0"]
+        daemon = Daemon("--insecure_listen", *common[1:], *addresses, f"--{open_flag}=0.0.0.0:0")
+        assert daemon.stop() == 0
+        warned = [line for line in daemon.lines if "level=warning event=insecure_listen" in line]
+        assert len(warned) == 1 and f" flag={open_flag} " in warned[0]

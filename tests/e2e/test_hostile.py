@@ -29,6 +29,12 @@ def test_slow_readers_are_ended_and_leave_nothing(daemon, proto):
     hostile_clients.slow_readers(daemon, proto, 8)
 
 
+def test_half_open_connections_are_closed(start_daemon, proto):
+    daemon = start_daemon(f"--model={TINY}", "--backend=cpu", "--slots=4",
+                          "--keepalive_time_ms=1000", "--keepalive_timeout_ms=1000")
+    hostile_clients.half_open(daemon, proto, 50, 30)
+
+
 def test_oversized_message_names_the_limit(daemon, proto):
     hostile_clients.oversized_message(daemon, proto)
 

@@ -7,6 +7,7 @@ load moved fails the test: give it a load below, or name it with its reason.
 import http.client
 import json
 import signal
+import socket
 import threading
 import time
 
@@ -17,11 +18,12 @@ from conftest import DEMO
 from test_access import new_key, wait_for_line
 
 LIMIT_S = 30
+SESSION_IDLE_S = 5
 # Set once; they hold a value from the start.
 CONSTANT = {
     "based_build_info", "based_state_layout_info", "based_state_slot_bytes",
     "based_state_pool_bytes", "based_weight_bytes", "based_workspace_bytes", "based_load_seconds",
-    "based_process_start_time_seconds", "based_process_max_fds",
+    "based_process_start_time_seconds", "based_process_max_fds", "based_session_limit_bytes",
 }
 # Cannot move here; where they are shown to.
 ELSEWHERE = {
@@ -33,8 +35,6 @@ ELSEWHERE = {
         "server_daemon_test; a daemon that cuts its requests is about to go",
     'based_cancellations_total{cause="drain"}': "likewise; server_metrics_test",
     'based_rejections_total{code="INTERNAL",reason="internal"}': "server_metrics_test",
-    'based_rejections_total{code="FAILED_PRECONDITION",reason="request"}':
-        "text without a tokenizer; server_metrics_test",
     'based_rejections_total{code="UNIMPLEMENTED",reason="request"}': "server_metrics_test",
 }
 FOREIGN = "based_gpu_"  # only where there is a driver
@@ -107,7 +107,7 @@ class Loads:
         return self.proto.completion_grpc.CompletionServiceStub(self.channels[-1])
 
     def call(self, max_tokens=4, key="a", timeout=LIMIT_S, stub=None, stop=None, sampling=None,
-             **fields):
+             output=None, **fields):
         if "token_ids" not in fields and "text" not in fields:
             fields["token_ids"] = self.proto.completion.TokenIds(ids=[1, 2, 3])
         request = self.proto.completion.GenerateRequest(**fields)
@@ -121,6 +121,8 @@ class Loads:
                 setattr(request.stop, name, value)
         if sampling:
             sampling(request.sampling)
+        if output:
+            output(request.output)
         metadata = [("authorization", f"Bearer {self.keys[key]}")] if key else []
         return (stub or self.stub).Generate(request, metadata=metadata, timeout=timeout)
 
@@ -141,7 +143,7 @@ class Loads:
             return lambda sampling: sampling.logit_bias.__setitem__(token, 100)
 
         list(self.call(max_tokens=20))
-        list(self.call(text=b"The sea was", max_tokens=2000, stop={"strings": ["e"]}))
+        list(self.call(text=b"The sea was", max_tokens=2000, stop={"strings": [b"e"]}))
         list(self.call(sampling=always(7), stop={"token_ids": [7]}))
         list(self.call(sampling=always(0), stop={"ignore_eos": False}))
         with pytest.raises(grpc.RpcError):
@@ -190,29 +192,56 @@ class Loads:
             stream.cancel()
 
     def slow_reader(self):
-        stream = self.endless(stub=self.new_stub())
+        """More messages of an echoed prompt than the stream's queue holds, and nobody reads them."""
+        ids = self.proto.completion.TokenIds(ids=[1 + i % 4000 for i in range(200_000)])
+        stream = self.call(stub=self.new_stub(), token_ids=ids, timeout=None,
+                           output=lambda output: setattr(output, "echo", True))
         self.scraper.wait_for('based_cancellations_total{cause="slow_reader"}')
         stream.cancel()
 
-    def over_http(self):
+    def sessions(self):
+        """Room for three of them; one that nobody uses is dropped after SESSION_IDLE_S."""
+        def say(session, max_tokens=4, **state):
+            options = self.proto.completion.StateOptions(session=session, **state)
+            return dict(key="talker", state=options, max_tokens=max_tokens)
+
+        for session in "bcde":
+            list(self.call(**say(session, create_session=True)))
+        self.scraper.wait_for('based_session_evictions_total{cause="memory"}')
+        list(self.call(**say("e")))
+        assert self.code(**say("e", session_tokens=1)) == "FAILED_PRECONDITION"
+        assert self.code(**say("e", create_session=True)) == "ALREADY_EXISTS"
+        one = self.call(**say("e", max_tokens=100_000))
+        next(one)
+        assert self.code(**say("e")) == "ABORTED"
+        one.cancel()
+        self.scraper.wait_for('based_session_evictions_total{cause="idle"}')
+
+    def http_status(self, path):
         host, port = self.daemon.http_address.rsplit(":", 1)
         link = http.client.HTTPConnection(host, int(port), timeout=LIMIT_S)
         headers = {"content-type": "application/json", "authorization": f"Bearer {self.keys['a']}"}
-        for path, status in (("/v1/completions", 200), ("/v1/nothing", 404),
-                             ("/v1/embeddings", 501)):
-            link.request("POST", path, json.dumps({"prompt": [1], "max_tokens": 2}), headers)
-            reply = link.getresponse()
-            reply.read()
-            assert reply.status == status, path
-        self.scraper.wait_for("based_http_loop_lag_seconds_count")
+        link.request("POST", path, json.dumps({"prompt": [1], "max_tokens": 2}), headers)
+        reply = link.getresponse()
+        reply.read()
         link.close()
+        return reply.status
+
+    def over_http(self):
+        assert self.http_status("/v1/completions") == 200
+        assert self.http_status("/v1/nothing") == 404
+        host, port = self.daemon.http_address.rsplit(":", 1)
+        with socket.create_connection((host, int(port))):  # its timer runs while there are any
+            self.scraper.wait_for("based_http_loop_lag_seconds_count")
 
     def drain(self):
         stream = self.endless()
         self.daemon.signal(signal.SIGTERM)
         wait_for_line(self.daemon, "event=draining")
+        assert self.http_status("/v1/completions") == 503
         assert self.code() == "UNAVAILABLE"
         self.scraper.wait_for('based_rejections_total{code="UNAVAILABLE",reason="unavailable"}')
+        self.scraper.wait_for('based_http_responses_total{code="5xx"}')
         stream.cancel()
 
 
@@ -221,6 +250,7 @@ def start(start_daemon, tmp_path):
                {"name": "short", "tokens_per_second": 1}, {"name": "narrow", "max_concurrent": 1}]
     made = {name: new_key(tenant=name) for name in ("a", "few", "short", "narrow")}
     made["idle"] = new_key(tenant="a", permissions="sessions")
+    made["talker"] = new_key(tenant="a", permissions="generate,sessions")
     access = tmp_path / "access.json"
     access.write_text(json.dumps(
         {"tenants": tenants, "keys": [entry for _, entry in made.values()]}))
@@ -228,7 +258,8 @@ def start(start_daemon, tmp_path):
     daemon = start_daemon(
         f"--model={DEMO}", "--backend=cpu", "--slots=2", "--max_queue=2",
         "--max_queue_tokens=300000", "--stream_queue=2", f"--access_file={access}",
-        "--drain_timeout_ms=5000")
+        "--drain_timeout_ms=5000", "--session_memory=3500000",
+        f"--session_idle_s={SESSION_IDLE_S}")
     return daemon, {name: key for name, (key, _) in made.items()}
 
 
@@ -238,7 +269,10 @@ def test_every_series_moves_when_it_should(start_daemon, proto, tmp_path):
     loads = Loads(daemon, proto, keys, scraper)
     try:
         for load in (loads.endings, loads.long_prompt, loads.refusals, loads.queue, loads.parking,
-                     loads.slow_reader, loads.over_http, loads.drain):
+                     loads.slow_reader, loads.sessions, loads.over_http, loads.drain):
+            # What the last one has cancelled is gone.
+            for phase in ("queued", "prefill", "decode"):
+                daemon.wait_for_metric(f'based_live_requests{{phase="{phase}"}}', 0)
             begin = time.monotonic()
             load()
             print(f"{load.__name__}: {time.monotonic() - begin:.1f} s")

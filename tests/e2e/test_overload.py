@@ -79,6 +79,13 @@ def test_a_tenant_has_its_limits_and_others_do_not(start_daemon, proto, tmp_path
         with pytest.raises(grpc.RpcError) as error:
             list(stub.Generate(request_of(proto, 2, tenant="nobody"), timeout=30))
         assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert daemon.metric('based_tenant_requests_total{result="admitted",tenant="acme"}') == 1
+        # The call's metadata names a tenant as well as the message does.
+        with pytest.raises(grpc.RpcError) as error:
+            list(stub.Generate(request_of(proto, 2), metadata=[("x-tenant", "nobody")], timeout=30))
+        assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert "'nobody'" in error.value.details()
+        time.sleep(1)  # what the tenant may ask for has come again
+        list(stub.Generate(request_of(proto, 2), metadata=[("x-tenant", "acme")], timeout=30))
+    assert daemon.metric('based_tenant_requests_total{result="admitted",tenant="acme"}') == 2
     assert daemon.metric('based_tenant_requests_total{result="refused",tenant="acme"}') == 1
     assert daemon.metric('based_tenant_tokens_total{tenant="acme"}') >= 3

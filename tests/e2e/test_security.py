@@ -247,8 +247,18 @@ def test_one_line_per_request_with_timings_and_trace(proto):
     trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     with grpc.insecure_channel(events[-1]["grpc"]) as channel:
         stub = proto.completion_grpc.CompletionServiceStub(channel)
-        list(stub.Generate(request_of(proto, 3), metadata=[
-            ("x-request-id", "mine"), ("traceparent", f"00-{trace}-{parent}-01")]))
+        traced = ("traceparent", f"00-{trace}-{parent}-01")
+        list(stub.Generate(request_of(proto, 3), metadata=[("x-request-id", "mine"), traced]))
+        score = proto.completion.ScoreRequest()
+        pair = score.pairs.add()
+        pair.context_ids.ids[:] = [1, 2]
+        pair.continuation_ids.ids[:] = [3]
+        for model in ("", "another"):
+            score.model = model
+            try:
+                stub.Score(score, metadata=[("x-request-id", f"score{model}"), traced])
+            except grpc.RpcError as error:
+                assert (model, error.code()) == ("another", grpc.StatusCode.NOT_FOUND)
     process.send_signal(signal.SIGTERM)
     events += [json.loads(line) for line in process.stderr]
     assert process.wait(20) == 0
@@ -257,8 +267,12 @@ def test_one_line_per_request_with_timings_and_trace(proto):
     assert event["trace_id"] == trace and event["parent_id"] == parent
     assert event["finish_reason"] == "max_tokens" and event["generated_tokens"] == 3
     assert event["total_us"] >= event["prefill_us"] + event["decode_us"] > 0
-    # The request's own line may come after the signal.
-    life = [e["event"] for e in events if e["event"] != "generate"]
+    scored = {e["request_id"]: e for e in events if e["event"] == "score"}
+    assert {name: e["code"] for name, e in scored.items()} == {"score": "OK",
+                                                               "scoreanother": "NOT_FOUND"}
+    assert all(e["trace_id"] == trace and e["pairs"] == 1 for e in scored.values())
+    # The requests' own lines may come after the signal.
+    life = [e["event"] for e in events if e["event"] not in ("generate", "score")]
     assert life == ["listening", "ready", "draining", "stopped"]
 
 

@@ -99,10 +99,25 @@ PRE_TOKENIZERS = {
 }
 
 
-@pytest.fixture(scope="module", params=[*PRE_TOKENIZERS, "added_tokens", "demo"])
+def hugging_face(folder):
+    """What the files of a folder mean to Hugging Face."""
+    if (folder / "tokenizer.json").exists():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    files = (str(folder / name) for name in ("vocab.json", "merges.txt"))
+    tokenizer = Tokenizer(models.BPE.from_file(*files))
+    tokenizer.pre_tokenizer = PRE_TOKENIZERS["gpt2"]()
+    tokenizer.add_special_tokens([END_OF_TEXT])
+    return tokenizer
+
+
+@pytest.fixture(scope="module",
+                params=[*PRE_TOKENIZERS, "vocab_and_merges", "added_tokens", "demo"])
 def folder(request, tmp_path_factory):
-    """A folder with the tokenizer.json under test."""
+    """A folder with the files under test."""
     path = tmp_path_factory.mktemp(request.param)
+    if request.param == "vocab_and_merges":
+        train(PRE_TOKENIZERS["gpt2"]()).model.save(str(path))
+        return path
     if request.param == "demo":
         if not DEMO.exists():
             pytest.skip("the demo model is not in this tree")
@@ -134,8 +149,7 @@ def test_ids_equal_hugging_face(folder, text, tmp_path):
     result = subprocess.run([tokenize_file(), folder, file], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     ours = [int(line) for line in result.stdout.split()]
-    expected = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    theirs = expected.encode(text, add_special_tokens=False).ids
+    theirs = hugging_face(folder).encode(text, add_special_tokens=False).ids
     if ours != theirs:
         at = next(i for i, (a, b) in enumerate(zip(ours + [-1], theirs + [-1])) if a != b)
         pytest.fail(f"token {at}: ours {ours[at : at + 8]}, expected {theirs[at : at + 8]}")

@@ -50,16 +50,42 @@ class PlainExecutable final : public Executable {
   ExecutableInfo info_;
 };
 
-std::unique_ptr<Engine> MakeEngine(std::unique_ptr<Executable> executable) {
+std::unique_ptr<Engine> MakeEngine(std::unique_ptr<Executable> executable,
+                                   Observer* observer = nullptr) {
   auto model = std::make_unique<Model>();
   model->config.vocab_size = kVocab;
   model->config.eos_token_id = kEos;
   model->executable = std::move(executable);
   model->tokenizer = std::make_unique<LetterTokenizer>(kVocab);
-  auto engine = Engine::Create(std::move(model), {.slots = kSlots}, nullptr);
+  auto engine = Engine::Create(std::move(model), {.slots = kSlots}, observer);
   EXPECT_TRUE(engine.ok()) << engine.status();
   return *std::move(engine);
 }
+
+// Keeps the totals of requests, in the order of their ends.
+class TotalsObserver final : public Observer {
+ public:
+  void OnStep(const StepStats&) override {}
+  void OnSlots(int32_t, int32_t, int32_t) override {}
+  void OnFirstToken(std::chrono::nanoseconds) override {}
+  void OnInterToken(std::chrono::nanoseconds) override {}
+  void OnFinished(const Finished&) override {}
+  void OnTotals(const RequestTotals& totals) override {
+    MutexLock lock(mutex_);
+    totals_.push_back(totals);
+  }
+  void OnError(const absl::Status&) override {}
+  void OnRejected(const absl::Status&) override {}
+
+  std::vector<RequestTotals> totals() {
+    MutexLock lock(mutex_);
+    return totals_;
+  }
+
+ private:
+  Mutex mutex_;
+  std::vector<RequestTotals> totals_ ABSL_GUARDED_BY(mutex_);
+};
 
 class CompletionOptionsTest : public ::testing::TestWithParam<int32_t> {
  protected:
@@ -234,6 +260,27 @@ TEST_P(CompletionOptionsTest, ScoringSaysHowLikelyTheRestIsAndDrawsNothing) {
     state = SimState(state, ids[i]);
   }
   EXPECT_EQ(sink->choices[0].finished[0].generated_tokens, 0);
+}
+
+// A scored request generates nothing and has no totals.
+TEST(CompletionOptionsTotals, AreOfAllCompletions) {
+  TotalsObserver observer;
+  const auto engine = MakeEngine(std::make_unique<SimExecutable>(SimModel()), &observer);
+  Request request = IdsRequest({1, 2}, 7);
+  request.n = 2;
+  request.best_of = 3;
+  Request scored = IdsRequest({1, 2}, 5);
+  scored.continuations = {{3}};
+  for (const Request& each : {request, scored}) {
+    const auto sink = std::make_shared<Recorder>(each.n);
+    ASSERT_TRUE(engine->Submit(each, sink).ok());
+    EXPECT_TRUE(sink->Wait().ok());
+  }
+  const std::vector<RequestTotals> totals = observer.totals();
+  ASSERT_EQ(totals.size(), 1u);
+  EXPECT_EQ(totals[0].completions, 2);
+  EXPECT_EQ(totals[0].max_tokens, 7);
+  EXPECT_EQ(totals[0].generated_tokens, 3 * 7);
 }
 
 TEST(CompletionOptionsInput, ContradictionsAreNamed) {

@@ -115,6 +115,36 @@ TEST_F(AccessTest, AKeyCannotNameAnotherTenant) {
   EXPECT_EQ(ApplyTenant(caller, tenant).code(), absl::StatusCode::kPermissionDenied);
 }
 
+TEST_F(AccessTest, MetadataNamesTheTenantOfACallWithoutAKey) {
+  const AccessControl open;
+  absl::StatusOr<Caller> caller = Authorize(open, {.tenant = "acme"});
+  ASSERT_TRUE(caller.ok()) << caller.status();
+  for (const char* named : {"", "acme"}) {
+    std::string tenant = named;
+    EXPECT_TRUE(ApplyTenant(*caller, tenant).ok());
+    EXPECT_EQ(tenant, "acme");
+  }
+  std::string tenant = "other";
+  const absl::Status status = ApplyTenant(*caller, tenant);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(),
+            "tenant is not that of the metadata x-tenant; expected it, or nothing");
+}
+
+TEST_F(AccessTest, MetadataOfAnotherTenantThanTheKeysIsDenied) {
+  const auto access = Load(FileOf("secret"));
+  for (const char* named : {"", "acme"}) {
+    const auto caller = Authorize(*access, {.authorization = "Bearer secret", .tenant = named});
+    ASSERT_TRUE(caller.ok()) << caller.status();
+    EXPECT_EQ(caller->tenant, "acme");
+  }
+  EXPECT_EQ(
+      Authorize(*access, {.authorization = "Bearer secret", .tenant = "other"}).status().code(),
+      absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(Authorize(*access, {.tenant = "acme"}).status().code(),
+            absl::StatusCode::kUnauthenticated);
+}
+
 TEST_F(AccessTest, ReloadTakesAllOrNothing) {
   const auto access = Load(FileOf("first"));
   Write(FileOf("second"));

@@ -36,6 +36,7 @@ class Client {
     address.sin_port = htons(static_cast<uint16_t>(port));
     return ::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
   }
+  void Speak() const { EXPECT_EQ(::send(fd_, "P", 1, MSG_NOSIGNAL), 1); }
   // Waits until the server has closed the connection.
   bool Ended() const {
     char byte = 0;
@@ -90,6 +91,8 @@ TEST_F(ConnectionListenerTest, HandsConnectionsOver) {
   Client first, second;
   EXPECT_TRUE(first.Connect(listener_->port()));
   EXPECT_TRUE(second.Connect(listener_->port()));
+  first.Speak();
+  second.Speak();
   EXPECT_TRUE(connections_.Wait(2));
   const int port = listener_->port();
   listener_->Stop();
@@ -100,6 +103,7 @@ TEST_F(ConnectionListenerTest, ClosesThoseAboveTheLimit) {
   Start(1);  // the descriptors of this process alone are more
   Client first, second;
   ASSERT_TRUE(first.Connect(listener_->port()));
+  first.Speak();
   ASSERT_TRUE(connections_.Wait(1));
   ASSERT_TRUE(second.Connect(listener_->port()));
   EXPECT_TRUE(second.Ended());
@@ -117,7 +121,34 @@ TEST_F(ConnectionListenerTest, OutlivesTheWantOfDescriptors) {
   // The listener has tried, and failed, by then or later: either way none may be lost.
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  for (const Client& client : clients) client.Speak();
   EXPECT_TRUE(connections_.Wait(4));
+}
+
+TEST_F(ConnectionListenerTest, KeepsTheSilentAndDropsThoseThatGo) {
+  Start(1000);
+  Client silent, speaks;
+  {
+    Client goes;
+    ASSERT_TRUE(goes.Connect(listener_->port()));
+  }
+  ASSERT_TRUE(silent.Connect(listener_->port()));
+  ASSERT_TRUE(speaks.Connect(listener_->port()));
+  speaks.Speak();
+  EXPECT_TRUE(connections_.Wait(1));
+  silent.Speak();
+  EXPECT_TRUE(connections_.Wait(2));
+}
+
+TEST_F(ConnectionListenerTest, StopEndsTheSilent) {
+  Start(1000);
+  Client silent, speaks;
+  ASSERT_TRUE(silent.Connect(listener_->port()));
+  ASSERT_TRUE(speaks.Connect(listener_->port()));
+  speaks.Speak();
+  ASSERT_TRUE(connections_.Wait(1));  // so the other was accepted before
+  listener_->Stop();
+  EXPECT_TRUE(silent.Ended());
 }
 
 TEST(ConnectionListenerBind, SaysWhatIsWrong) {

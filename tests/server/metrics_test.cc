@@ -149,6 +149,7 @@ TEST(Metrics, CountsWhatTheEngineTellsOfStepsCopiesAndStreams) {
   finished.timings.decode = std::chrono::milliseconds(80);
   finished.timings.decode_tokens = 8;
   metrics.OnFinished(finished);
+  metrics.OnTotals({.completions = 3, .max_tokens = 20, .generated_tokens = 27});
   metrics.SetFullSpeed(1234);
   metrics.SetCapacity({.slots_total = 8, .slots_active = 2, .slots_free = 6, .queued_requests = 2});
   const std::string text = metrics.Render();
@@ -159,7 +160,8 @@ TEST(Metrics, CountsWhatTheEngineTellsOfStepsCopiesAndStreams) {
         "based_state_copy_seconds_sum{direction=\"restore\"} 0.002",
         "based_stream_write_stall_seconds_count 1", "based_http_responses_total{code=\"2xx\"} 1",
         "based_http_responses_total{code=\"4xx\"} 1", "based_http_loop_lag_seconds_sum 0",
-        "based_request_prompt_tokens_sum 100", "based_request_generated_tokens_sum 9",
+        "based_request_prompt_tokens_sum 100", "based_request_generated_tokens_sum 27",
+        "based_request_max_tokens_sum 20", "based_request_completions_sum 3",
         "based_time_per_output_token_seconds_sum 0.01", "based_sustainable_tokens_per_second 1234",
         "based_admission_headroom 4"}) {
     EXPECT_TRUE(HasLine(text, line)) << line;
