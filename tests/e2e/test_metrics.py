@@ -227,6 +227,17 @@ class Loads:
         link.close()
         return reply.status
 
+    def structured(self):
+        """A constraint twice, one that is none, and text that it leaves no choice of."""
+        def regex(text):
+            return dict(constraint=self.proto.completion.Constraint(regex=text), max_tokens=100)
+
+        for _ in range(2):
+            list(self.call(**regex("[ab] the whale swam slowly towards the harbour [0-9]")))
+        assert self.code(**regex("(")) == "INVALID_ARGUMENT"
+        self.scraper.wait_for("based_forced_tokens_total")
+        self.scraper.wait_for('based_requests_total{code="OK",finish_reason="constraint"}')
+
     def over_http(self):
         assert self.http_status("/v1/completions") == 200
         assert self.http_status("/v1/nothing") == 404
@@ -268,7 +279,7 @@ def test_every_series_moves_when_it_should(start_daemon, proto, tmp_path):
     scraper = Scraper(daemon)
     loads = Loads(daemon, proto, keys, scraper)
     try:
-        for load in (loads.endings, loads.long_prompt, loads.refusals, loads.queue, loads.parking,
+        for load in (loads.endings, loads.long_prompt, loads.refusals, loads.structured, loads.queue, loads.parking,
                      loads.slow_reader, loads.sessions, loads.over_http, loads.drain):
             # What the last one has cancelled is gone.
             for phase in ("queued", "prefill", "decode"):
