@@ -11,6 +11,7 @@
 #include "engine/constraint/choice.h"
 #include "engine/constraint/ebnf.h"
 #include "engine/constraint/json_parts.h"
+#include "engine/constraint/json_schema.h"
 #include "engine/constraint/regex.h"
 #include "engine/refusal.h"
 #include "kernels/base/status.h"
@@ -51,9 +52,12 @@ absl::StatusOr<Grammar> GrammarOf(const ConstraintAsk& ask) {
       return RegexGrammar(ask.text, {});
     case Kind::kJson:
       return JsonGrammar();
-    default:
-      return absl::UnimplementedError("not yet");
+    case Kind::kJsonSchema:
+      return JsonSchemaGrammar(ask.text, {});
+    case Kind::kNothing:
+      break;
   }
+  return absl::InternalError("no constraint");
 }
 
 // What tells one content from another.

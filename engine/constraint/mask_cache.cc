@@ -4,19 +4,42 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
+#include "absl/container/inlined_vector.h"
+
 namespace based {
 namespace {
 
 // Readings looked at for one part, at most: some 100 ms.
 constexpr int64_t kMostWork = 10'000'000;
-// Parts looked at for one mask, at most.
-constexpr int kMostParts = 1'024;
+// Parts and callers of them looked at for one mask, at most.
+constexpr size_t kMostVisits = 16'384;
 // Stands in a key for a text that may end; parts have smaller numbers from 0 on.
 constexpr int64_t kMayEnd = -1;
 
 void SetBit(int32_t token, TokenMask* mask) {
   (*mask)[static_cast<uint32_t>(token) / 32] |= 1u << (static_cast<uint32_t>(token) % 32);
 }
+
+// A set that is mostly of one or two.
+class VisitedPairs {
+ public:
+  size_t size() const { return few_.size() + many_.size(); }
+
+  // Whether it is new.
+  bool Add(int64_t part, int32_t caller) {
+    const std::pair<int64_t, int32_t> pair = {part, caller};
+    if (std::find(few_.begin(), few_.end(), pair) != few_.end()) return false;
+    if (few_.size() == kFew) return many_.insert(pair).second;
+    few_.push_back(pair);
+    return true;
+  }
+
+ private:
+  static constexpr size_t kFew = 16;
+  absl::InlinedVector<std::pair<int64_t, int32_t>, kFew> few_;
+  absl::flat_hash_set<std::pair<int64_t, int32_t>> many_;
+};
 
 }  // namespace
 
@@ -45,9 +68,27 @@ std::shared_ptr<const TokenMask> MaskCache::MaskOf(const Readings& readings) {
 
 MaskCache::Recipe MaskCache::PartsOf(const Readings& readings) {
   Recipe recipe;
-  for (size_t i = 0; i < readings.open().size() && recipe.usable; ++i) {
-    // Readings of one state share its part; their callers may differ.
-    AddPart(nullptr, readings.open()[i], readings, &recipe);
+  struct Visit {
+    PartPtr inner;
+    Readings::Reading reading;
+  };
+  std::vector<Visit> open;
+  for (const Readings::Reading& reading : readings.open()) open.push_back({nullptr, reading});
+  VisitedPairs visited;
+  while (!open.empty()) {
+    const Visit visit = std::move(open.back());
+    open.pop_back();
+    const PartPtr part = GetPart(visit.inner.get(), visit.reading.state);
+    recipe.usable = part->part.complete && visited.size() < kMostVisits;
+    if (!recipe.usable) return recipe;
+    const int32_t caller = visit.reading.caller;
+    if (!visited.Add(part->id, caller)) continue;
+    recipe.depth = std::max(recipe.depth, part->part.depth);
+    if (!part->part.empty()) recipe.parts.push_back(part);
+    if (part->part.ends.empty() || caller == Readings::kOutside) continue;
+    for (const int32_t outer : readings.CallersOf(caller)) {
+      open.push_back({part, {readings.StateOf(caller), outer}});
+    }
   }
   std::sort(recipe.parts.begin(), recipe.parts.end(),
             [](const PartPtr& a, const PartPtr& b) { return a->id < b->id; });
@@ -58,25 +99,12 @@ MaskCache::Recipe MaskCache::PartsOf(const Readings& readings) {
   return recipe;
 }
 
-void MaskCache::AddPart(const PartPtr& inner, Readings::Reading reading, const Readings& readings,
-                        Recipe* recipe) {
-  const PartPtr part = GetPart(inner, reading.state);
-  recipe->usable &= part->part.complete && ++recipe->visited <= kMostParts;
-  if (!recipe->usable) return;
-  recipe->depth = std::max(recipe->depth, part->part.depth);
-  if (!part->part.empty()) recipe->parts.push_back(part);
-  if (part->part.ends.empty() || reading.caller == Readings::kOutside) return;
-  for (const int32_t caller : readings.CallersOf(reading.caller)) {
-    AddPart(part, {readings.StateOf(reading.caller), caller}, readings, recipe);
-  }
-}
-
-MaskCache::PartPtr MaskCache::GetPart(const PartPtr& inner, int32_t state) {
+MaskCache::PartPtr MaskCache::GetPart(const Part* inner, int32_t state) {
+  const std::pair<int64_t, int32_t> key = {inner == nullptr ? kRoot : inner->ends_id, state};
   {
     MutexLock lock(mutex_);
-    const auto& known = inner == nullptr ? roots_ : inner->callers;
-    const auto found = known.find(state);
-    if (found != known.end()) return found->second;
+    const auto found = parts_.find(key);
+    if (found != parts_.end()) return found->second;
   }
   auto part = std::make_shared<Part>();
   const int32_t root = 0;
@@ -85,16 +113,19 @@ MaskCache::PartPtr MaskCache::GetPart(const PartPtr& inner, int32_t state) {
       inner == nullptr ? absl::MakeConstSpan(&root, 1) : absl::MakeConstSpan(inner->part.ends),
       state, kMostWork);
   MutexLock lock(mutex_);
-  Grow(part->part.bytes() + static_cast<int64_t>(sizeof(Part)));
+  Grow(part->part.bytes() + static_cast<int64_t>(sizeof(Part) + 4 * part->part.ends.size()));
   part->id = next_id_++;
-  auto& known = inner == nullptr ? roots_ : inner->callers;
-  return known.try_emplace(state, std::move(part)).first->second;
+  if (!part->part.ends.empty()) {
+    part->ends_id = ends_ids_.try_emplace(part->part.ends, part->id).first->second;
+  }
+  return parts_.try_emplace(key, std::move(part)).first->second;
 }
 
 void MaskCache::Grow(int64_t bytes) {
   bytes_ += bytes;
   if (bytes_ <= max_bytes_) return;
-  roots_.clear();
+  parts_.clear();
+  ends_ids_.clear();
   masks_.clear();
   bytes_ = bytes;
 }

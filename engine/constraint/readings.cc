@@ -10,6 +10,8 @@ namespace {
 // Up to this many arrivals are searched one by one.
 constexpr size_t kFew = 24;
 constexpr size_t kFewestBuckets = 16;
+// Less than this is not worth compacting.
+constexpr size_t kFewToCompact = 256;
 
 }  // namespace
 
@@ -23,23 +25,42 @@ Readings::Readings(const Automaton* automaton, int32_t max_depth, int32_t max_si
   if (!automaton->final(automaton->start())) open_ = {{automaton->start(), kOutside}};
 }
 
+void Readings::StartFrom(int32_t state) {
+  BeginStep();
+  Arrive({state, kOutside});
+  EndStep();
+}
+
+void Readings::ReturnTo(const Position& position) {
+  open_ = position.open;
+  may_end_ = position.may_end;
+}
+
 bool Readings::Read(std::string_view bytes) {
-  const std::vector<Reading> open_before = open_;
-  const bool may_end_before = may_end_;
+  const Position before = position();
   for (const char byte : bytes) {
     if (Step(static_cast<uint8_t>(byte))) continue;
-    open_ = open_before;
-    may_end_ = may_end_before;
+    ReturnTo(before);
     return false;
   }
   return true;
 }
 
-bool Readings::Step(uint8_t byte) {
+void Readings::BeginStep() {
   next_.clear();
   arrived_.clear();
   many_arrived_.clear();
   next_may_end_ = false;
+}
+
+void Readings::EndStep() {
+  std::sort(next_.begin(), next_.end());
+  open_.swap(next_);
+  may_end_ = next_may_end_;
+}
+
+bool Readings::Step(uint8_t byte) {
+  BeginStep();
   for (size_t begin = 0, end = 0; begin < open_.size(); begin = end) {
     const int32_t state = open_[begin].state;
     group_.clear();
@@ -61,9 +82,7 @@ bool Readings::Step(uint8_t byte) {
     }
   }
   if (next_.empty() && !next_may_end_) return false;
-  std::sort(next_.begin(), next_.end());
-  open_.swap(next_);
-  may_end_ = next_may_end_;
+  EndStep();
   return true;
 }
 
@@ -173,7 +192,7 @@ int32_t Readings::CopyFrom(const Readings& other, int32_t caller, std::vector<in
 }
 
 void Readings::Compact() {
-  if (callers_.size() + links_.size() + open_.size() < compact_at_) return;
+  if (size() < compact_at_) return;
   std::vector<bool> needed(callers_.size(), false);
   for (const Reading& reading : open_) needed[reading.caller] = true;
   for (size_t id = callers_.size(); id-- > 1;) {
@@ -189,8 +208,8 @@ void Readings::Compact() {
   for (const Reading& reading : open_)
     kept.open_.push_back({reading.state, copies[reading.caller]});
   std::sort(kept.open_.begin(), kept.open_.end());
-  if (kept.callers_.size() + kept.links_.size() + kept.open_.size() > max_size_) kept.KeepOne();
-  kept.compact_at_ = 2 * (kept.callers_.size() + kept.links_.size() + kept.open_.size()) + 256;
+  if (kept.size() > max_size_) kept.KeepOne();
+  kept.compact_at_ = 2 * kept.size() + kFewToCompact;
   *this = std::move(kept);
 }
 

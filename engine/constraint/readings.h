@@ -28,6 +28,19 @@ class Readings {
   // way to its end with no more. `max_size` bounds what Compact leaves.
   Readings(const Automaton* automaton, int32_t max_depth, int32_t max_size);
 
+  // As if the text's rule were in `state`.
+  void StartFrom(int32_t state);
+
+  // Where it is in the text; good until Compact.
+  struct Position {
+    std::vector<Reading> open;
+    bool may_end = false;
+  };
+  Position position() const { return {open_, may_end_}; }
+  void ReturnTo(const Position& position);
+  // What Compact bounds, as it is now.
+  size_t size() const { return callers_.size() + links_.size() + open_.size(); }
+
   // Whether `bytes` may follow; if not, nothing has changed.
   bool Read(std::string_view bytes);
 
@@ -57,7 +70,9 @@ class Readings {
     int32_t same_bucket;  // next of the same hash, or -1
   };
 
+  void BeginStep();
   bool Step(uint8_t byte);
+  void EndStep();
   void Arrive(Reading reading);
   bool FirstArrival(const Reading& reading);
   int32_t Push(const Automaton::Move& move, absl::Span<const int32_t> callers);

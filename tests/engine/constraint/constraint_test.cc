@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "engine/constraint/choice.h"
 #include "engine/constraint/ebnf.h"
 #include "gmock/gmock.h"
@@ -87,9 +88,9 @@ void CheckMask(ConstraintMatcher& matcher, const TokenTrie& trie) {
 
 TEST(Constraint, AcceptsExactlyWhatTheGrammarMatches) {
   const std::shared_ptr<const TokenTrie> trie = ByteTrie({});
-  const std::vector<std::string> texts = Texts(6);
+  const std::vector<std::string> texts = Texts(5);
   int compiled = 0;
-  for (uint32_t seed = 0; seed < 400; ++seed) {
+  for (uint32_t seed = 0; seed < 200; ++seed) {
     const Grammar grammar = RandomGrammar(seed).Make();
     const auto constraint = Constraint::Compile(grammar, trie, ConstraintLimits());
     for (const std::string& text : texts) {
@@ -104,7 +105,7 @@ TEST(Constraint, AcceptsExactlyWhatTheGrammarMatches) {
     }
     compiled += constraint.ok() ? 1 : 0;
   }
-  EXPECT_GT(compiled, 200);
+  EXPECT_GT(compiled, 100);
 }
 
 TEST(Constraint, MasksAgreeWithReadingByteByByte) {
@@ -390,8 +391,7 @@ TEST(Constraint, LimitsAreKept) {
   ConstraintLimits limits;
   limits.max_states = 1'000;
   EXPECT_THAT(refused(R"(root ::= "a"{2000})", limits), HasSubstr("more than 1000 states"));
-  EXPECT_THAT(refused(R"(root ::= (((("a"{99}){99}){99}){99}){99})", ConstraintLimits()),
-              HasSubstr("states"));
+  EXPECT_THAT(refused(R"(root ::= [ab]{99999})", ConstraintLimits()), HasSubstr("states"));
   limits = {};
   limits.max_rules = 2;
   EXPECT_THAT(refused(R"(root ::= "a" a?  a ::= "b" b?  b ::= "c" root?)", limits),
@@ -404,11 +404,11 @@ TEST(Constraint, LimitsAreKept) {
   EXPECT_THAT(refused(R"(root ::= "a")", limits), HasSubstr("not compiled within -1 ms"));
   limits = {};
   limits.max_depth = 2;
-  EXPECT_THAT(
-      refused(R"x(root ::= "(" a ")x" a a :: =
-                  "[" b "]" | a b b :: = "<" c ">" | b a c :: = "-" a "-" | "=" d "=" d :: =
-                                                                    "~" | "." c ".") ", limits),
-      HasSubstr("every text nests"));
+  std::string nested = "root ::= r5 r0 ::= [a-z] \"abcdefghijkl\"";
+  for (int i = 1; i <= 5; ++i) {
+    nested += absl::StrFormat(" r%d ::= r%d r%d \"abcdefghijkl\"", i, i - 1, i - 1);
+  }
+  EXPECT_THAT(refused(nested, limits), HasSubstr("every text nests"));
 }
 
 // A regular expression whose deterministic automaton has 2^20 states is followed in many at once.
