@@ -3,6 +3,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/constraint/constraint.h"
@@ -103,6 +104,36 @@ TEST(Mask, MasksOfRuns) {
       }
     }
   }
+}
+
+// Threads that walk over one constraint, whose cache is too small for them all.
+TEST(Mask, ManyThreadsShareThem) {
+  const std::shared_ptr<const TokenTrie> trie =
+      ByteTrie({"[[", "]]", "1,", ",[", "],", "12", "[1"});
+  ConstraintLimits limits;
+  limits.max_mask_cache_bytes = 2'000;
+  const char* grammar = R"(root ::= "[" (item ("," item)*)? "]"
+                           item ::= [0-9]+ | root)";
+  const auto shared = CompileEbnf(grammar, trie, limits);
+  std::vector<std::thread> threads;
+  for (uint32_t seed = 0; seed < 4; ++seed) {
+    threads.emplace_back([&, seed] {
+      const auto own = CompileEbnf(grammar, trie);
+      std::mt19937 random(seed);
+      for (int walk = 0; walk < 20; ++walk) {
+        ConstraintMatcher matcher(shared);
+        ConstraintMatcher other(own);
+        for (int step = 0; step < 40 && !matcher.MustEnd(); ++step) {
+          ASSERT_EQ(matcher.Mask(), other.Mask());
+          const std::vector<int32_t> tokens = TokensOf(matcher.Mask());
+          const int32_t token = tokens[random() % tokens.size()];
+          ASSERT_TRUE(matcher.Accept(token));
+          ASSERT_TRUE(other.Accept(token));
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST(Mask, DemoTokenizer) {
