@@ -30,7 +30,7 @@ struct RegexLimits {
   int64_t max_repeat = 10'000;  // the numbers in braces
   // States of all automata on the way, and wall clock, of one compilation.
   int64_t max_states = 100'000;
-  std::chrono::milliseconds max_time{1'000};
+  std::chrono::milliseconds max_time{2'000};
 };
 
 enum class RegexMatch : uint8_t { kWhole, kSearch };  // kSearch: anywhere in the text
