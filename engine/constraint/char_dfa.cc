@@ -67,8 +67,11 @@ Columns ColumnsOf(const std::vector<CodePointSet>& sets) {
 class Subsets {
  public:
   Subsets(const CharNfa& nfa, DfaBudget& budget)
-      : nfa_(nfa), budget_(budget), columns_(ColumnsOf(nfa.sets)),
-        dfa_(columns_.intervals, columns_.count), seen_(nfa.states.size(), 0) {}
+      : nfa_(nfa),
+        budget_(budget),
+        columns_(ColumnsOf(nfa.sets)),
+        dfa_(columns_.intervals, columns_.count),
+        seen_(nfa.states.size(), 0) {}
 
   absl::StatusOr<CharDfa> Run() {
     // The start is never found again: conditions on the text's start hold in it alone.
@@ -166,7 +169,8 @@ Refinement Refine(const std::vector<Interval>& a, const std::vector<Interval>& b
 }  // namespace
 
 DfaBudget::DfaBudget(int64_t max_states, std::chrono::milliseconds max_time)
-    : max_states_(max_states), max_time_(max_time),
+    : max_states_(max_states),
+      max_time_(max_time),
       deadline_(std::chrono::steady_clock::now() + max_time) {}
 
 absl::Status DfaBudget::Spend(int64_t states, int64_t row) {
@@ -282,8 +286,7 @@ absl::StatusOr<CharDfa> LiteralsDfa(const std::vector<std::string>& texts, DfaBu
   std::map<char32_t, int32_t> column_of;
   for (const std::string& text : texts) {
     std::u32string& literal = literals.emplace_back();
-    for (std::string_view rest = text; !rest.empty();
-         rest.remove_prefix(ClassifyUtf8(rest).size)) {
+    for (std::string_view rest = text; !rest.empty(); rest.remove_prefix(ClassifyUtf8(rest).size)) {
       literal.push_back(FirstCharacter(rest));
       column_of.try_emplace(literal.back(), 0);
     }

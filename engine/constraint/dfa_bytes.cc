@@ -24,11 +24,22 @@ using Segments = std::vector<Segment>;
 // How the next bits of a value are spelled, and the form of those behind them.
 enum Form : int32_t {
   kDone,
-  kTail1, kTail2, kTail3,              // UTF-8 continuation bytes still to come
-  kHex1, kHex2, kHex3, kHex4,          // hexadecimal digits still to come
-  kHigh1, kHigh2, kHigh3,              // of a high surrogate: the digits behind \uD, 10 bits
-  kBetween1, kBetween2, kBetween3,     // the "\uD" between the halves of a pair
-  kLow1, kLow2, kLow3,                 // of a low surrogate
+  kTail1,
+  kTail2,
+  kTail3,  // UTF-8 continuation bytes still to come
+  kHex1,
+  kHex2,
+  kHex3,
+  kHex4,  // hexadecimal digits still to come
+  kHigh1,
+  kHigh2,
+  kHigh3,  // of a high surrogate: the digits behind \uD, 10 bits
+  kBetween1,
+  kBetween2,
+  kBetween3,  // the "\uD" between the halves of a pair
+  kLow1,
+  kLow2,
+  kLow3,  // of a low surrogate
 };
 
 struct Step {

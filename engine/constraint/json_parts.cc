@@ -14,9 +14,8 @@ namespace based {
 namespace {
 
 bool IsPlain(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return c >= ' ' && c < 0x7F && c != '"' && c != '\\';
-  });
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return c >= ' ' && c < 0x7F && c != '"' && c != '\\'; });
 }
 
 }  // namespace
@@ -46,8 +45,7 @@ JsonParts::Node JsonParts::Colon() {
 }
 
 JsonParts::Node JsonParts::List(Node first, Node more, int64_t min, int64_t max) {
-  return grammar_.Sequence(
-      {first, grammar_.Repeat(grammar_.Sequence({Comma(), more}), min, max)});
+  return grammar_.Sequence({first, grammar_.Repeat(grammar_.Sequence({Comma(), more}), min, max)});
 }
 
 JsonParts::Node JsonParts::Bracketed(char open, Node content, char close, bool maybe_empty) {

@@ -17,8 +17,8 @@ class Partition {
       : dfa_(dfa), count_(dfa.size() + 1), block_of_(count_), place_(count_) {
     for (int32_t state = 0; state < count_; ++state) order_.push_back(state);
     std::stable_partition(order_.begin(), order_.end(), [&](int32_t s) { return Accepting(s); });
-    const auto split = std::find_if(order_.begin(), order_.end(),
-                                    [&](int32_t s) { return !Accepting(s); });
+    const auto split =
+        std::find_if(order_.begin(), order_.end(), [&](int32_t s) { return !Accepting(s); });
     const auto first = static_cast<int32_t>(split - order_.begin());
     if (first > 0) blocks_.push_back({0, first, first});
     blocks_.push_back({first, count_, count_});
@@ -89,7 +89,8 @@ class Partition {
       return static_cast<size_t>(column) * count_ + target;
     };
     for (int32_t column = 0; column < dfa_.columns(); ++column) {
-      for (int32_t s = 0; s < count_; ++s) ++first_predecessor_[slot(column, Target(s, column)) + 1];
+      for (int32_t s = 0; s < count_; ++s)
+        ++first_predecessor_[slot(column, Target(s, column)) + 1];
     }
     for (size_t i = 1; i < first_predecessor_.size(); ++i) {
       first_predecessor_[i] += first_predecessor_[i - 1];

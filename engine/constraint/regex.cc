@@ -119,8 +119,8 @@ class Construction {
 absl::StatusOr<CharDfa> RegexDfa(std::string_view pattern, RegexMatch match,
                                  const RegexLimits& limits, DfaBudget& budget) {
   if (pattern.size() > limits.max_pattern_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat("has ", pattern.size(), " bytes, the limit is ",
-                                                   limits.max_pattern_bytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", pattern.size(), " bytes, the limit is ", limits.max_pattern_bytes));
   }
   BASED_ASSIGN_OR_RETURN(const RegexTree tree, ParseRegex(pattern, limits.max_repeat));
   BASED_ASSIGN_OR_RETURN(const CharNfa nfa, Construction(tree, budget).Run(match));

@@ -25,12 +25,10 @@ struct Refused {
 };
 // Groups that are not supported; the first that fits names it.
 constexpr Refused kRefusedGroups[] = {
-    {"?=", "lookahead"},          {"?!", "lookahead"},
-    {"?<=", "lookbehind"},        {"?<!", "lookbehind"},
-    {"?>", "an atomic group"},    {"?P=", "a backreference"},
-    {"?P>", "recursion"},         {"?#", "a comment"},
-    {"?(", "a conditional group"}, {"?|", "a branch reset"},
-    {"*", "a verb"},              {"?", "a group with inline flags"}};
+    {"?=", "lookahead"},      {"?!", "lookahead"},       {"?<=", "lookbehind"},
+    {"?<!", "lookbehind"},    {"?>", "an atomic group"}, {"?P=", "a backreference"},
+    {"?P>", "recursion"},     {"?#", "a comment"},       {"?(", "a conditional group"},
+    {"?|", "a branch reset"}, {"*", "a verb"},           {"?", "a group with inline flags"}};
 
 bool IsHex(char c) { return absl::ascii_isxdigit(static_cast<unsigned char>(c)); }
 bool IsDigit(char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); }
@@ -217,7 +215,8 @@ class Parser {
     if (std::max(*min, *max) > max_repeat_) {
       return Refuse(absl::StrCat("repeats more than the limit of ", max_repeat_, " times"));
     }
-    if (*max != Grammar::kUnbounded && *min > *max) return Refuse("a repeat whose minimum is above its maximum");
+    if (*max != Grammar::kUnbounded && *min > *max)
+      return Refuse("a repeat whose minimum is above its maximum");
     rest_.remove_prefix(end + 1);
     return absl::OkStatus();
   }

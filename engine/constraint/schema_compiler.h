@@ -22,8 +22,11 @@ namespace based {
 class SchemaCompiler {
  public:
   SchemaCompiler(SchemaDocument& document, DfaBudget& budget)
-      : document_(document), budget_(budget), strings_(document.limits(), budget),
-        values_(document, strings_), parts_(grammar_, budget) {}
+      : document_(document),
+        budget_(budget),
+        strings_(document.limits(), budget),
+        values_(document, strings_),
+        parts_(grammar_, budget) {}
 
   absl::StatusOr<Grammar> Run();
 

@@ -180,12 +180,21 @@ class RandomExpression {
   int Below(int n) { return std::uniform_int_distribution<int>(0, n - 1)(random_); }
 
   Expression Atom() {
-    static const Expression kAtoms[] = {
-        {"a", "a"}, {"b", "b"}, {"[ab]", "[ab]"}, {"[^b]", "[^b]"}, {"\\d", "[0-9]"},
-        {"\\w", "[0-9A-Za-z_]"}, {"\\W", "[^0-9A-Za-z_]"},
-        {".", "[^\\n\\r\\x{2028}\\x{2029}]"}, {"\u00e9", "\u00e9"},
-        {"\\u{1f600}", "\\x{1f600}"}, {"\\p{L}", *ToPcre2Pattern("\\p{L}")}, {"\\n", "\\n"}, {"^", "\\A"},
-        {"$", "\\z"}, {"[\\d\\-]", "[0-9\\-]"}};
+    static const Expression kAtoms[] = {{"a", "a"},
+                                        {"b", "b"},
+                                        {"[ab]", "[ab]"},
+                                        {"[^b]", "[^b]"},
+                                        {"\\d", "[0-9]"},
+                                        {"\\w", "[0-9A-Za-z_]"},
+                                        {"\\W", "[^0-9A-Za-z_]"},
+                                        {".", "[^\\n\\r\\x{2028}\\x{2029}]"},
+                                        {"\u00e9", "\u00e9"},
+                                        {"\\u{1f600}", "\\x{1f600}"},
+                                        {"\\p{L}", *ToPcre2Pattern("\\p{L}")},
+                                        {"\\n", "\\n"},
+                                        {"^", "\\A"},
+                                        {"$", "\\z"},
+                                        {"[\\d\\-]", "[0-9\\-]"}};
     return kAtoms[Below(15)];
   }
 
@@ -318,9 +327,26 @@ bool Spells(const CharDfa& dfa, DfaSpelling spelling, std::string_view text) {
 TEST(DfaBytes, JsonStringsHaveAllEscapes) {
   DfaBudget budget = Plenty();
   const CharDfa any = *LengthDfa(1, 1, budget);
-  for (const char* text : {"a", "\\u0061", "\\\"", "\\\\", "/", "\\/", "\\b", "\\f", "\\n", "\\r",
-                           "\\t", "\\u000A", "\\u000a", "\u00e9", "\\u00E9", "\U0001F600",
-                           "\\uD83D\\uDE00", "\\ud83d\\udE00", "\\ufFfF", "\\ud7ff"}) {
+  for (const char* text : {"a",
+                           "\\u0061",
+                           "\\\"",
+                           "\\\\",
+                           "/",
+                           "\\/",
+                           "\\b",
+                           "\\f",
+                           "\\n",
+                           "\\r",
+                           "\\t",
+                           "\\u000A",
+                           "\\u000a",
+                           "\u00e9",
+                           "\\u00E9",
+                           "\U0001F600",
+                           "\\uD83D\\uDE00",
+                           "\\ud83d\\udE00",
+                           "\\ufFfF",
+                           "\\ud7ff"}) {
     EXPECT_TRUE(Spells(any, DfaSpelling::kJsonAnyEscape, text)) << text;
   }
   for (const char* text : {"\"", "\\", "\n", "\x1f", "\\a", "\\u12", "\\uD83D", "\\uDE00",
