@@ -18,6 +18,17 @@ bool IsPlain(std::string_view text) {
                      [](char c) { return c >= ' ' && c < 0x7F && c != '"' && c != '\\'; });
 }
 
+std::string KeyOf(const NumberBounds& bounds) {
+  std::string key = bounds.integer ? "integer" : "number";
+  const auto add = [&key](const char* name, const std::optional<NumberBounds::Bound>& bound) {
+    if (bound) absl::StrAppend(&key, name, bound->exclusive ? "=" : "", ToString(bound->value));
+  };
+  add(">", bounds.lower);
+  add("<", bounds.upper);
+  for (const Decimal& multiple : bounds.multiples) absl::StrAppend(&key, "*", ToString(multiple));
+  return key;
+}
+
 }  // namespace
 
 JsonParts::Node JsonParts::Space() {
@@ -88,13 +99,16 @@ absl::StatusOr<JsonParts::Node> JsonParts::Literal(std::string_view text) {
 }
 
 absl::StatusOr<JsonParts::Node> JsonParts::Number(const NumberBounds& bounds) {
-  const bool any = !bounds.integer && !bounds.any();
-  if (any && number_ >= 0) return number_;
+  const auto [found, added] = numbers_.try_emplace(KeyOf(bounds), -1);
+  Node& node = found->second;
+  if (!added) return node;
   BASED_ASSIGN_OR_RETURN(const CharDfa dfa, NumberDfa(bounds, budget_));
-  if (dfa.empty()) return grammar_.Choice({});
-  BASED_ASSIGN_OR_RETURN(ByteFsa fsa, RenderDfa(dfa, DfaSpelling::kUtf8, budget_));
-  const Node node = grammar_.Fsa(std::move(fsa));
-  if (any) number_ = node;
+  if (dfa.empty()) {
+    node = grammar_.Choice({});
+  } else {
+    BASED_ASSIGN_OR_RETURN(ByteFsa fsa, RenderDfa(dfa, DfaSpelling::kUtf8, budget_));
+    node = grammar_.Fsa(std::move(fsa));
+  }
   return node;
 }
 

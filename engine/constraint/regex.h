@@ -29,7 +29,7 @@ struct RegexLimits {
   size_t max_pattern_bytes = size_t{16} << 10;
   int64_t max_repeat = 10'000;  // the numbers in braces
   // States of all automata on the way, and wall clock, of one compilation.
-  int64_t max_states = 100'000;
+  int64_t max_states = 200'000;
   std::chrono::milliseconds max_time{2'000};
 };
 

@@ -90,6 +90,7 @@ class SchemaCompiler {
   SchemaValues values_;
   JsonParts parts_;
   absl::flat_hash_map<std::vector<std::pair<const SchemaJson*, int>>, Known> known_;
+  absl::flat_hash_map<std::string, std::optional<Node>> string_nodes_;  // by their rules
   int depth_ = 0;
   std::string why_;
 };

@@ -133,7 +133,7 @@ TEST(Regex, LimitsAreNamed) {
   EXPECT_THAT(Refusal("a{10001}"), HasSubstr("repeats more than the limit of 10000 times"));
   EXPECT_THAT(Refusal("a{99999999999999999999}"), HasSubstr("repeats more than the limit"));
   EXPECT_THAT(Refusal("(((a{1,999}){1,999}){1,999}){1,999}"),
-              HasSubstr("the limit of 100000 automaton states"));
+              HasSubstr("the limit of 200000 automaton states"));
   EXPECT_THAT(Refusal("(.*a){5}.{60}"), HasSubstr("the limit of"));  // exponential
   EXPECT_THAT(Refusal(std::string(20'000, 'a')), HasSubstr("has 20000 bytes, the limit is 16384"));
   EXPECT_THAT(Refusal(std::string(200, '(') + std::string(200, ')')),
