@@ -60,8 +60,9 @@ absl::StatusOr<std::string> PlainChatPrompt(const Json& messages) {
     if (!message.is_object()) return Wrong(place, message, "an object with role and content");
     BASED_ASSIGN_OR_RETURN(const absl::string_view heading,
                            HeadingOf(Member(message, "role"), absl::StrCat(place, ".role")));
-    BASED_ASSIGN_OR_RETURN(const std::string content,
-                           ContentOf(Member(message, "content"), absl::StrCat(place, ".content")));
+    BASED_ASSIGN_OR_RETURN(
+        const std::string content,
+        ContentOf(Member(message, "content"), absl::StrCat(place, ".content")));
     absl::StrAppend(&prompt, heading, content, "\n\n");
   }
   prompt += "### Assistant:\n";

@@ -158,10 +158,10 @@ void OpenAiFields::Read(const std::string& name, int32_t& target) {
 void OpenAiFields::Read(const std::string& name, int64_t& target) {
   const Json* value = Find(name);
   if (value == nullptr) return;
-  const bool fits =
-      value->is_number_integer() &&
-      (!value->is_number_unsigned() ||
-       value->get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
+  const bool fits = value->is_number_integer() &&
+                    (!value->is_number_unsigned() ||
+                     value->get<uint64_t>() <=
+                         static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
   if (!fits) return Wrong(name, *value, "an integer");
   target = value->get<int64_t>();
 }

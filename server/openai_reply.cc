@@ -17,7 +17,8 @@ class WholeReply final : public OpenAiReply {
  public:
   WholeReply(OpenAiReplyOptions options, std::shared_ptr<HttpExchange> exchange)
       : options_(std::move(options)), exchange_(std::move(exchange)) {
-    const auto form = options_.chat ? OpenAiLogprobs::Form::kChat : OpenAiLogprobs::Form::kLegacy;
+    const auto form =
+        options_.chat ? OpenAiLogprobs::Form::kChat : OpenAiLogprobs::Form::kLegacy;
     for (int32_t i = 0; i < options_.prompts * options_.n; ++i) {
       choices_.emplace_back(form, options_.tokenizer, options_.top_logprobs);
     }
@@ -53,8 +54,10 @@ class WholeReply final : public OpenAiReply {
     body.reserve(kept_ + 1024);
     absl::StrAppend(&body, "{\"id\":", JsonString(options_.id), ",\"object\":\"",
                     options_.chat ? "chat.completion" : "text_completion",
-                    "\",\"created\":", options_.created, ",\"model\":", JsonString(options_.model),
-                    ",\"system_fingerprint\":", JsonString(options_.fingerprint), ",\"choices\":[");
+                    "\",\"created\":", options_.created,
+                    ",\"model\":", JsonString(options_.model),
+                    ",\"system_fingerprint\":", JsonString(options_.fingerprint),
+                    ",\"choices\":[");
     for (size_t i = 0; i < choices_.size(); ++i) AppendChoice(i, body);
     absl::StrAppend(&body, "],\"usage\":", UsageJson(usage), "}");
     exchange_->Respond(std::move(response));
@@ -110,10 +113,10 @@ class WholeReply final : public OpenAiReply {
       absl::StrAppend(&body, ",\"text\":\"", choice.text, "\"");
     }
     if (options_.token_ids) absl::StrAppend(&body, ",\"token_ids\":[", choice.token_ids, "]");
-    absl::StrAppend(
-        &body, ",\"logprobs\":", options_.logprobs ? choice.logprobs.Take() : std::string("null"),
-        ",\"finish_reason\":\"", choice.finish_reason, "\",\"stop_reason\":", choice.stop_reason,
-        "}");
+    absl::StrAppend(&body, ",\"logprobs\":",
+                    options_.logprobs ? choice.logprobs.Take() : std::string("null"),
+                    ",\"finish_reason\":\"", choice.finish_reason,
+                    "\",\"stop_reason\":", choice.stop_reason, "}");
   }
 
   const OpenAiReplyOptions options_;

@@ -19,7 +19,7 @@ namespace based {
 // What is said in every answer, and what shapes it.
 struct OpenAiReplyOptions {
   bool chat = false;
-  std::string id;       // "cmpl-..." or "chatcmpl-..."
+  std::string id;  // "cmpl-..." or "chatcmpl-..."
   int64_t created = 0;  // seconds since 1970
   std::string model;
   std::string fingerprint;

@@ -20,14 +20,15 @@ class StreamReply final : public OpenAiReply {
       : options_(std::move(options)), exchange_(std::move(exchange)) {
     absl::StrAppend(&prefix_, "data: {\"id\":", JsonString(options_.id), ",\"object\":\"",
                     options_.chat ? "chat.completion.chunk" : "text_completion",
-                    "\",\"created\":", options_.created, ",\"model\":", JsonString(options_.model),
-                    ",\"choices\":[");
+                    "\",\"created\":", options_.created,
+                    ",\"model\":", JsonString(options_.model), ",\"choices\":[");
     before_text_ = options_.chat ? ",\"delta\":{\"content\":\"" : ",\"text\":\"";
     after_text_ = options_.chat ? "\"}" : "\"";
     suffix_ = options_.include_usage ? "}],\"usage\":null}\n\n" : "}]}\n\n";
     plain_end_ = absl::StrCat(after_text_, ",\"logprobs\":null,\"finish_reason\":null", suffix_);
     allowance_ = options_.queue_bytes;
-    const auto form = options_.chat ? OpenAiLogprobs::Form::kChat : OpenAiLogprobs::Form::kLegacy;
+    const auto form =
+        options_.chat ? OpenAiLogprobs::Form::kChat : OpenAiLogprobs::Form::kLegacy;
     for (int32_t i = 0; options_.logprobs && i < options_.prompts * options_.n; ++i) {
       logprobs_.emplace_back(form, options_.tokenizer, options_.top_logprobs);
     }

@@ -40,8 +40,8 @@ absl::StatusOr<std::string> TokenizeJson(std::string_view body, const Engine& en
   BASED_RETURN_IF_ERROR(fields.status());
   BASED_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, engine.model().tokenizer->Encode(prompt));
   return absl::StrCat("{\"count\":", ids.size(),
-                      ",\"max_model_len\":", engine.capacity().max_prompt_tokens, ",\"tokens\":[",
-                      absl::StrJoin(ids, ","), "]}");
+                      ",\"max_model_len\":", engine.capacity().max_prompt_tokens,
+                      ",\"tokens\":[", absl::StrJoin(ids, ","), "]}");
 }
 
 absl::StatusOr<std::string> DetokenizeJson(std::string_view body, const Engine& engine) {
