@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/session_store.h"
+#include "kernels/base/status.h"
 #include "server/status.h"
 
 namespace based {
@@ -49,18 +50,24 @@ void BatchStreamReactor::LookOrFollow() {
   if (!follows.ok()) End(follows);
 }
 
+absl::Status BatchStreamReactor::CheckGoesOn() const {
+  BASED_RETURN_IF_ERROR(jobs_->CheckServing());
+  if (context_->IsCancelled()) return absl::CancelledError("the client has gone");
+  const auto job = jobs_->Find(tenant_, id_);
+  if (!job.ok() || *job != job_) return absl::NotFoundError("the job was deleted");
+  return absl::OkStatus();
+}
+
 bool BatchStreamReactor::Look() {
-  absl::Status status = jobs_->CheckServing();
-  if (status.ok() && context_->IsCancelled()) status = absl::CancelledError("the client has gone");
-  if (status.ok()) {
-    const auto job = jobs_->Find(tenant_, id_);
-    if (!job.ok() || *job != job_) status = absl::NotFoundError("the job was deleted");
-  }
   bool skipping = false;
-  absl::StatusOr<std::string> lines = status;
-  if (status.ok()) lines = job_->Results(cursor_, kMessageBytes, skipping);
-  if (!lines.ok()) {
-    End(lines.status());
+  absl::StatusOr<std::string> lines = std::string();
+  absl::Status status = CheckGoesOn();
+  if (status.ok()) {
+    lines = job_->Results(cursor_, kMessageBytes, skipping);
+    status = lines.status();
+  }
+  if (!status.ok()) {
+    End(status);
     return true;
   }
   if (!lines->empty()) {

@@ -24,6 +24,7 @@ class BatchStreamReactor final : public grpc::ServerWriteReactor<v1::StreamResul
 
   // On the jobs' thread.
   void Begin();
+  absl::Status CheckGoesOn() const;
   // Writes the next results, or ends the call: true. False: nothing is there yet.
   bool Look();
   void LookOrFollow();
