@@ -21,7 +21,7 @@ ABSL_FLAG(int32_t, concurrency, 0,
 ABSL_FLAG(int32_t, attempts, 5,
           "Tries of a line that the daemon began and did not finish, until its error is recorded.");
 ABSL_FLAG(int32_t, daemon_wait, 300,
-          "Seconds that the daemon may be gone or refuse everything before the run is given up.");
+          "Seconds that the daemon may be gone or refuse everything before the command gives up.");
 ABSL_FLAG(bool, interactive, false,
           "At the priority of interactive requests; without it they go first.");
 ABSL_FLAG(bool, quiet, false, "No progress on standard error.");

@@ -9,8 +9,8 @@ ABSL_FLAG(std::string, model, "",
           "generate, info, tokenize: name of the model at the daemon, empty for the one it serves. "
           "generate --local, perplexity, verify: directory of config.json and model.safetensors.");
 ABSL_FLAG(std::string, tenant, "",
-          "keygen: whose key it is; generate: whose quota counts; session: whose they are; empty: "
-          "the default tenant.");
+          "keygen: whose key it is; generate: whose quota counts; session, jobs: whose they are; "
+          "empty: the default tenant.");
 ABSL_FLAG(std::string, file, "", "File to read; - is standard input.");
 ABSL_FLAG(std::string, tokenizer, "",
           "Directory of tokenizer.json (or vocab.json and merges.txt).");

@@ -31,8 +31,8 @@ absl::Status Keygen(const CommandLine&) {
       absl::StrSplit(absl::GetFlag(FLAGS_permissions), ',');
   for (const std::string& name : permissions) {
     if (name != "generate" && name != "sessions" && name != "batches" && name != "admin") {
-      return UsageError(
-          absl::StrCat("--permissions holds '", name, "'; expected generate, sessions, batches or admin"));
+      return UsageError(absl::StrCat("--permissions holds '", name,
+                                     "'; expected generate, sessions, batches or admin"));
     }
   }
   absl::Time expires;

@@ -99,9 +99,10 @@ void BatchPlanBuilder::Fault(absl::string_view message) {
 
 absl::StatusOr<BatchPlan> BatchPlanBuilder::Finish(FileDescriptor file, Shard shard) {
   if (faults_ > 0) {
-    std::string text = absl::StrJoin(messages_, "\n");
-    if (faults_ > kMostFaults) absl::StrAppend(&text, "\nand ", faults_ - kMostFaults, " more");
-    return absl::InvalidArgumentError(text);
+    const std::string text = absl::StrJoin(messages_, "\n");
+    // The number first: what goes over a wire may be cut.
+    return absl::InvalidArgumentError(
+        faults_ > kMostFaults ? absl::StrCat(faults_, " faults, the first of them:\n", text) : text);
   }
   BatchPlan plan;
   plan.path_ = path_;
