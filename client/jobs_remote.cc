@@ -42,7 +42,8 @@ JobsAtDaemon::JobsAtDaemon(JobsOptions options)
       channel_(DaemonChannel()),
       stub_(v1::BatchService::NewStub(channel_)) {}
 
-absl::Status JobsAtDaemon::Retry(const std::function<grpc::Status(grpc::ClientContext&)>& call) {
+absl::Status JobsAtDaemon::Retry(const std::function<grpc::Status(grpc::ClientContext&)>& call,
+                                 const absl::Status& ours) {
   const Clock::time_point give_up = Clock::now() + options_.daemon_wait;
   while (true) {
     grpc::ClientContext context;
@@ -50,9 +51,11 @@ absl::Status JobsAtDaemon::Retry(const std::function<grpc::Status(grpc::ClientCo
     const grpc::Status status = call(context);
     if (status.ok()) return absl::OkStatus();
     const std::chrono::milliseconds pushback = PushbackOf(context);
-    const bool again =
-        status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-        (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED && pushback.count() >= 0);
+    // A daemon that stops cancels what has just come.
+    const bool stopped = status.error_code() == grpc::StatusCode::CANCELLED && ours.ok();
+    const bool full =
+        status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED && pushback.count() >= 0;
+    const bool again = stopped || full || status.error_code() == grpc::StatusCode::UNAVAILABLE;
     const Clock::time_point next = Clock::now() + std::max(pushback, kPause);
     if (!again || next >= give_up) return FromGrpc(status);
     std::this_thread::sleep_until(next);
@@ -92,10 +95,12 @@ absl::StatusOr<v1::Batch> JobsAtDaemon::Submit(const std::string& input, const s
   v1::Batch batch;
   absl::Status read;
   int tries = 0;
-  const absl::Status status = Retry([&](grpc::ClientContext& context) {
-    ++tries;
-    return Send(context, file.get(), id, batch, read);
-  });
+  const absl::Status status = Retry(
+      [&](grpc::ClientContext& context) {
+        ++tries;
+        return Send(context, file.get(), id, batch, read);
+      },
+      read);
   BASED_RETURN_IF_ERROR(read);
   // A try whose answer was lost has made it.
   if (absl::IsAlreadyExists(status) && tries > 1) return Get(id);
@@ -158,17 +163,19 @@ absl::StatusOr<int64_t> JobsAtDaemon::Fetch(const std::string& id, const std::st
   request.set_id(id);
   request.set_tenant(options_.tenant);
   absl::Status written;
-  absl::Status status = Retry([&](grpc::ClientContext& context) {
-    // After a lost connection it goes on where it was.
-    auto reader = stub_->StreamResults(&context, request);
-    v1::StreamResultsResponse response;
-    while (written.ok() && reader->Read(&response)) {
-      written = WriteAll(file.get(), response.lines(), temporary);
-      request.set_first(response.next());
-    }
-    if (!written.ok()) context.TryCancel();
-    return reader->Finish();
-  });
+  absl::Status status = Retry(
+      [&](grpc::ClientContext& context) {
+        // After a lost connection it goes on where it was.
+        auto reader = stub_->StreamResults(&context, request);
+        v1::StreamResultsResponse response;
+        while (written.ok() && reader->Read(&response)) {
+          written = WriteAll(file.get(), response.lines(), temporary);
+          request.set_first(response.next());
+        }
+        if (!written.ok()) context.TryCancel();
+        return reader->Finish();
+      },
+      written);
   if (!written.ok()) status = written;
   if (status.ok()) status = CommitFile(file.get(), temporary, output);
   if (status.ok()) return request.first();

@@ -38,7 +38,9 @@ class JobsAtDaemon {
  private:
   using Stub = v1::BatchService::Stub;
 
-  absl::Status Retry(const std::function<grpc::Status(grpc::ClientContext&)>& call);
+  // `ours`: why this side has given the call up.
+  absl::Status Retry(const std::function<grpc::Status(grpc::ClientContext&)>& call,
+                     const absl::Status& ours = absl::OkStatus());
   grpc::Status Send(grpc::ClientContext& context, int fd, const std::string& id, v1::Batch& batch,
                     absl::Status& read);
 

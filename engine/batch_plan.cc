@@ -102,7 +102,8 @@ absl::StatusOr<BatchPlan> BatchPlanBuilder::Finish(FileDescriptor file, Shard sh
     const std::string text = absl::StrJoin(messages_, "\n");
     // The number first: what goes over a wire may be cut.
     return absl::InvalidArgumentError(
-        faults_ > kMostFaults ? absl::StrCat(faults_, " faults, the first of them:\n", text) : text);
+        faults_ > kMostFaults ? absl::StrCat(faults_, " faults, the first of them:\n", text)
+                              : text);
   }
   BatchPlan plan;
   plan.path_ = path_;
