@@ -170,7 +170,7 @@ void Daemon::WarnOfOpenAddresses() const {
   const bool keys = access_->keys_required();
   const auto warn = [&](absl::string_view flag, const std::string& address,
                         const NetworkOptions& network) {
-    if (address.empty() || !IsOpen(address, network, keys)) return;
+    if (!IsOpen(address, network, keys)) return;
     Log(LogLevel::kWarning, "insecure_listen",
         {{"flag", flag},
          {"address", absl::string_view(address)},
@@ -180,10 +180,10 @@ void Daemon::WarnOfOpenAddresses() const {
                           : absl::string_view("whoever reaches this address is served")}});
   };
   warn("listen", addresses_.grpc, options_.network);
-  warn("admin_listen", addresses_.admin, options_.network);
+  if (admin_ != nullptr) warn("admin_listen", addresses_.admin, options_.network);
   NetworkOptions plain = options_.network;
   plain.tls = {};
-  warn("http_listen", addresses_.http, plain);
+  if (http_ != nullptr) warn("http_listen", addresses_.http, plain);
 }
 
 absl::Status Daemon::OpenMetrics() {

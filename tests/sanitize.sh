@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds and runs the C++ tests under AddressSanitizer with UndefinedBehaviorSanitizer, and those
-# with threads under ThreadSanitizer; optionally fuzzes. Needs what tests/run.sh installs.
+# Builds and runs the C++ tests under AddressSanitizer with UndefinedBehaviorSanitizer, then under
+# ThreadSanitizer; optionally fuzzes. Needs what tests/run.sh installs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source deploy/setup.sh

@@ -102,6 +102,7 @@ void RmsNorm(const float* in, const float* weight, double eps, int64_t width, fl
 }
 
 void ConvMix(const ConvMixArgs& args, int64_t begin, int64_t end) {
+  if (begin == end) return;  // no channels: the pointers may be null
   HWY_DYNAMIC_DISPATCH(ConvMixForTarget)(args, begin, end);
 }
 

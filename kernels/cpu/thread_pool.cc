@@ -20,7 +20,7 @@ void Pause() {
 
 ThreadPool::ThreadPool(int32_t threads) {
   BASED_CHECK(threads >= 1);
-  for (int32_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { Work(i); });
+  for (int32_t i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -37,7 +37,7 @@ void ThreadPool::Run(const Task& task) {
   untaken_.store(loop << 32 | static_cast<uint32_t>(task.parts), std::memory_order_release);
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();
-  while (RunOnePart(0)) {
+  while (RunOnePart()) {
   }
   for (int spins = 0; finished_.load(std::memory_order_acquire) != task.parts; ++spins) {
     // A worker that lost its core to another process needs ours more than we do.
@@ -45,7 +45,7 @@ void ThreadPool::Run(const Task& task) {
   }
 }
 
-bool ThreadPool::RunOnePart(int32_t thread) {
+bool ThreadPool::RunOnePart() {
   uint64_t untaken = untaken_.load(std::memory_order_acquire);
   do {
     if (static_cast<uint32_t>(untaken) == 0) return false;
@@ -54,12 +54,12 @@ bool ThreadPool::RunOnePart(int32_t thread) {
   const auto part = static_cast<int32_t>(static_cast<uint32_t>(untaken) - 1);
   const int64_t begin = task_.items * part / task_.parts;
   const int64_t end = task_.items * (part + 1) / task_.parts;
-  task_.call(task_.context, begin, end, thread);
+  task_.call(task_.context, begin, end, part);
   finished_.fetch_add(1, std::memory_order_release);
   return true;
 }
 
-void ThreadPool::Work(int32_t thread) {
+void ThreadPool::Work() {
   uint32_t seen = 0;
   while (true) {
     for (int spins = 0; epoch_.load(std::memory_order_acquire) == seen; ++spins) {
@@ -67,8 +67,7 @@ void ThreadPool::Work(int32_t thread) {
     }
     seen = epoch_.load(std::memory_order_acquire);
     if (stop_) return;
-    while (RunOnePart(thread)) {
-    }
+    RunOnePart();
   }
 }
 

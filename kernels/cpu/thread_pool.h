@@ -1,11 +1,9 @@
-// A fixed set of threads that run parallel loops cut into equal, contiguous parts, several to a
-// thread.
+// A fixed set of threads that run parallel loops cut into equal, contiguous parts.
 //
 // Bodies compute every item on its own, so neither the number of parts nor who runs one changes a
 // result. A thread that is ready takes the next part: the caller never waits for a worker that has
-// lost its core before beginning, and a thread that another process slows down does fewer. A worker
-// without work spins for some tens of microseconds, which covers the gap between two ops of a step,
-// and then sleeps.
+// lost its core before beginning. A worker without work spins for some tens of microseconds, which
+// covers the gap between two ops of a step, and then sleeps.
 #ifndef BASED_KERNELS_CPU_THREAD_POOL_H_
 #define BASED_KERNELS_CPU_THREAD_POOL_H_
 
@@ -28,38 +26,35 @@ class ThreadPool {
 
   int32_t threads() const { return static_cast<int32_t>(workers_.size()) + 1; }
 
-  // Calls body(begin, end, thread) for disjoint ranges that cover [0, items), `thread` in [0,
-  // threads()) and different for those that run at a time, and returns when all calls have. No
-  // range but the only one is shorter than `grain` items: less work than that costs more to hand
-  // over than to do.
+  // Calls body(begin, end, part) for disjoint ranges that cover [0, items), `part` in [0,
+  // threads()) and different for each, and returns when all calls have. No range but the only one
+  // is shorter than `grain` items: less work than that costs more to hand over than to do.
   template <typename Body>
   void For(int64_t items, int64_t grain, Body&& body) {
     const int64_t most = std::max<int64_t>(1, items / std::max<int64_t>(1, grain));
-    const auto parts = static_cast<int32_t>(std::min<int64_t>(kParts * threads(), most));
-    if (parts == 1 || threads() == 1) {
+    const auto parts = static_cast<int32_t>(std::min<int64_t>(threads(), most));
+    if (parts == 1) {
       if (items > 0) body(int64_t{0}, items, 0);
       return;
     }
     using Plain = std::remove_reference_t<Body>;
-    Run({[](void* context, int64_t begin, int64_t end, int32_t thread) {
-           (*static_cast<Plain*>(context))(begin, end, thread);
+    Run({[](void* context, int64_t begin, int64_t end, int32_t part) {
+           (*static_cast<Plain*>(context))(begin, end, part);
          },
          &body, items, parts});
   }
 
  private:
-  static constexpr int32_t kParts = 4;  // of a loop for each thread, at most
-
   struct Task {
-    void (*call)(void* context, int64_t begin, int64_t end, int32_t thread) = nullptr;
+    void (*call)(void* context, int64_t begin, int64_t end, int32_t part) = nullptr;
     void* context = nullptr;
     int64_t items = 0;
     int32_t parts = 0;
   };
 
   void Run(const Task& task);
-  bool RunOnePart(int32_t thread);
-  void Work(int32_t thread);
+  bool RunOnePart();
+  void Work();
 
   // Changes only while no part of it is taken and not finished.
   Task task_;

@@ -307,6 +307,9 @@ def test_beyond_loopback_needs_guards_or_the_flag(authority, keys, tmp_path):
         daemon = Daemon(*flags, *common)
         assert daemon.stop() == 0
         assert not any("event=insecure_listen" in line for line in daemon.lines)
+    daemon = Daemon(*common[1:])  # loopback alone
+    assert daemon.stop() == 0
+    assert not any("event=insecure_listen" in line for line in daemon.lines)
     for open_flag in ("listen", "http_listen", "admin_listen"):
         addresses = ["--listen=127.0.0.1:0", "--admin_listen=127.0.0.1:0"]
         daemon = Daemon("--insecure_listen", *common[1:], *addresses, f"--{open_flag}=0.0.0.0:0")

@@ -37,7 +37,7 @@ def test_the_debian_package(tmp_path):
     [package] = tmp_path.glob("*.deb")
     shown = subprocess.run(["dpkg-deb", "--field", package], check=True, capture_output=True,
                            text=True).stdout
-    fields = dict(line.split(": ", 1) for line in shown.splitlines() if not line.startswith(" "))
+    fields = dict(line.split(": ", 1) for line in shown.splitlines() if ": " in line)
     assert package.name == f"based-serve_{fields['Version']}_{fields['Architecture']}.deb"
     assert "libgrpc++" in fields["Depends"] and fields["Description"]
     subprocess.run(["dpkg-deb", "--extract", package, tmp_path / "root"], check=True)
