@@ -4,6 +4,7 @@
 #include <pcre2.h>
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,11 +25,14 @@ constexpr std::string_view kCategories[] = {
     "L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N",  "Nd", "Nl", "No", "P", "Pc",
     "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z",  "Zs", "Zl", "Zp"};
 
-// Every code point once, in order.
+// Every code point that may be in a category, once and in order: planes 4 to 13, 15 and 16 have no
+// characters of Unicode.
 std::string AllAsUtf8() {
+  constexpr CodePointRange kPlanes[] = {
+      {0, kFirstSurrogate - 1}, {kLastSurrogate + 1, 0x3FFFF}, {0xE0000, 0xEFFFF}};
   std::string text;
-  for (char32_t c = 0; c <= kLastCodePoint; ++c) {
-    if (c < kFirstSurrogate || c > kLastSurrogate) AppendUtf8(c, &text);
+  for (const CodePointRange& range : kPlanes) {
+    for (char32_t c = range.first; c <= range.last; ++c) AppendUtf8(c, &text);
   }
   return text;
 }
@@ -39,11 +43,29 @@ char32_t LastCharacter(std::string_view text) {
   return FirstCharacter(text.substr(start));
 }
 
+// What PCRE2's tables lack of a category, from the class that split_pattern.h makes of it:
+// [\p{..}\x{first}-\x{last}...].
+std::vector<CodePointRange> RangesIn(std::string_view pattern) {
+  constexpr std::string_view kStart = "\\x{";
+  std::vector<char32_t> ends;
+  for (size_t at = pattern.find(kStart); at != std::string_view::npos;
+       at = pattern.find(kStart, at + 1)) {
+    uint32_t value = 0;
+    std::from_chars(pattern.data() + at + kStart.size(), pattern.data() + pattern.size(), value,
+                    16);
+    ends.push_back(value);
+  }
+  std::vector<CodePointRange> ranges;
+  for (size_t i = 0; i + 1 < ends.size(); i += 2) ranges.push_back({ends[i], ends[i + 1]});
+  return ranges;
+}
+
 // The runs of members in the text of all code points.
 CodePointSet ScanCategory(const std::string& name) {
-  const auto pattern = ToPcre2Pattern(absl::StrCat("\\p{", name, "}"));
+  const std::string category = absl::StrCat("\\p{", name, "}");
+  const auto pattern = ToPcre2Pattern(category);
   BASED_CHECK(pattern.ok());
-  const std::string runs = absl::StrCat("(?:", *pattern, ")+");
+  const std::string runs = absl::StrCat(category, "++");
   int error = 0;
   PCRE2_SIZE offset = 0;
   const std::unique_ptr<pcre2_code, decltype(&pcre2_code_free)> code(
@@ -54,7 +76,7 @@ CodePointSet ScanCategory(const std::string& name) {
   const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> match(
       pcre2_match_data_create(1, nullptr), &pcre2_match_data_free);
   const std::string text = AllAsUtf8();
-  std::vector<CodePointRange> ranges;
+  std::vector<CodePointRange> ranges = RangesIn(*pattern);
   PCRE2_SIZE at = 0;
   while (pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
                      PCRE2_NO_UTF_CHECK, match.get(), nullptr) > 0) {

@@ -11,7 +11,7 @@
 namespace based {
 
 struct Decimal {
-  bool negative = false;  // never of zero
+  bool negative = false;      // never of zero
   std::string integer = "0";  // digits without leading zeros; "0" below one
   std::string fraction;       // digits without trailing zeros
 

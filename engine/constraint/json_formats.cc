@@ -8,12 +8,10 @@ namespace {
 constexpr char kYear[] = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)";
 constexpr char kLeapYear[] =
     "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)";
-constexpr char kTime[] =
-    R"((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?)"
-    "(?:[zZ]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
-constexpr char kHostname[] =
-    R"([A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)"
-    R"((?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,60}[A-Za-z0-9])?){0,3})";
+constexpr char kTime[] = R"((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?)"
+                         "(?:[zZ]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
+constexpr char kHostname[] = R"([A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)"
+                             R"((?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,60}[A-Za-z0-9])?){0,3})";
 constexpr char kNoDoubleHyphen[] = "(?:[^-]|-[^-])*";
 constexpr char kByte[] = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
 
@@ -32,8 +30,7 @@ std::string Ipv6() {
   const std::string last_two = absl::StrCat("(?:", group, ":", group, "|", Ipv4(), ")");
   std::string all = absl::StrCat("(?:", group, ":){6}", last_two);
   for (int before = 0; before <= 7; ++before) {
-    const std::string head =
-        before == 0 ? ":" : absl::StrCat("(?:", group, ":){", before, "}");
+    const std::string head = before == 0 ? ":" : absl::StrCat("(?:", group, ":){", before, "}");
     const int most_behind = 7 - before;
     absl::StrAppend(&all, "|", head, ":(?:", most_behind > 0 ? group : "", ")?");
     if (most_behind > 1) {

@@ -14,9 +14,19 @@ namespace based {
 namespace {
 
 bool IsPlain(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return c >= ' ' && c < 0x7F && c != '"' && c != '\\';
-  });
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return c >= ' ' && c < 0x7F && c != '"' && c != '\\'; });
+}
+
+std::string KeyOf(const NumberBounds& bounds) {
+  std::string key = bounds.integer ? "integer" : "number";
+  const auto add = [&key](const char* name, const std::optional<NumberBounds::Bound>& bound) {
+    if (bound) absl::StrAppend(&key, name, bound->exclusive ? "=" : "", ToString(bound->value));
+  };
+  add(">", bounds.lower);
+  add("<", bounds.upper);
+  for (const Decimal& multiple : bounds.multiples) absl::StrAppend(&key, "*", ToString(multiple));
+  return key;
 }
 
 }  // namespace
@@ -46,8 +56,7 @@ JsonParts::Node JsonParts::Colon() {
 }
 
 JsonParts::Node JsonParts::List(Node first, Node more, int64_t min, int64_t max) {
-  return grammar_.Sequence(
-      {first, grammar_.Repeat(grammar_.Sequence({Comma(), more}), min, max)});
+  return grammar_.Sequence({first, grammar_.Repeat(grammar_.Sequence({Comma(), more}), min, max)});
 }
 
 JsonParts::Node JsonParts::Bracketed(char open, Node content, char close, bool maybe_empty) {
@@ -90,13 +99,16 @@ absl::StatusOr<JsonParts::Node> JsonParts::Literal(std::string_view text) {
 }
 
 absl::StatusOr<JsonParts::Node> JsonParts::Number(const NumberBounds& bounds) {
-  const bool any = !bounds.integer && !bounds.any();
-  if (any && number_ >= 0) return number_;
+  const auto [found, added] = numbers_.try_emplace(KeyOf(bounds), -1);
+  Node& node = found->second;
+  if (!added) return node;
   BASED_ASSIGN_OR_RETURN(const CharDfa dfa, NumberDfa(bounds, budget_));
-  if (dfa.empty()) return grammar_.Choice({});
-  BASED_ASSIGN_OR_RETURN(ByteFsa fsa, RenderDfa(dfa, DfaSpelling::kUtf8, budget_));
-  const Node node = grammar_.Fsa(std::move(fsa));
-  if (any) number_ = node;
+  if (dfa.empty()) {
+    node = grammar_.Choice({});
+  } else {
+    BASED_ASSIGN_OR_RETURN(ByteFsa fsa, RenderDfa(dfa, DfaSpelling::kUtf8, budget_));
+    node = grammar_.Fsa(std::move(fsa));
+  }
   return node;
 }
 

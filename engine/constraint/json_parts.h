@@ -7,9 +7,11 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "engine/constraint/char_dfa.h"
 #include "engine/constraint/grammar.h"
@@ -60,7 +62,7 @@ class JsonParts {
   DfaBudget& budget_;
   Node space_ = -1;
   Node character_ = -1;
-  Node number_ = -1;
+  absl::flat_hash_map<std::string, Node> numbers_;  // by their bounds
   Node string_ = -1;
   Grammar::Rule any_ = -1;
 };

@@ -222,13 +222,25 @@ absl::StatusOr<std::optional<CharDfa>> SchemaCompiler::PatternDfa(const SchemaSh
 }
 
 SchemaCompiler::Result SchemaCompiler::String(const SchemaShape& shape) {
-  BASED_ASSIGN_OR_RETURN(const std::optional<CharDfa> dfa, PatternDfa(shape));
+  // Many members of a schema have the same rules.
+  SchemaJson rules = {shape.min_length, shape.max_length, strings_.ignores_formats()};
+  for (const SchemaShape::Text& pattern : shape.patterns) rules.push_back(pattern.text);
+  rules.push_back(nullptr);
+  for (const SchemaShape::Text& format : shape.formats) rules.push_back(format.text);
+  const auto [found, added] = string_nodes_.try_emplace(rules.dump());
+  std::optional<Node>& node = found->second;
   const std::string& place = shape.sources[0].place;
-  if (dfa && dfa->empty()) return Never(absl::StrCat(place, ": no string matches all its rules"));
-  absl::StatusOr<Node> node = dfa ? parts_.String(*dfa, shape.formats.empty())
-                                  : parts_.String(shape.min_length, shape.max_length);
-  if (!node.ok()) return SchemaError(place, std::string(node.status().message()));
-  return *node;
+  if (added) {
+    BASED_ASSIGN_OR_RETURN(const std::optional<CharDfa> dfa, PatternDfa(shape));
+    if (!dfa || !dfa->empty()) {
+      const absl::StatusOr<Node> made = dfa ? parts_.String(*dfa, shape.formats.empty())
+                                            : parts_.String(shape.min_length, shape.max_length);
+      if (!made.ok()) return SchemaError(place, std::string(made.status().message()));
+      node = *made;
+    }
+  }
+  if (!node) return Never(absl::StrCat(place, ": no string matches all its rules"));
+  return node;
 }
 
 absl::StatusOr<Grammar> JsonSchemaGrammar(std::string_view schema_text,

@@ -128,8 +128,7 @@ class Numerals {
   }
 
   // Whether the number stands on the right side of `bound`: above (side 1) or below (side -1).
-  bool Holds(const std::optional<Bound>& bound, int8_t against, const Progress& p,
-             int side) const {
+  bool Holds(const std::optional<Bound>& bound, int8_t against, const Progress& p, int side) const {
     if (!bound) return true;
     // The rest of the bound's fraction makes it larger; it ends in a digit that is not zero.
     if (against == 0 && p.digits < bound->value.fraction.size()) against = -1;
@@ -200,9 +199,9 @@ absl::StatusOr<Modulus> ModulusOf(const std::vector<Decimal>& multiples) {
     const bool fits = units && *units <= kMostModulus;
     if (fits) modulus.value = std::lcm(modulus.value, *units);
     if (!fits || modulus.value > kMostModulus) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("multipleOf ", ToString(multiple), " is more than ", kMostModulus,
-                       " units of the last decimal place"));
+      return absl::InvalidArgumentError(absl::StrCat("multipleOf ", ToString(multiple),
+                                                     " is more than ", kMostModulus,
+                                                     " units of the last decimal place"));
     }
   }
   return modulus;

@@ -29,8 +29,8 @@ struct RegexLimits {
   size_t max_pattern_bytes = size_t{16} << 10;
   int64_t max_repeat = 10'000;  // the numbers in braces
   // States of all automata on the way, and wall clock, of one compilation.
-  int64_t max_states = 100'000;
-  std::chrono::milliseconds max_time{1'000};
+  int64_t max_states = 200'000;
+  std::chrono::milliseconds max_time{2'000};
 };
 
 enum class RegexMatch : uint8_t { kWhole, kSearch };  // kSearch: anywhere in the text

@@ -22,8 +22,11 @@ namespace based {
 class SchemaCompiler {
  public:
   SchemaCompiler(SchemaDocument& document, DfaBudget& budget)
-      : document_(document), budget_(budget), strings_(document.limits(), budget),
-        values_(document, strings_), parts_(grammar_, budget) {}
+      : document_(document),
+        budget_(budget),
+        strings_(document.limits(), budget),
+        values_(document, strings_),
+        parts_(grammar_, budget) {}
 
   absl::StatusOr<Grammar> Run();
 
@@ -87,6 +90,7 @@ class SchemaCompiler {
   SchemaValues values_;
   JsonParts parts_;
   absl::flat_hash_map<std::vector<std::pair<const SchemaJson*, int>>, Known> known_;
+  absl::flat_hash_map<std::string, std::optional<Node>> string_nodes_;  // by their rules
   int depth_ = 0;
   std::string why_;
 };

@@ -27,8 +27,12 @@ constexpr std::string_view kKeywords[] = {
     "anyOf", "oneOf", "allOf", "$ref"};
 
 constexpr std::pair<std::string_view, uint8_t> kTypes[] = {
-    {"null", kNullType},     {"boolean", kBooleanType}, {"integer", kIntegerType},
-    {"string", kStringType}, {"array", kArrayType},     {"object", kObjectType},
+    {"null", kNullType},
+    {"boolean", kBooleanType},
+    {"integer", kIntegerType},
+    {"string", kStringType},
+    {"array", kArrayType},
+    {"object", kObjectType},
     {"number", kIntegerType | kFractionType}};
 
 std::string EscapedKey(std::string_view key) {
@@ -75,8 +79,8 @@ class Watch {
     if (!names_.back().insert(name).second) {
       status_ = SchemaError("#", absl::StrCat("an object has the member '", name, "' twice"));
     } else if (names_.back().size() > limits_.max_members) {
-      status_ = SchemaError("#", absl::StrCat("an object has more than ", limits_.max_members,
-                                              " members"));
+      status_ = SchemaError(
+          "#", absl::StrCat("an object has more than ", limits_.max_members, " members"));
     }
   }
 
@@ -141,8 +145,8 @@ std::string PlaceOf(const std::string& place, size_t index) {
 absl::StatusOr<SchemaDocument> SchemaDocument::Parse(std::string_view text,
                                                      const JsonSchemaLimits& limits) {
   if (text.size() > limits.max_schema_bytes) {
-    return SchemaError("#", absl::StrCat("has ", text.size(), " bytes, the limit is ",
-                                         limits.max_schema_bytes));
+    return SchemaError(
+        "#", absl::StrCat("has ", text.size(), " bytes, the limit is ", limits.max_schema_bytes));
   }
   Watch watch(limits);
   try {

@@ -60,15 +60,12 @@ absl::StatusOr<std::optional<SchemaCompiler::Elements>> SchemaCompiler::Elements
 SchemaCompiler::Node SchemaCompiler::ArrayContent(const Elements& elements) {
   const auto count = static_cast<int64_t>(elements.first.size());
   const int64_t min = std::max<int64_t>(elements.min, 1);
-  const auto behind_comma = [this](Node node) {
-    return grammar_.Sequence({parts_.Comma(), node});
-  };
+  const auto behind_comma = [this](Node node) { return grammar_.Sequence({parts_.Comma(), node}); };
   // From the end: what follows the first `i` elements.
   Node tail = grammar_.Bytes("");
   if (elements.rest && (elements.max == Grammar::kUnbounded || elements.max > count)) {
     const int64_t written = std::max<int64_t>(count, 1);
-    const int64_t max = elements.max == Grammar::kUnbounded ? elements.max
-                                                            : elements.max - written;
+    const int64_t max = elements.max == Grammar::kUnbounded ? elements.max : elements.max - written;
     tail = grammar_.Repeat(behind_comma(*elements.rest), std::max<int64_t>(min - written, 0), max);
   }
   for (int64_t i = count - 1; i >= 1; --i) {
@@ -181,9 +178,7 @@ absl::StatusOr<std::optional<CharDfa>> SchemaCompiler::NameRules(const SchemaSha
 
 SchemaCompiler::Node SchemaCompiler::ObjectContent(const std::vector<Member>& members,
                                                    std::optional<Node> other) {
-  const auto behind_comma = [this](Node node) {
-    return grammar_.Sequence({parts_.Comma(), node});
-  };
+  const auto behind_comma = [this](Node node) { return grammar_.Sequence({parts_.Comma(), node}); };
   // From the end: what follows when something (written) or nothing (first) stands before. Both are
   // few nodes for each member, however many may be left out.
   Node written = grammar_.Bytes("");

@@ -158,8 +158,8 @@ class Merge {
                                      shape_.max_length));
     }
     if (crossed(shape_.min_items, shape_.max_items)) {
-      drop(kArrayType, absl::StrCat("minItems ", shape_.min_items, " is above maxItems ",
-                                    shape_.max_items));
+      drop(kArrayType,
+           absl::StrCat("minItems ", shape_.min_items, " is above maxItems ", shape_.max_items));
     }
     const auto& [integer, lower, upper, multiples] = shape_.number;
     if (!lower || !upper || lower->value < upper->value) return;

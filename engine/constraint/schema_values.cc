@@ -149,14 +149,12 @@ absl::StatusOr<bool> SchemaValues::AllowsApplied(const SchemaItem& schema,
   return true;
 }
 
-absl::StatusOr<bool> SchemaValues::AllowsString(const SchemaItem& schema,
-                                                const std::string& text) {
+absl::StatusOr<bool> SchemaValues::AllowsString(const SchemaItem& schema, const std::string& text) {
   const int64_t most = document_.limits().max_count;
   BASED_ASSIGN_OR_RETURN(const auto min, CountKeyword(schema, "minLength", most));
   BASED_ASSIGN_OR_RETURN(const auto max, CountKeyword(schema, "maxLength", most));
-  const int64_t length = std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<uint8_t>(c) & 0xC0) != 0x80;
-  });
+  const int64_t length = std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; });
   if ((min && length < *min) || (max && length > *max)) return false;
   BASED_ASSIGN_OR_RETURN(const auto pattern, StringKeyword(schema, "pattern"));
   if (pattern) {
@@ -173,8 +171,7 @@ absl::StatusOr<bool> SchemaValues::AllowsString(const SchemaItem& schema,
   return true;
 }
 
-absl::StatusOr<bool> SchemaValues::AllowsNumber(const SchemaItem& schema,
-                                                const SchemaJson& value) {
+absl::StatusOr<bool> SchemaValues::AllowsNumber(const SchemaItem& schema, const SchemaJson& value) {
   // The schema alone, without those it refers to.
   SchemaItem own = schema;
   own.done = SchemaItem::kReferences;
@@ -201,8 +198,7 @@ absl::StatusOr<bool> SchemaValues::AllowsArray(const SchemaItem& schema, const S
   return true;
 }
 
-absl::StatusOr<bool> SchemaValues::AllowsObject(const SchemaItem& schema,
-                                                const SchemaJson& value) {
+absl::StatusOr<bool> SchemaValues::AllowsObject(const SchemaItem& schema, const SchemaJson& value) {
   BASED_ASSIGN_OR_RETURN(const std::vector<std::string> required, RequiredOf(schema));
   for (const std::string& name : required) {
     if (!value.contains(name)) return false;

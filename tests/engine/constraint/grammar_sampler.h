@@ -18,7 +18,9 @@ class GrammarSampler {
  public:
   // `grammar` outlives it.
   GrammarSampler(const Grammar& grammar, uint32_t seed)
-      : grammar_(grammar), random_(seed), shortest_(grammar.nodes().size(), kNever),
+      : grammar_(grammar),
+        random_(seed),
+        shortest_(grammar.nodes().size(), kNever),
         distances_(grammar.nodes().size()) {
     for (bool changed = true; changed;) {
       changed = false;
