@@ -1,6 +1,7 @@
 #include "engine/constraint/automaton.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -29,6 +30,7 @@ class AutomatonTables {
         BASED_RETURN_IF_ERROR(FillState(m, s));
       }
     }
+    FindRuns();
     return std::move(result_);
   }
 
@@ -56,6 +58,8 @@ class AutomatonTables {
   absl::Status AddWays(const RuleMachine& machine, int32_t offset, size_t state,
                        std::vector<Way>* ways);
   absl::Status FillState(size_t machine, size_t state);
+  std::pair<int32_t, ByteSet> MainStep(int32_t state) const;
+  void FindRuns();
   int32_t Encode(std::vector<Step>& steps);
 
   const std::vector<RuleMachine>& machines_;
@@ -67,7 +71,6 @@ class AutomatonTables {
   std::vector<std::vector<Way>> start_ways_;  // of each machine
   int64_t way_count_ = 0;
   absl::flat_hash_map<std::vector<Step>, int32_t> encoded_;
-  absl::flat_hash_map<ByteSet, int32_t> loop_ids_;
 };
 
 void AutomatonTables::Number() {
@@ -131,9 +134,6 @@ absl::Status AutomatonTables::ReserveTables() {
   }
   result_.next_.assign(states * result_.class_count_, Automaton::kNone);
   result_.bytes_.resize(states);
-  result_.loop_of_.resize(states, 0);
-  result_.loops_ = {TokenTrie::Folded()};
-  loop_ids_[ByteSet()] = 0;
   return absl::OkStatus();
 }
 
@@ -188,17 +188,63 @@ absl::Status AutomatonTables::FillState(size_t machine, size_t state) {
       }
     }
   }
-  ByteSet loop;
   for (size_t c = 0; c < steps.size(); ++c) {
     if (steps[c].empty()) continue;
-    const int32_t code = Encode(steps[c]);
-    result_.next_[static_cast<size_t>(id) * result_.class_count_ + c] = code;
-    if (code == id) loop |= classes_[c];
+    result_.next_[static_cast<size_t>(id) * result_.class_count_ + c] = Encode(steps[c]);
   }
-  const auto [at, added] = loop_ids_.try_emplace(loop, static_cast<int32_t>(result_.loops_.size()));
-  if (added) result_.loops_.push_back(TokenTrie::FoldCovering(loop));
-  result_.loop_of_[id] = at->second;
   return absl::OkStatus();
+}
+
+// The single state that most bytes of `state` lead to, and these bytes; kNone where there is none.
+std::pair<int32_t, ByteSet> AutomatonTables::MainStep(int32_t state) const {
+  std::map<int32_t, ByteSet> bytes_to;
+  for (size_t c = 0; c < classes_.size(); ++c) {
+    const int32_t code = result_.next_[static_cast<size_t>(state) * result_.class_count_ + c];
+    if (code >= 0) bytes_to[code] |= classes_[c];
+  }
+  std::pair<int32_t, ByteSet> main = {Automaton::kNone, ByteSet()};
+  for (const auto& [target, bytes] : bytes_to) {
+    if (bytes.count() > main.second.count()) main = {target, bytes};
+  }
+  return main;
+}
+
+void AutomatonTables::FindRuns() {
+  const auto states = static_cast<size_t>(result_.size());
+  std::vector<int32_t> next(states, Automaton::kNone);  // where a run goes on
+  std::map<std::pair<uint64_t, uint64_t>, int32_t> set_ids;
+  for (size_t s = 0; s < states; ++s) {
+    const auto [target, bytes] = MainStep(static_cast<int32_t>(s));
+    const TokenTrie::Folded folded = TokenTrie::FoldWhole(bytes);
+    const auto [at, added] = set_ids.try_emplace({folded.low, folded.high},
+                                                 static_cast<int32_t>(result_.run_sets_.size()));
+    if (added) result_.run_sets_.push_back(folded);
+    result_.run_set_.push_back(at->second);
+    if (target >= 0 && result_.accepting_[target] == result_.accepting_[s]) next[s] = target;
+  }
+  // The last step of a run may lead to a state of other bytes.
+  const auto goes_on = [&](int32_t state) {
+    return next[state] >= 0 && result_.run_set_[next[state]] == result_.run_set_[state];
+  };
+  constexpr int32_t kUnknown = -1;
+  std::vector<int32_t>& lengths = result_.run_length_;
+  lengths.assign(states, kUnknown);
+  std::vector<int32_t> path;
+  std::vector<bool> on_path(states, false);
+  for (size_t s = 0; s < states; ++s) {
+    auto at = static_cast<int32_t>(s);
+    for (; lengths[at] == kUnknown && !on_path[at] && goes_on(at); at = next[at]) {
+      path.push_back(at);
+      on_path[at] = true;
+    }
+    if (lengths[at] == kUnknown && !on_path[at]) lengths[at] = next[at] < 0 ? 0 : 1;
+    int32_t length = on_path[at] ? Automaton::kEndless : lengths[at];
+    for (; !path.empty(); path.pop_back()) {
+      if (length != Automaton::kEndless) ++length;
+      lengths[path.back()] = length;
+      on_path[path.back()] = false;
+    }
+  }
 }
 
 int32_t AutomatonTables::Encode(std::vector<Step>& steps) {
@@ -223,7 +269,7 @@ int32_t AutomatonTables::Encode(std::vector<Step>& steps) {
 
 int64_t Automaton::table_bytes() const {
   return static_cast<int64_t>(sizeof(*this) + next_.size() * sizeof(next_[0]) +
-                              accepting_.size() * (2 + sizeof(ByteSet) + 2 * sizeof(int32_t)) +
+                              accepting_.size() * (2 + sizeof(ByteSet) + 3 * sizeof(int32_t)) +
                               moves_.size() * sizeof(Move) +
                               (lists_.size() + pushes_.size()) * sizeof(size_t));
 }

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -27,6 +28,7 @@ class Automaton {
     int32_t push_count;
   };
   static constexpr int32_t kNone = -1;
+  static constexpr int32_t kEndless = std::numeric_limits<int32_t>::max();
 
   // Texts with bytes outside `spellable` do not match. INVALID_ARGUMENT when nothing matches, when
   // a rule is not defined or when a limit is exceeded.
@@ -44,9 +46,10 @@ class Automaton {
   const ByteSet& bytes(int32_t state) const { return bytes_[state]; }
   // Whether the state's rule is called: its end is not the end of the text alone then.
   bool called(int32_t state) const { return called_[state] != 0; }
-  // Bytes that do nothing but lead back to this very state.
-  const TokenTrie::Folded& loop(int32_t state) const { return loops_[loop_of_[state]]; }
-  bool loops(int32_t state) const { return loop_of_[state] != 0; }
+  // Any of these bytes, run_length times or fewer, lead this state to a single one whose rule may
+  // end just where this state's may: what the inside of a text or a list of digits looks like.
+  const TokenTrie::Folded& run_bytes(int32_t state) const { return run_sets_[run_set_[state]]; }
+  int32_t run_length(int32_t state) const { return run_length_[state]; }
   // Callers to be remembered, at least, on the way to the end of the state's rule.
   int32_t nesting_need(int32_t state) const { return need_[state]; }
   int64_t table_bytes() const;
@@ -75,8 +78,9 @@ class Automaton {
   std::vector<uint8_t> accepting_;
   std::vector<ByteSet> bytes_;
   std::vector<uint8_t> called_;
-  std::vector<TokenTrie::Folded> loops_;  // the first is empty
-  std::vector<int32_t> loop_of_;
+  std::vector<TokenTrie::Folded> run_sets_;
+  std::vector<int32_t> run_set_;     // index of run_sets_
+  std::vector<int32_t> run_length_;  // kEndless where it goes round
   std::vector<int32_t> need_;
   std::vector<Move> moves_;
   std::vector<size_t> lists_ = {0};

@@ -60,19 +60,25 @@ absl::StatusOr<Grammar> GrammarOf(const ConstraintAsk& ask) {
   return absl::InternalError("no constraint");
 }
 
-// What tells one content from another.
-std::string KeyOf(const ConstraintAsk& ask) {
-  std::string key = absl::StrCat(static_cast<int>(ask.kind), ":", ask.text);
-  for (const std::string& choice : ask.choices) absl::StrAppend(&key, choice.size(), ":", choice);
-  return key;
+// What tells one content of a kind from another.
+std::string ContentOf(const ConstraintAsk& ask) {
+  std::string content = ask.text;
+  for (const std::string& choice : ask.choices) {
+    absl::StrAppend(&content, choice.size(), ":", choice);
+  }
+  return content;
 }
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Constraint>> ConstraintCompiler::Compile(
     const ConstraintAsk& ask, bool& reused) {
-  absl::StatusOr<std::shared_ptr<const Constraint>> made = cache_.Get(
-      KeyOf(ask), [&] { return MakeWhereThereIsRoom(ask); }, reused);
+  reused = true;
+  absl::StatusOr<std::shared_ptr<const Constraint>> made =
+      cache_.Get(absl::StrCat(static_cast<int>(ask.kind)), ContentOf(ask), [&] {
+        reused = false;
+        return MakeWhereThereIsRoom(ask);
+      });
   if (made.ok() || RefusalOf(made.status()).has_value()) return made;
   return absl::Status(made.status().code(),
                       absl::StrCat(FieldOf(ask), ": ", made.status().message()));

@@ -22,10 +22,11 @@ struct ConstraintLimits {
   // Nesting of rules in the text, in open rules. Deeper texts are never offered: near the limit a
   // mask holds only tokens of one byte, all of which leave a way to the end.
   int32_t max_depth = 1'024;
-  // Open readings of the text so far, in nodes of a graph that they share. Where an ambiguous
+  // Open readings of the text so far, in nodes and links of a graph that they share (one reading
+  // takes two for each open rule). Where an ambiguous
   // grammar needs more, the matcher follows one reading from there on, so that it accepts fewer
   // texts, but all of them match.
-  int32_t max_readings = 8'192;
+  int32_t max_readings = 4'096;
 };
 
 }  // namespace based

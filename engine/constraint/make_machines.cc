@@ -349,8 +349,9 @@ std::string NameOf(const Grammar& grammar, Node node) {
 
 }  // namespace
 
-absl::StatusOr<RuleMachines> MakeMachines(const Grammar& grammar, const ByteSet& spellable,
+absl::StatusOr<RuleMachines> MakeMachines(const Grammar& given_grammar, const ByteSet& spellable,
                                           ConstraintBudget& budget) {
+  const Grammar grammar = SplitRepeats(given_grammar);
   if (grammar.start() < 0) return absl::InvalidArgumentError("constraint: the grammar is empty");
   Shape shape(grammar);
   BASED_RETURN_IF_ERROR(shape.Analyze(budget));

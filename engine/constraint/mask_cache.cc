@@ -13,7 +13,7 @@ namespace {
 // Readings looked at for one part, at most: some 100 ms.
 constexpr int64_t kMostWork = 10'000'000;
 // Parts and callers of them looked at for one mask, at most.
-constexpr size_t kMostVisits = 16'384;
+constexpr size_t kMostVisits = 65'536;
 // Stands in a key for a text that may end; parts have smaller numbers from 0 on.
 constexpr int64_t kMayEnd = -1;
 

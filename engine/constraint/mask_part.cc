@@ -30,8 +30,8 @@ class Findings {
     marked_ += tokens.size();
   }
   // At the root a state is asked for with its callers beside it.
-  void AddEnd(int32_t node) {
-    if (node != 0) ends_.push_back(node);
+  void AddEnd(int32_t end) {
+    if (end != 0) ends_.push_back(end);
   }
   void AddDepth(int32_t depth) { depth_ = std::max(depth_, depth); }
 
@@ -69,6 +69,7 @@ class ListedWalk {
 
   // False when there were too many readings or there was too much work.
   bool From(int32_t top, int32_t state);
+  void AddEnd(int32_t end) { findings_.AddEnd(end); }
   MaskPart Result() { return findings_.Result(); }
 
  private:
@@ -98,7 +99,7 @@ class ListedWalk {
   void Arrive(Reading reading, size_t level_begin, int32_t node);
   int32_t Push(int32_t state, int32_t caller);
   void Forget(size_t callers);
-  bool TakesAllBelow(size_t begin, int32_t node) const;
+  bool RunsBelow(size_t begin, int32_t node);
 
   const Automaton& automaton_;
   const TokenTrie& trie_;
@@ -134,8 +135,7 @@ bool ListedWalk::From(int32_t top, int32_t state) {
     if (work_left_ < 0 || readings_.size() - levels_.back().readings > kMostListed) return false;
     if (!goes_on) {
       n = node.end;
-    } else if (node.end - n > kSmallSubtree && TakesAllBelow(levels_.back().readings, n)) {
-      findings_.Mark(trie_.TokensFrom(n));
+    } else if (node.end - n > kSmallSubtree && RunsBelow(levels_.back().readings, n)) {
       n = node.end;
     } else {
       ++n;
@@ -205,16 +205,23 @@ void ListedWalk::Forget(size_t callers) {
   }
 }
 
-bool ListedWalk::TakesAllBelow(size_t begin, int32_t node) const {
-  if (readings_.size() != begin + 1) return false;
-  const Reading& reading = readings_[begin];
-  if (!automaton_.loops(reading.state) ||
-      !trie_.BytesBelow(node).Within(automaton_.loop(reading.state))) {
-    return false;
+// Where all that is below is a run for every reading, finds what there is to find there.
+bool ListedWalk::RunsBelow(size_t begin, int32_t node) {
+  bool ends = false;
+  for (size_t r = begin; r < readings_.size(); ++r) {
+    const Reading& reading = readings_[r];
+    if (trie_.nodes()[node].height > automaton_.run_length(reading.state) ||
+        !trie_.BytesBelow(node).Within(automaton_.run_bytes(reading.state))) {
+      return false;
+    }
+    if (!automaton_.accepting(reading.state)) continue;
+    // Callers go on from each of these nodes; if they are the walk's own, it must see to that.
+    if (reading.caller != kOutside) return false;
+    ends |= automaton_.called(reading.state);
   }
-  // Where the rule may end on the way, its caller may go on from there too.
-  return !automaton_.accepting(reading.state) ||
-         (reading.caller == kOutside && !automaton_.called(reading.state));
+  if (ends) findings_.AddEnd(~node);
+  findings_.Mark(trie_.TokensFrom(node));
+  return true;
 }
 
 // The walk with readings that share their callers, as the matcher has them: slow, and bounded where
@@ -225,6 +232,7 @@ class SharedWalk {
       : automaton_(automaton), trie_(trie), work_left_(most_work), findings_(trie) {}
 
   bool From(int32_t top, int32_t state);
+  void AddEnd(int32_t end) { findings_.AddEnd(end); }
   MaskPart Result() { return findings_.Result(); }
 
  private:
@@ -261,9 +269,22 @@ bool SharedWalk::From(int32_t top, int32_t state) {
 }
 
 template <typename Walk>
-std::optional<MaskPart> WalkAll(Walk walk, absl::Span<const int32_t> from, int32_t state) {
-  for (const int32_t node : from) {
-    if (!walk.From(node, state)) return std::nullopt;
+std::optional<MaskPart> WalkAll(Walk walk, const Automaton& automaton, const TokenTrie& trie,
+                                absl::Span<const int32_t> from, int32_t state) {
+  const TokenTrie::Folded first = TokenTrie::FoldAny(automaton.bytes(state));
+  for (const int32_t end : from) {
+    if (end >= 0) {
+      if (!walk.From(end, state)) return std::nullopt;
+      continue;
+    }
+    const int32_t top = ~end;
+    if (!trie.BytesBelow(top).Meets(first)) {
+      if (automaton.accepting(state)) walk.AddEnd(end);
+      continue;
+    }
+    for (int32_t node = top; node < trie.nodes()[top].end; ++node) {
+      if (!walk.From(node, state)) return std::nullopt;
+    }
   }
   return walk.Result();
 }
@@ -278,8 +299,10 @@ int64_t MaskPart::bytes() const {
 
 MaskPart WalkTokens(const Automaton& automaton, const TokenTrie& trie,
                     absl::Span<const int32_t> from, int32_t state, int64_t most_work) {
-  if (auto listed = WalkAll(ListedWalk(automaton, trie, most_work), from, state)) return *listed;
-  if (auto shared = WalkAll(SharedWalk(automaton, trie, most_work), from, state)) return *shared;
+  if (auto listed = WalkAll(ListedWalk(automaton, trie, most_work), automaton, trie, from, state))
+    return *listed;
+  if (auto shared = WalkAll(SharedWalk(automaton, trie, most_work), automaton, trie, from, state))
+    return *shared;
   MaskPart failed;
   failed.complete = false;
   return failed;

@@ -21,8 +21,8 @@ struct MaskPart {
   // many, else as a list.
   std::shared_ptr<const TokenMask> dense;
   std::vector<int32_t> sparse;
-  // Nodes of the token tree where the rule may have ended: what its caller says of the nodes below
-  // is a part of its own.
+  // Where in the token tree the rule may have ended: what its caller says of the nodes below is a
+  // part of its own. Ascending; n for node n, ~n for it and all nodes below it.
   std::vector<int32_t> ends;
   // Callers remembered on the way, at most.
   int32_t depth = 0;
@@ -33,9 +33,9 @@ struct MaskPart {
   int64_t bytes() const;
 };
 
-// Walks the tokens below each of the nodes `from`, where `state` is the only reading. The root
-// stands for the text so far: an end there is not listed. `most_work` bounds the number of readings
-// looked at.
+// Walks the tokens below each of the nodes `from` (as in MaskPart::ends), where `state` is the only
+// reading. The root stands for the text so far: an end there is not listed. `most_work` bounds the
+// number of readings looked at.
 MaskPart WalkTokens(const Automaton& automaton, const TokenTrie& trie,
                     absl::Span<const int32_t> from, int32_t state, int64_t most_work);
 

@@ -66,6 +66,9 @@ struct RuleMachines {
   bool may_be_empty = false;          // the text
 };
 
+// The same grammar with long repeats made of shared blocks.
+Grammar SplitRepeats(const Grammar& grammar);
+
 // One machine for each rule that is recursive or large and used twice, and likewise for each node;
 // the others are part of their users' machines. Bytes outside `spellable` are left out.
 absl::StatusOr<RuleMachines> MakeMachines(const Grammar& grammar, const ByteSet& spellable,

@@ -20,12 +20,20 @@ void Set(size_t place, TokenTrie::Folded* folded) {
 
 }  // namespace
 
-TokenTrie::Folded TokenTrie::FoldCovering(const ByteSet& bytes) {
+TokenTrie::Folded TokenTrie::FoldWhole(const ByteSet& bytes) {
   Folded folded;
   for (size_t byte = 0; byte < 128; ++byte) {
     if (byte != kOtherBytes && bytes[byte]) Set(byte, &folded);
   }
   if (bytes[kOtherBytes] && (bytes >> 128).count() == 128) Set(kOtherBytes, &folded);
+  return folded;
+}
+
+TokenTrie::Folded TokenTrie::FoldAny(const ByteSet& bytes) {
+  Folded folded;
+  for (size_t byte = 0; byte < 256; ++byte) {
+    if (bytes[byte]) Set(byte < 128 ? byte : kOtherBytes, &folded);
+  }
   return folded;
 }
 
@@ -63,7 +71,7 @@ absl::StatusOr<std::shared_ptr<const TokenTrie>> TokenTrie::Create(const Tokeniz
 }
 
 int32_t TokenTrie::AddNode(int16_t depth, uint8_t byte) {
-  nodes_.push_back({0, static_cast<int32_t>(tokens_.size()), depth, byte});
+  nodes_.push_back({0, static_cast<int32_t>(tokens_.size()), depth, 0, byte});
   return static_cast<int32_t>(nodes_.size() - 1);
 }
 
@@ -97,6 +105,7 @@ void TokenTrie::Build(const std::vector<int32_t>& sorted) {
   for (size_t n = nodes_.size(); n-- > 0;) {
     for (int32_t child = static_cast<int32_t>(n) + 1; child < nodes_[n].end;
          child = nodes_[child].end) {
+      nodes_[n].height = std::max(nodes_[n].height, static_cast<int16_t>(nodes_[child].height + 1));
       below_[n].low |= below_[child].low;
       below_[n].high |= below_[child].high;
       Set(nodes_[child].byte < 128 ? nodes_[child].byte : kOtherBytes, &below_[n]);

@@ -24,6 +24,7 @@ class TokenTrie {
     int32_t end;          // one past the last node below this one
     int32_t first_token;  // in Tokens, of the first at or below this node
     int16_t depth;        // bytes from the root
+    int16_t height;       // bytes from here to the furthest node below
     uint8_t byte;         // the last of them
   };
 
@@ -53,17 +54,21 @@ class TokenTrie {
   // Tokens of one byte.
   absl::Span<const int32_t> TokensOfByte(uint8_t byte) const;
 
-  // Bytes as a set of 128: those of ASCII, with all others in the place of one control byte.
+  // Bytes as a set of 128 places: those of ASCII, and all others together at one of them.
   struct Folded {
     uint64_t low = 0;
     uint64_t high = 0;
     bool Within(const Folded& other) const {
       return (low & ~other.low) == 0 && (high & ~other.high) == 0;
     }
+    bool Meets(const Folded& other) const {
+      return (low & other.low) != 0 || (high & other.high) != 0;
+    }
   };
-  // The folded set for bytes to be covered, of which one in a place is enough, and for bytes that
-  // cover, where all of a place must be there.
-  static Folded FoldCovering(const ByteSet& bytes);
+  // The places of which `bytes` have all, and those of which they have one.
+  static Folded FoldWhole(const ByteSet& bytes);
+  static Folded FoldAny(const ByteSet& bytes);
+  // FoldAny of the bytes of all nodes below.
   const Folded& BytesBelow(int32_t node) const { return below_[node]; }
 
  private:

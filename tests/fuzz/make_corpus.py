@@ -342,10 +342,50 @@ def expressions() -> None:
     write("regex", "not-utf8", b"a\xff")
 
 
+def grammars() -> None:
+    json_grammar = """root ::= ws value ws
+value ::= object | array | string | number | "true" | "false" | "null"
+object ::= "{" ws (pair (ws "," ws pair)*)? ws "}"
+pair ::= string ws ":" ws value
+array ::= "[" ws (value (ws "," ws value)*)? ws "]"
+string ::= "\\"" ([^"\\\\\\x00-\\x1F] | "\\\\" (["\\\\/bfnrt] | "u" [0-9a-fA-F]{4}))* "\\""
+number ::= "-"? ("0" | [1-9] [0-9]*) ("." [0-9]+)? ([eE] [-+]? [0-9]+)?
+ws ::= [ \\t\\n]{0,3}
+"""
+    texts = {
+        "json": json_grammar,
+        "choice": 'root ::= "yes" | "no" | "not" | \'it"s\'',
+        "left-recursion": "root ::= sum\nsum ::= more term | term\nmore ::= sum '+'\nterm ::= [0-9]+",
+        "hidden-left-recursion": 'root ::= e root "x" | "y"  e ::= "a"?',
+        "ambiguous": 'root ::= root root | root root root | "a" | ""',
+        "exponential": 'root ::= [ab]* "a" [ab]{40}',
+        "exponential-readings": 'root ::= "a" x "b" | "a" y "c" | "d" x ::= root | "e" y ::= root | "f"',
+        "deep": 'root ::= "[" root* "]"',
+        "must-be-deep": 'root ::= "a" b "a" b ::= "b" c "b" | root c ::= "c" root "c" | ""',
+        "unicode": "root ::= [\u00e0-\u00ff\U0001f600-\U0001f64f]+ . [^a-z]",
+        "empty-loops": 'root ::= ((""* "a"?)* | (("")+){3})* "b"{0}',
+        "repeats": 'root ::= (("a"{3}){2,}){1,4} "b"{,3}',
+        "many": 'root ::= ("ab"{99}){99}{99}',
+        "endless": 'root ::= "a" | b b ::= "c" b',
+        "undefined": "root ::= nothing",
+        "twice": 'root ::= "a" root ::= "b"',
+        "comments": "# one\nroot # two\n ::= # three\n 'a' # four",
+        "surrogate": 'root ::= "\\uD800"',
+        "open-class": "root ::= [a-",
+        "open-text": 'root ::= "abc\\',
+        "groups": "root ::= " + "(" * 300,
+        "same-rule": "root ::= root",
+    }
+    for name, text in texts.items():
+        write("ebnf", name, text.encode() + b"\0" + bytes(range(0, 256, 5)))
+    write("ebnf", "ill-formed", b'root ::= "\xc0\x80"')
+
+
 checkpoints()
 configs()
 schemas()
 expressions()
+grammars()
 requests()
 tensor_files()
 tokenizers()
