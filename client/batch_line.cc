@@ -4,12 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/json_fields.h"
-#include "engine/json_file.h"
-#include "engine/utf8.h"
 #include "kernels/base/status.h"
 
 namespace based {
@@ -17,7 +17,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kMaxDepth = 32;
 constexpr int32_t kMaxInt = std::numeric_limits<int32_t>::max();
 constexpr double kAnyNumber = std::numeric_limits<float>::max();
 constexpr int64_t kCompletionMaxTokens = 16;  // OpenAI's default of /v1/completions
@@ -199,29 +198,6 @@ class BodyReader {
   JsonFields fields_;
 };
 
-absl::StatusOr<BatchLine> ReadOpenAi(const Json& line, const std::string& place) {
-  BatchLine read;
-  JsonFields fields(line, place, "");
-  read.custom_id = fields.String("custom_id");
-  const std::string method = fields.StringOr("method", "POST");
-  const std::string url = fields.String("url");
-  const Json* body = fields.Object("body");
-  BASED_RETURN_IF_ERROR(fields.status());
-  if (read.custom_id.empty()) fields.Wrong("custom_id", "", "a name of its own for every line");
-  if (method != "POST") fields.Wrong("method", method, "\"POST\"");
-  if (url == "/v1/completions") {
-    read.form = BatchForm::kCompletion;
-  } else if (url == "/v1/chat/completions") {
-    read.form = BatchForm::kChat;
-  } else {
-    fields.Wrong("url", url, "\"/v1/completions\" or \"/v1/chat/completions\"");
-  }
-  if (body == nullptr) fields.Missing("body", "an object");
-  BASED_RETURN_IF_ERROR(fields.status());
-  BASED_RETURN_IF_ERROR(BodyReader(*body, place, "body.").Read(read.form, read.request));
-  return read;
-}
-
 }  // namespace
 
 int32_t BatchLine::sequences() const {
@@ -229,18 +205,10 @@ int32_t BatchLine::sequences() const {
 }
 
 absl::StatusOr<BatchLine> ParseBatchLine(absl::string_view text, const std::string& place) {
-  const std::string_view bytes(text.data(), text.size());
-  if (const size_t at = FindInvalidUtf8(bytes); at != std::string::npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(place, ": not UTF-8 at byte ", at, " of the line"));
-  }
-  BASED_ASSIGN_OR_RETURN(const Json line, ParseJsonObject(bytes, place, kMaxDepth));
-  if (line.contains("url") || line.contains("body")) return ReadOpenAi(line, place);
-  BatchLine read;
-  JsonFields fields(line, place, "");
-  read.custom_id = fields.StringOr("custom_id", "");
-  BASED_RETURN_IF_ERROR(fields.status());
-  BASED_RETURN_IF_ERROR(BodyReader(line, place, "").Read(BatchForm::kPlain, read.request));
+  BASED_ASSIGN_OR_RETURN(BatchEnvelope envelope, ParseBatchEnvelope(text, place));
+  BatchLine read{.form = envelope.form, .custom_id = std::move(envelope.custom_id)};
+  const std::string prefix = read.form == BatchForm::kPlain ? "" : "body.";
+  BASED_RETURN_IF_ERROR(BodyReader(envelope.body, place, prefix).Read(read.form, read.request));
   return read;
 }
 

@@ -1,8 +1,4 @@
-// One line of a batch's input: OpenAI's batch form, or the plain {"prompt": ...} form.
-//
-//   {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"prompt": "..."}}
-//   {"custom_id": "b", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": []}}
-//   {"prompt": "...", "max_tokens": 64}
+// The request on one line of a batch's input (see batch_envelope.h), for the daemon's Generate.
 //
 // Fields of a body are OpenAI's (prompt, max_tokens, temperature, top_p, n, best_of, stop, seed,
 // presence_penalty, frequency_penalty, logit_bias, echo) and those of based.v1 under their own
@@ -22,13 +18,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "based/v1/completion.pb.h"
+#include "engine/batch_envelope.h"
 
 namespace based {
-
-// Most bytes of a line: the daemon's limit of a message.
-inline constexpr int64_t kMaxBatchLineBytes = 16 << 20;
-
-enum class BatchForm : uint8_t { kCompletion, kChat, kPlain };
 
 struct BatchLine {
   BatchForm form = BatchForm::kPlain;

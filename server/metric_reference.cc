@@ -26,9 +26,24 @@ struct Note {
 constexpr Note kNotes[] = {
     {"based_admission_headroom", "slots",
      "At 0 new requests wait. Add replicas, or look at who holds the slots (`/debug`)."},
+    {"based_batch_disk_bytes", "bytes",
+     "At `based_batch_disk_limit_bytes` jobs wait and new ones are refused: delete jobs, lower "
+     "`--batch_keep_s` or raise `--batch_disk`."},
+    {"based_batch_disk_limit_bytes", "bytes", "Constant: `--batch_disk`."},
+    {"based_batch_jobs", "jobs",
+     "`queued` without `running`: `based jobs list` says what they wait for (another model, the "
+     "disk). `queued` growing: more work comes than interactive requests leave slots for."},
+    {"based_batch_lines_in_flight", "lines",
+     "Near the number of slots while jobs run; less when interactive requests take them."},
+    {"based_batch_lines_total", "lines",
+     "`error` grows: clients send lines that cannot run; the results say why."},
     {"based_batch_size", "sequences",
      "Small while slots are in use: prompts are being fed, or streams have just ended. Compare "
      "with `based_state_slots`."},
+    {"based_batch_waiting_lines", "lines",
+     "Divided by the rate of `based_batch_lines_total`: the time until running jobs end."},
+    {"based_batch_write_errors_total", "writes",
+     "The disk of `--batch_dir` is full or fails. Nothing is lost; jobs go on when it has room."},
     {"based_build_info", "none",
      "Changes with a roll-out; join other series with it to compare versions."},
     {"based_cancellations_total", "requests",

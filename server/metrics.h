@@ -17,6 +17,7 @@
 #include "prometheus/histogram.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/registry.h"
+#include "server/batch_metrics.h"
 #include "server/constraint_metrics.h"
 #include "server/gpu_metrics.h"
 #include "server/live_requests.h"
@@ -67,6 +68,7 @@ class Metrics final : public Observer {
   void SetFullSpeed(double tokens_per_second) { full_speed_->Set(tokens_per_second); }
   void SetLive(const LivePhases& phases);
   void SetTenants(const std::vector<TenantUse>& tenants) { tenants_.Set(tenants); }
+  void SetBatches(const BatchUse& use) { batches_.Set(use); }
   void SetSessions(const SessionUse& use) { sessions_.Set(use); }
 
   // All series in Prometheus' text format, those of the process read at this moment.
@@ -95,6 +97,7 @@ class Metrics final : public Observer {
   prometheus::Registry registry_;
   TenantMetrics tenants_{registry_};
   SessionMetrics sessions_{registry_};
+  BatchMetrics batches_{registry_};
   ConstraintMetrics constraints_{registry_};
   ProcessMetrics process_{registry_};
   GpuMetrics gpus_{registry_};

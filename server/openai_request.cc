@@ -198,6 +198,12 @@ absl::Status AddPrompts(const Json& prompt, const Request& request, OpenAiReques
 
 }  // namespace
 
+OpenAiModel OpenAiModelOf(const Model& model, std::string foreign_chat_template) {
+  return {.name = model.name,
+          .has_tokenizer = model.tokenizer != nullptr,
+          .foreign_chat_template = std::move(foreign_chat_template)};
+}
+
 absl::StatusOr<Json> ParseBody(std::string_view body) {
   if (const size_t at = FindInvalidUtf8(body); at != std::string::npos) {
     return Invalid(absl::StrCat("the body is not UTF-8 at byte ", at));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/model.h"
 #include "engine/request.h"
 #include "nlohmann/json.hpp"
 #include "server/openai_error.h"
@@ -20,6 +21,8 @@ struct OpenAiModel {
   // Why chat is refused; see ForeignChatTemplate. Empty: the plain template.
   std::string foreign_chat_template;
 };
+
+OpenAiModel OpenAiModelOf(const Model& model, std::string foreign_chat_template);
 
 struct OpenAiRequest {
   bool chat = false;

@@ -1,5 +1,5 @@
 // The checkpoint of a batch under kills, damage and other people's files.
-#include "client/batch_journal.h"
+#include "engine/batch_journal.h"
 
 #include <filesystem>
 #include <fstream>

@@ -1,4 +1,4 @@
-#include "client/batch_journal.h"
+#include "engine/batch_journal.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -14,7 +14,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "client/batch_line.h"
 #include "kernels/base/check.h"
 #include "kernels/base/status.h"
 #include "xxhash.h"
@@ -144,13 +143,17 @@ absl::Status BatchJournal::Append(size_t entry, bool failed, absl::string_view j
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> BatchJournal::Read(size_t entry) const {
+  BASED_CHECK(Has(entry));
+  return ReadAt(file_.get(), places_[entry].offset, places_[entry].bytes, path_);
+}
+
 absl::Status BatchJournal::Sync() {
   if (::fdatasync(file_.get()) != 0) return FileError("cannot write", path_, errno);
   return absl::OkStatus();
 }
 
 absl::Status BatchJournal::Finish() {
-  BASED_CHECK(finished_ == static_cast<int64_t>(places_.size()));
   const std::string temporary = output_ + ".new";
   if (const absl::Status written = WriteOutput(temporary); !written.ok()) {
     ::unlink(temporary.c_str());  // on a full disk its bytes are wanted
@@ -164,9 +167,9 @@ absl::Status BatchJournal::WriteOutput(const std::string& temporary) {
   BASED_ASSIGN_OR_RETURN(const FileDescriptor file,
                          OpenFile(temporary, O_WRONLY | O_CREAT | O_TRUNC));
   std::string buffer;
-  for (const Place& place : places_) {
-    BASED_ASSIGN_OR_RETURN(const std::string json,
-                           ReadAt(file_.get(), place.offset, place.bytes, path_));
+  for (size_t entry = 0; entry < places_.size(); ++entry) {
+    if (!Has(entry)) continue;
+    BASED_ASSIGN_OR_RETURN(const std::string json, Read(entry));
     absl::StrAppend(&buffer, json, "\n");
     if (buffer.size() < kWriteBytes) continue;
     BASED_RETURN_IF_ERROR(WriteAll(file.get(), buffer, temporary));

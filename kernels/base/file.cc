@@ -1,4 +1,4 @@
-#include "client/batch_file.h"
+#include "kernels/base/file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

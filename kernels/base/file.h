@@ -1,6 +1,6 @@
-// Files of a batch: lines in, durable bytes out. Every error names the file and the reason.
-#ifndef BASED_CLIENT_BATCH_FILE_H_
-#define BASED_CLIENT_BATCH_FILE_H_
+// Files: lines in, durable bytes out. Every error names the file and the reason.
+#ifndef BASED_KERNELS_BASE_FILE_H_
+#define BASED_KERNELS_BASE_FILE_H_
 
 #include <cstdint>
 #include <string>
@@ -67,4 +67,4 @@ class LineReader {
 
 }  // namespace based
 
-#endif  // BASED_CLIENT_BATCH_FILE_H_
+#endif  // BASED_KERNELS_BASE_FILE_H_

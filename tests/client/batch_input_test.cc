@@ -1,12 +1,13 @@
 // Inputs of a batch: the checks between lines, shards and the order.
-#include "client/batch_plan.h"
+#include "client/batch_input.h"
 
 #include <fstream>
 #include <set>
 
 #include "absl/strings/str_cat.h"
-#include "client/batch_result.h"
+#include "client/batch_outcome.h"
 #include "client/command.h"
+#include "engine/batch_result.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -23,11 +24,11 @@ std::string WriteFile(const std::string& name, const std::string& text) {
 }
 
 std::string ErrorOf(const std::string& path) {
-  const auto plan = BatchPlan::Read(path, {});
+  const auto plan = ReadBatchInput(path, {});
   return plan.ok() ? "" : std::string(plan.status().message());
 }
 
-TEST(BatchPlan, FaultsBetweenLinesNameBoth) {
+TEST(BatchInput, FaultsBetweenLinesNameBoth) {
   const std::string path = WriteFile("faults.jsonl", R"({"custom_id":"a","prompt":"x","model":"m"})"
                                                      "\n\n"
                                                      R"({"custom_id":"a","prompt":"y"})"
@@ -40,32 +41,32 @@ TEST(BatchPlan, FaultsBetweenLinesNameBoth) {
   EXPECT_THAT(error, HasSubstr(absl::StrCat(path, ":5: not JSON")));
 }
 
-TEST(BatchPlan, ManyFaultsAreCut) {
+TEST(BatchInput, ManyFaultsAreCut) {
   std::string text;
   for (int i = 0; i < 30; ++i) absl::StrAppend(&text, "broken\n");
   const std::string error = ErrorOf(WriteFile("many.jsonl", text));
   EXPECT_THAT(error, HasSubstr("many.jsonl:10:"));
   EXPECT_THAT(error, Not(HasSubstr("many.jsonl:11:")));
-  EXPECT_THAT(error, HasSubstr("and 20 more"));
+  EXPECT_THAT(error, HasSubstr("30 faults, the first of them:\n"));
 }
 
-TEST(BatchPlan, MissingFileAndDirectory) {
+TEST(BatchInput, MissingFileAndDirectory) {
   EXPECT_THAT(ErrorOf("/nowhere/in.jsonl"), HasSubstr("cannot read /nowhere/in.jsonl"));
   EXPECT_THAT(ErrorOf(testing::TempDir()), HasSubstr("not a regular file"));
 }
 
-TEST(BatchPlan, ShardsPutTogetherAreTheWhole) {
+TEST(BatchInput, ShardsPutTogetherAreTheWhole) {
   std::string text;
   for (int i = 0; i < 23; ++i) absl::StrAppend(&text, "{\"prompt\":\"", i, "\"}\n");
   const std::string path = WriteFile("shards.jsonl", text);
   std::vector<std::string> prompts;
   std::set<std::string> digests;
   for (int64_t i = 0; i < 5; ++i) {
-    const auto plan = BatchPlan::Read(path, {.index = i, .count = 5});
+    const auto plan = ReadBatchInput(path, {.index = i, .count = 5});
     ASSERT_TRUE(plan.ok()) << plan.status();
     digests.insert(plan->digest());
     for (size_t entry = 0; entry < plan->entries().size(); ++entry) {
-      prompts.push_back(plan->Line(entry)->request.text());
+      prompts.push_back(LineOf(*plan, entry)->request.text());
     }
   }
   EXPECT_EQ(digests.size(), 5u);
@@ -80,7 +81,7 @@ TEST(ParseShard, TakesPartsFromZero) {
   }
 }
 
-TEST(BatchPlan, LongestFirstAndPrefixesTogether) {
+TEST(BatchInput, LongestFirstAndPrefixesTogether) {
   const std::string path = WriteFile("order.jsonl", R"({"prompt":"aaa","max_tokens":10})"
                                                     "\n"
                                                     R"({"prompt":"bbb","max_tokens":1000})"
@@ -91,43 +92,43 @@ TEST(BatchPlan, LongestFirstAndPrefixesTogether) {
                                                     "\n"
                                                     R"({"prompt":"ccc","max_tokens":1005})"
                                                     "\n");
-  const auto plan = BatchPlan::Read(path, {});
+  const auto plan = ReadBatchInput(path, {});
   ASSERT_TRUE(plan.ok()) << plan.status();
   const std::vector<int32_t> order = plan->Order();
   ASSERT_EQ(order.size(), 5u);
   EXPECT_EQ(order[4], 0);
   const auto prompt = [&](size_t at) {
-    return plan->Line(static_cast<size_t>(order[at]))->request.text();
+    return LineOf(*plan, static_cast<size_t>(order[at]))->request.text();
   };
   EXPECT_EQ(prompt(0), prompt(1));
   EXPECT_EQ(prompt(2), prompt(3));
 }
 
-TEST(BatchPlan, AChangedFileIsNoticed) {
+TEST(BatchInput, AChangedFileIsNoticed) {
   const std::string path =
       WriteFile("changed.jsonl", "{\"prompt\":\"one\"}\n{\"prompt\":\"two\"}\n");
-  const auto plan = BatchPlan::Read(path, {});
+  const auto plan = ReadBatchInput(path, {});
   ASSERT_TRUE(plan.ok());
   WriteFile("changed.jsonl", "{\"prompt\":\"one\"}\n{\"prompt\":\"owt\"}\n");
-  EXPECT_TRUE(plan->Line(0).ok());
-  EXPECT_TRUE(absl::IsDataLoss(plan->Line(1).status()));
+  EXPECT_TRUE(LineOf(*plan, 0).ok());
+  EXPECT_TRUE(absl::IsDataLoss(LineOf(*plan, 1).status()));
   WriteFile("changed.jsonl", "{}");
-  EXPECT_TRUE(absl::IsDataLoss(plan->Line(0).status()));
+  EXPECT_TRUE(absl::IsDataLoss(LineOf(*plan, 0).status()));
 }
 
 TEST(IsOutputOf, KnowsItsInput) {
   const std::string path = WriteFile("known.jsonl", "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n");
-  const auto plan = BatchPlan::Read(path, {});
+  const auto plan = ReadBatchInput(path, {});
   ASSERT_TRUE(plan.ok());
   std::string text;
   for (int i = 1; i <= 2; ++i) {
     const BatchOutcome outcome{.choices = {{.text = "x"}}};
-    absl::StrAppend(&text, BatchResultJson({.input = plan->digest()}, {}, i, outcome), "\n");
+    absl::StrAppend(&text, BatchOutcomeJson({.input = plan->digest()}, {}, i, outcome), "\n");
   }
   EXPECT_TRUE(*IsOutputOf(WriteFile("known.out", text), *plan));
   EXPECT_FALSE(*IsOutputOf(WriteFile("more.out", text + "{}\n"), *plan));
   EXPECT_FALSE(*IsOutputOf(WriteFile("less.out", text.substr(0, text.find('\n') + 1)), *plan));
-  const auto other = BatchPlan::Read(WriteFile("other.jsonl", "{\"prompt\":\"a\"}\n"), {});
+  const auto other = ReadBatchInput(WriteFile("other.jsonl", "{\"prompt\":\"a\"}\n"), {});
   EXPECT_FALSE(*IsOutputOf(WriteFile("known.out", text), *other));
 }
 

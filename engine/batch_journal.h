@@ -7,8 +7,8 @@
 // The digits are XXH3-64 of what follows them and a space, up to the line break. A process that is
 // killed leaves at most one torn record, at the end, which the next one cuts off; a damaged record
 // in the middle is cut off with everything after it. What was cut off is computed again.
-#ifndef BASED_CLIENT_BATCH_JOURNAL_H_
-#define BASED_CLIENT_BATCH_JOURNAL_H_
+#ifndef BASED_ENGINE_BATCH_JOURNAL_H_
+#define BASED_ENGINE_BATCH_JOURNAL_H_
 
 #include <cstdint>
 #include <memory>
@@ -18,7 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "client/batch_file.h"
+#include "kernels/base/file.h"
 
 namespace based {
 
@@ -42,6 +42,10 @@ class BatchJournal {
   int64_t failed() const { return failed_; }  // of these, those with an error
   // Bytes of damaged records that were cut off.
   int64_t cut_bytes() const { return cut_bytes_; }
+  int64_t bytes() const { return end_; }  // of the checkpoint
+
+  // A result that was kept. REQUIRES: Has(entry).
+  absl::StatusOr<std::string> Read(size_t entry) const;
 
   // Keeps one result (JSON without a line break). REQUIRES: !Has(entry). On an error (a full disk)
   // the checkpoint is as before.
@@ -50,7 +54,7 @@ class BatchJournal {
   // To the disk, so that even a fall of the machine loses nothing before this.
   absl::Status Sync();
 
-  // Writes `output` and removes the checkpoint. REQUIRES: finished() == lines.
+  // Writes the results that there are to `output`, in order, and removes the checkpoint.
   absl::Status Finish();
 
  private:
@@ -66,7 +70,7 @@ class BatchJournal {
         places_(static_cast<size_t>(lines)) {}
 
   absl::Status Recover(const std::string& header);
-  // All results in order, then `temporary` becomes the output.
+  // The results in order, then `temporary` becomes the output.
   absl::Status WriteOutput(const std::string& temporary);
   // False for a damaged record.
   bool Accept(absl::string_view record, int64_t offset);
@@ -83,4 +87,4 @@ class BatchJournal {
 
 }  // namespace based
 
-#endif  // BASED_CLIENT_BATCH_JOURNAL_H_
+#endif  // BASED_ENGINE_BATCH_JOURNAL_H_
