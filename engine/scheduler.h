@@ -29,8 +29,7 @@
 //              most all slots but one are sources: one more is not admitted, and the requests
 //              behind it wait too. So there is always a slot that is free or will be.
 //   Scoring    prompt rows whose logprobs are asked for take their share of max_samples.
-//   Forced     tokens that a constraint leaves no choice of are counted as drawn when the one
-//   before
+//   Forced     tokens that a constraint leaves no choice of are counted as drawn when the one before
 //              them is, and fed together with it in one span. The rows beyond its first are
 //              prefill: they share what prompts may take beside decodes.
 //   Sessions   a sequence may start from a session's state and leave its own there (TakeKept) when
