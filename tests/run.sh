@@ -43,7 +43,7 @@ if ! cmp -s "$requirements" build/venv/installed.txt; then
   build/venv/bin/pip install -q -r "$requirements"
   # The JSON-Schema-Test-Suite is part of the source distribution alone.
   rm -rf build/json_schema_suite
-  build/venv/bin/pip download -q --no-deps --no-binary :all: -d build/json_schema_suite \
+  build/venv/bin/pip download -q --no-deps --no-binary jsonschema -d build/json_schema_suite \
     "$(grep '^jsonschema==' "$requirements")"
   cp "$requirements" build/venv/installed.txt
 fi
