@@ -37,7 +37,7 @@
 //   Pipelining Plan may run while one earlier step is uncommitted: a decode's input id is then
 //              taken on the device from that step (kTokenFromPrevious). A sequence whose sampling
 //              rules depend on what it drew (DrawRules::needs_history) sits out until its draw is
-//              known.
+//              known; where a quarter or more would, nothing is planned until then.
 #ifndef BASED_ENGINE_SCHEDULER_H_
 #define BASED_ENGINE_SCHEDULER_H_
 
@@ -261,6 +261,7 @@ class Scheduler {
   void Settle(Sequence& sequence);
   void StartForks(StepPlan& plan);
   void StartFork(Sequence& source, StepPlan& plan);
+  bool AwaitsDraws() const;
   void PlanDecodes(StepPlan& plan, InFlight& step);
   void PlanDecode(Sequence& sequence, int32_t& spare, StepPlan& plan, InFlight& step);
   int32_t PrefillBeside(int32_t decodes) const;
