@@ -24,9 +24,9 @@ constexpr double kAnyNumber = std::numeric_limits<float>::max();
 constexpr int64_t kCompletionMaxTokens = 16;  // OpenAI's default of /v1/completions
 
 // Fields that change the answer and that a batch does not serve.
-constexpr const char* kNotServed[] = {"stream_options", "logprobs",   "top_logprobs", "suffix",
-                                      "tools",          "functions",  "audio",        "modalities",
-                                      "prediction",     "prompt_embeds"};
+constexpr const char* kNotServed[] = {
+    "stream_options", "logprobs", "top_logprobs", "suffix",     "tools",
+    "functions",      "audio",    "modalities",   "prediction", "prompt_embeds"};
 
 v1::Constraint ToProto(const ConstraintAsk& ask) {
   v1::Constraint constraint;

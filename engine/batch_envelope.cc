@@ -82,7 +82,8 @@ absl::StatusOr<BatchEnvelope> ParseBatchEnvelope(absl::string_view text, const s
         absl::StrCat(place, ": not UTF-8 at byte ", at, " of the line"));
   }
   BASED_ASSIGN_OR_RETURN(Json line, ParseJsonObject(bytes, place, kMaxDepth));
-  if (line.contains("url") || line.contains("body")) return ReadOpenAi(text, std::move(line), place);
+  if (line.contains("url") || line.contains("body"))
+    return ReadOpenAi(text, std::move(line), place);
   BatchEnvelope read;
   JsonFields fields(line, place, "");
   read.custom_id = fields.StringOr("custom_id", "");

@@ -68,8 +68,7 @@ BatchCreateReactor::BatchCreateReactor(BatchJobs* jobs, absl::StatusOr<Caller> c
 
 void BatchCreateReactor::OnReadDone(bool ok) {
   if (!jobs_->Post([this, ok] { OnPiece(ok); })) {
-    Finish(
-        FailCall(context_, absl::UnavailableError("the daemon is draining"), FailedAt::kBatch));
+    Finish(FailCall(context_, absl::UnavailableError("the daemon is draining"), FailedAt::kBatch));
   }
 }
 

@@ -105,10 +105,10 @@ class BatchJobs {
   // Owned by the thread.
   std::unique_ptr<BatchStore> store_;
   std::unique_ptr<BatchRun::Host> host_;
-  int32_t most_in_flight_ = 1;                   // sequences
+  int32_t most_in_flight_ = 1;                      // sequences
   std::vector<std::shared_ptr<BatchJob>> loading_;  // the next to run, one per tenant at most
   std::vector<std::shared_ptr<BatchRun>> runs_;     // likewise
-  std::vector<const BatchJob*> blocked_;         // cannot be loaded as things are
+  std::vector<const BatchJob*> blocked_;            // cannot be loaded as things are
   std::vector<std::shared_ptr<BatchJob>> unsettled_;
   std::vector<std::pair<std::shared_ptr<BatchJob>, std::function<void()>>> deleting_;
   std::vector<std::function<bool()>> followers_;

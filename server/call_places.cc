@@ -13,9 +13,10 @@ constexpr std::chrono::milliseconds kRetryAfter{1000};
 
 absl::Status NoPlace(absl::string_view whose, const std::string& what, int32_t most,
                      RefusalReason reason) {
-  return Refuse(absl::StatusCode::kResourceExhausted,
-                absl::StrCat(whose, most, " ", what, " are under way already, the most there may be"),
-                {.reason = reason, .retry_after = kRetryAfter});
+  return Refuse(
+      absl::StatusCode::kResourceExhausted,
+      absl::StrCat(whose, most, " ", what, " are under way already, the most there may be"),
+      {.reason = reason, .retry_after = kRetryAfter});
 }
 
 }  // namespace

@@ -76,8 +76,8 @@ TEST(BatchInput, ShardsPutTogetherAreTheWhole) {
 
 TEST(ParseShard, TakesPartsFromZero) {
   ASSERT_TRUE(ParseShard("2/3").ok());
-  for (const char* bad : {"3/3", "-1/3", "1", "1/0", "a/b", "1/2/3", "",
-                          "4611686018427387904/9223372036854775807"}) {
+  for (const char* bad :
+       {"3/3", "-1/3", "1", "1/0", "a/b", "1/2/3", "", "4611686018427387904/9223372036854775807"}) {
     EXPECT_TRUE(IsUsageError(ParseShard(bad).status())) << bad;
   }
 }

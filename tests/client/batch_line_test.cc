@@ -107,7 +107,9 @@ TEST(BatchLine, FieldsThatAskForNothingAreNotRefused) {
 TEST(BatchLine, StructuredOutputBecomesAConstraint) {
   const auto constraint = [](const std::string& fields) {
     const auto line = ParseBatchLine(absl::StrCat(R"({"custom_id":"a","url":"/v1/chat/completions",
-        "body":{"messages":[{"role":"user","content":"x"}],)", fields, "}}"), "f:1");
+        "body":{"messages":[{"role":"user","content":"x"}],)",
+                                                  fields, "}}"),
+                                     "f:1");
     EXPECT_TRUE(line.ok()) << line.status();
     return line.ok() ? line->request.constraint() : v1::Constraint();
   };
@@ -121,8 +123,8 @@ TEST(BatchLine, StructuredOutputBecomesAConstraint) {
             "root ::= \"a\"");
   EXPECT_THAT(constraint(R"("guided_choice":["yes","no"])").choice().values(),
               ElementsAre("yes", "no"));
-  EXPECT_EQ(ErrorOf(R"({"prompt":"a","response_format":{"type":"yaml"}})").find(
-                "in.jsonl:7: response_format.type is"),
+  EXPECT_EQ(ErrorOf(R"({"prompt":"a","response_format":{"type":"yaml"}})")
+                .find("in.jsonl:7: response_format.type is"),
             0u);
 }
 

@@ -304,8 +304,7 @@ TEST_F(BatchJobsTest, DrainsLoseAndRepeatNothing) {
   auto jobs = *BatchJobs::Open(options_);
   jobs->Start(engine, kModel);
   ASSERT_TRUE(WaitUntil([&] { return Settled(*jobs, "t", "a"); }));
-  const std::string results =
-      Ask(*jobs, [&] { return AllResults(**jobs->Find("t", "a")); });
+  const std::string results = Ask(*jobs, [&] { return AllResults(**jobs->Find("t", "a")); });
   std::vector<std::string> lines = absl::StrSplit(results, '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 2000u);
   for (size_t i = 0; i < lines.size(); ++i) {
