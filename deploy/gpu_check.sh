@@ -182,6 +182,8 @@ for part in $parts; do
       run_test fast_paths "$bin/cuda_fast_path_test"
       run_test model_properties "$bin/model_properties_test" '--gtest_filter=*cuda*'
       run_test completions "$bin/completion_backends_test" '--gtest_filter=*cuda*'
+      run_test constraints "$bin/constrained_completions_test" '--gtest_filter=*cuda*'
+      run_test sessions "$bin/sessions_test" '--gtest_filter=*cuda*'
       for test in cuda_sample_test cuda_golden_test cuda_pipeline_test cuda_limits_test \
         cuda_fault_test; do
         [ -x "$bin/$test" ] && run_test "$test" "$bin/$test"

@@ -7,6 +7,12 @@
 #include "kernels/base/check.h"
 
 namespace based {
+namespace {
+
+// At most one decoding sequence in so many sits out a step that is planned ahead.
+constexpr int64_t kOneInMaySitOut = 4;
+
+}  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
@@ -88,6 +94,7 @@ void Scheduler::Plan(Clock::time_point now, StepPlan& plan, std::vector<Schedule
   std::move(resumed_images_.begin(), resumed_images_.end(), std::back_inserter(spare_images_));
   resumed_images_.clear();
   ExpireDeadlines(now, events);
+  if (AwaitsDraws()) return;
   StartForks(plan);
   Admit(plan, events);
   InFlight step;
@@ -153,6 +160,15 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
   sequences_[spec.id].push_back(std::move(fork));
 }
 
+// Whether so many decoding sequences would sit out a step planned now that it is better planned
+// when the draws in flight are known: a step of few rows takes nearly as long as one of all.
+bool Scheduler::AwaitsDraws() const {
+  if (in_flight_.empty()) return false;
+  const auto waiting = std::count_if(decoding_.begin(), decoding_.end(),
+                                     [](Sequence* sequence) { return !sequence->may_draw(); });
+  return waiting > 0 && waiting * kOneInMaySitOut >= static_cast<int64_t>(decoding_.size());
+}
+
 void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
   // A waiting prompt needs tokens, but only a few spans.
   const bool share = std::any_of(prefilling_.begin(), prefilling_.end(),
@@ -173,9 +189,7 @@ void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
   for (size_t i = 0; i < count && plan.decode_tokens < most; ++i) {
     Sequence& sequence = *decoding_.front();
     decoding_.pop_front();
-    const bool knows =
-        sequence.rules == nullptr || !sequence.rules->needs_history() || sequence.draw_is_known();
-    if (!knows) {
+    if (!sequence.may_draw()) {
       waiting.push_back(&sequence);
     } else if (Yields(sequence)) {
       yielding.push_back(&sequence);

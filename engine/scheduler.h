@@ -29,8 +29,7 @@
 //              most all slots but one are sources: one more is not admitted, and the requests
 //              behind it wait too. So there is always a slot that is free or will be.
 //   Scoring    prompt rows whose logprobs are asked for take their share of max_samples.
-//   Forced     tokens that a constraint leaves no choice of are counted as drawn when the one
-//   before
+//   Forced     tokens that a constraint leaves no choice of are counted as drawn when the one before
 //              them is, and fed together with it in one span. The rows beyond its first are
 //              prefill: they share what prompts may take beside decodes.
 //   Sessions   a sequence may start from a session's state and leave its own there (TakeKept) when
@@ -38,7 +37,7 @@
 //   Pipelining Plan may run while one earlier step is uncommitted: a decode's input id is then
 //              taken on the device from that step (kTokenFromPrevious). A sequence whose sampling
 //              rules depend on what it drew (DrawRules::needs_history) sits out until its draw is
-//              known.
+//              known; where a quarter or more would, nothing is planned until then.
 #ifndef BASED_ENGINE_SCHEDULER_H_
 #define BASED_ENGINE_SCHEDULER_H_
 
@@ -262,6 +261,7 @@ class Scheduler {
   void Settle(Sequence& sequence);
   void StartForks(StepPlan& plan);
   void StartFork(Sequence& source, StepPlan& plan);
+  bool AwaitsDraws() const;
   void PlanDecodes(StepPlan& plan, InFlight& step);
   void PlanDecode(Sequence& sequence, int32_t& spare, StepPlan& plan, InFlight& step);
   int32_t PrefillBeside(int32_t decodes) const;

@@ -13,9 +13,9 @@ int32_t Scheduler::PrefillBeside(int32_t decodes) const {
 }
 
 void Scheduler::PlanPrefills(StepPlan& plan, InFlight& step) {
-  int64_t left = std::min(options_.token_budget - plan.decode_tokens,
-                          PrefillBeside(plan.decode_tokens)) -
-                 plan.prefill_tokens;
+  int64_t left =
+      std::min(options_.token_budget - plan.decode_tokens, PrefillBeside(plan.decode_tokens)) -
+      plan.prefill_tokens;
   std::vector<Sequence*> order(prefilling_.begin(), prefilling_.end());
   const auto yielding = std::stable_partition(
       order.begin(), order.end(), [this](Sequence* sequence) { return !Yields(*sequence); });
@@ -45,8 +45,7 @@ int64_t Scheduler::PlanPrefillsOf(absl::Span<Sequence* const> waiting, int64_t b
 
 // Tokens for each of the first sequences of `waiting`: all to one whose prompt then ends, else at
 // most half of what is left while others wait behind it; then what nobody needed to the first.
-std::vector<int64_t> Scheduler::SharePrefill(absl::Span<Sequence* const> waiting,
-                                             int64_t budget) {
+std::vector<int64_t> Scheduler::SharePrefill(absl::Span<Sequence* const> waiting, int64_t budget) {
   std::vector<int64_t> lengths;
   int64_t left = budget;
   for (size_t i = 0; i < waiting.size() && left > 0; ++i) {

@@ -262,8 +262,9 @@ absl::Status ValidateRequest(const Request& request, const Model& model,
     if (request.output.text) return NeedsTokenizer("output.text");
     if (!request.stop.strings.empty()) return NeedsTokenizer("stop.strings");
     if (!request.sampling.bad_words.empty()) return NeedsTokenizer("sampling.bad_words");
-    if (request.constraint.kind != ConstraintAsk::Kind::kNothing)
+    if (request.constraint.kind != ConstraintAsk::Kind::kNothing) {
       return NeedsTokenizer("constraint");
+    }
   }
   return absl::OkStatus();
 }

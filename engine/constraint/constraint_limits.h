@@ -23,9 +23,8 @@ struct ConstraintLimits {
   // mask holds only tokens of one byte, all of which leave a way to the end.
   int32_t max_depth = 1'024;
   // Open readings of the text so far, in nodes and links of a graph that they share (one reading
-  // takes two for each open rule). Where an ambiguous
-  // grammar needs more, the matcher follows one reading from there on, so that it accepts fewer
-  // texts, but all of them match.
+  // takes two for each open rule). Where an ambiguous grammar needs more, the matcher follows one
+  // reading from there on, so that it accepts fewer texts, but all of them match.
   int32_t max_readings = 4'096;
 };
 

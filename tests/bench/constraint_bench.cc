@@ -1,9 +1,10 @@
 // Prints what constraints cost over a tokenizer's vocabulary: compilation, and per token of random
 // texts that match, the mask and its acceptance.
-//   constraint_bench TOKENIZER_DIR [GRAMMAR_FILE...]
-// Without files, over grammars of its own: any JSON, an object of 60 properties, a bounded string,
-// prose in quotes. "first" is a constraint without masks yet; "other" then other texts; "again" the
-// same texts as "other": all masks are there.
+//   constraint_bench TOKENIZER_DIR [FILE...]
+// A file is a JSON schema where its name ends in .json, else a grammar. Without files, over
+// constraints of its own: any JSON, an object of 60 properties, a bounded string, prose in quotes,
+// a JSON schema of 5 KB. "first" is a constraint without masks yet; "other" then other texts;
+// "again" the same texts as "other": all masks are there.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -15,9 +16,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/constraint/constraint.h"
 #include "engine/constraint/ebnf.h"
+#include "engine/constraint/json_schema.h"
 #include "engine/tokenizer.h"
 
 namespace based {
@@ -54,6 +57,36 @@ std::string ObjectGrammar() {
                       "\", \\\"friends\\\": [\" (person (\", \" person)*)? \"]}\"\n",
                       kJsonRules);
 }
+
+// Members of every kind, 5 KB together.
+std::string SchemaText() {
+  const char* kinds[] = {
+      R"({"type": "string", "minLength": 1, "maxLength": 40})",
+      R"({"type": "integer", "minimum": 0, "maximum": 100000})",
+      R"({"type": ["number", "null"], "exclusiveMinimum": -1.5})",
+      R"({"enum": ["red", "green", "dark blue", 17, null]})",
+      R"({"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 8})",
+      R"({"type": "string", "format": "date-time"})",
+      R"({"type": "string", "pattern": "^[A-Z]{2}-\\d{4}$"})",
+      R"({"$ref": "#/$defs/person"})"};
+  std::string properties;
+  std::string required;
+  for (int i = 0; i < 64; ++i) {
+    absl::StrAppend(&properties, i == 0 ? "" : ", ", "\"property_", i, "\": ", kinds[i % 8]);
+    if (i % 3 != 0) absl::StrAppend(&required, i == 1 ? "" : ", ", "\"property_", i, "\"");
+  }
+  return absl::StrCat(
+      R"({"type": "object", "properties": {)", properties, R"(}, "required": [)", required,
+      R"(], "additionalProperties": false, "$defs": {"person": {"type": "object", "properties": )"
+      R"({"name": {"type": "string"}, "age": {"type": "integer"}, "friends": {"type": "array", )"
+      R"("items": {"$ref": "#/$defs/person"}}}, "required": ["name"]}}})");
+}
+
+absl::StatusOr<Grammar> GrammarOfSchema(std::string_view text) {
+  return JsonSchemaGrammar(text, JsonSchemaLimits());
+}
+
+using FrontEnd = absl::StatusOr<Grammar> (*)(std::string_view);
 
 struct Times {
   std::vector<double> mask_us;
@@ -127,10 +160,10 @@ void Print(const char* what, Times times) {
       times.mask_us[times.mask_us.size() * 99 / 100], times.mask_us.back(), accept / count);
 }
 
-int Run(const std::string& name, const std::string& text,
+int Run(const std::string& name, const std::string& text, FrontEnd front_end,
         const std::shared_ptr<const TokenTrie>& trie) {
   const auto start = std::chrono::steady_clock::now();
-  const absl::StatusOr<Grammar> grammar = EbnfGrammar(text);
+  const absl::StatusOr<Grammar> grammar = front_end(text);
   if (!grammar.ok()) {
     std::fprintf(stderr, "%s: %s\n", name.c_str(), grammar.status().ToString().c_str());
     return 1;
@@ -152,7 +185,7 @@ int Run(const std::string& name, const std::string& text,
 
 int Main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: constraint_bench TOKENIZER_DIR [GRAMMAR_FILE...]\n");
+    std::fprintf(stderr, "usage: constraint_bench TOKENIZER_DIR [FILE...]\n");
     return 2;
   }
   const auto tokenizer = Tokenizer::Load(argv[1]);
@@ -171,13 +204,16 @@ int Main(int argc, char** argv) {
   int failed = 0;
   for (int i = 2; i < argc; ++i) {
     std::ifstream file(argv[i], std::ios::binary);
-    failed |= Run(argv[i], {std::istreambuf_iterator<char>(file), {}}, *trie);
+    failed |= Run(argv[i], {std::istreambuf_iterator<char>(file), {}},
+                  absl::EndsWith(argv[i], ".json") ? GrammarOfSchema : EbnfGrammar, *trie);
   }
   if (argc > 2) return failed;
-  failed |= Run("json", absl::StrCat("root ::= ws value\n", kJsonRules), *trie);
-  failed |= Run("object", ObjectGrammar(), *trie);
-  failed |= Run("bounded", R"(root ::= "{\"text\": \"" [^"\\\x00-\x1F]{0,1000} "\"}")", *trie);
-  failed |= Run("prose", R"(root ::= ("\"" [A-Z] [^"]* [.!?] "\"" "\n")*)", *trie);
+  failed |= Run("json", absl::StrCat("root ::= ws value\n", kJsonRules), EbnfGrammar, *trie);
+  failed |= Run("object", ObjectGrammar(), EbnfGrammar, *trie);
+  failed |= Run("bounded", R"(root ::= "{\"text\": \"" [^"\\\x00-\x1F]{0,1000} "\"}")", EbnfGrammar,
+                *trie);
+  failed |= Run("prose", R"(root ::= ("\"" [A-Z] [^"]* [.!?] "\"" "\n")*)", EbnfGrammar, *trie);
+  failed |= Run("schema", SchemaText(), GrammarOfSchema, *trie);
   return failed;
 }
 

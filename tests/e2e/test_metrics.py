@@ -279,8 +279,9 @@ def test_every_series_moves_when_it_should(start_daemon, proto, tmp_path):
     scraper = Scraper(daemon)
     loads = Loads(daemon, proto, keys, scraper)
     try:
-        for load in (loads.endings, loads.long_prompt, loads.refusals, loads.structured, loads.queue, loads.parking,
-                     loads.slow_reader, loads.sessions, loads.over_http, loads.drain):
+        for load in (loads.endings, loads.long_prompt, loads.refusals, loads.structured,
+                     loads.queue, loads.parking, loads.slow_reader, loads.sessions,
+                     loads.over_http, loads.drain):
             # What the last one has cancelled is gone.
             for phase in ("queued", "prefill", "decode"):
                 daemon.wait_for_metric(f'based_live_requests{{phase="{phase}"}}', 0)
