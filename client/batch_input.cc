@@ -12,6 +12,8 @@
 namespace based {
 namespace {
 
+constexpr int64_t kMostShards = 1'000'000;
+
 absl::StatusOr<BatchLineFacts> FactsOf(absl::string_view text, const std::string& place) {
   BASED_ASSIGN_OR_RETURN(const BatchLine line, ParseBatchLine(text, place));
   const v1::GenerateRequest& request = line.request;
@@ -36,9 +38,11 @@ absl::StatusOr<Shard> ParseShard(absl::string_view text) {
   Shard shard;
   const std::vector<absl::string_view> parts = absl::StrSplit(text, '/');
   if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &shard.index) ||
-      !absl::SimpleAtoi(parts[1], &shard.count) || shard.index < 0 || shard.index >= shard.count) {
-    return UsageError(
-        absl::StrCat("--shard is '", text, "'; expected i/n with 0 <= i < n, e.g. 0/4"));
+      !absl::SimpleAtoi(parts[1], &shard.count) || shard.index < 0 || shard.index >= shard.count ||
+      shard.count > kMostShards) {
+    return UsageError(absl::StrCat("--shard is '", text,
+                                   "'; expected i/n with 0 <= i < n and n at most ", kMostShards,
+                                   ", e.g. 0/4"));
   }
   return shard;
 }

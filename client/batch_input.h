@@ -11,7 +11,7 @@
 
 namespace based {
 
-// "i/n" with 0 <= i < n. A usage error else.
+// "i/n" with 0 <= i < n, and n at most a million. A usage error else.
 absl::StatusOr<Shard> ParseShard(absl::string_view text);
 
 // BatchPlan::Read of lines that ParseBatchLine takes.

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/json_fields.h"
+#include "engine/openai_constraint.h"
 #include "kernels/base/status.h"
 
 namespace based {
@@ -22,9 +24,48 @@ constexpr double kAnyNumber = std::numeric_limits<float>::max();
 constexpr int64_t kCompletionMaxTokens = 16;  // OpenAI's default of /v1/completions
 
 // Fields that change the answer and that a batch does not serve.
-constexpr const char* kNotServed[] = {"logprobs",   "top_logprobs",    "suffix",     "tools",
-                                      "functions",  "response_format", "audio",      "modalities",
-                                      "prediction", "prompt_embeds",   "guided_json"};
+constexpr const char* kNotServed[] = {
+    "stream_options", "logprobs", "top_logprobs", "suffix",     "tools",
+    "functions",      "audio",    "modalities",   "prediction", "prompt_embeds"};
+
+v1::Constraint ToProto(const ConstraintAsk& ask) {
+  v1::Constraint constraint;
+  switch (ask.kind) {
+    case ConstraintAsk::Kind::kNothing:
+      break;
+    case ConstraintAsk::Kind::kJsonSchema:
+      constraint.set_json_schema(ask.text);
+      break;
+    case ConstraintAsk::Kind::kJson:
+      constraint.set_json(true);
+      break;
+    case ConstraintAsk::Kind::kRegex:
+      constraint.set_regex(ask.text);
+      break;
+    case ConstraintAsk::Kind::kChoice:
+      for (const std::string& choice : ask.choices) {
+        constraint.mutable_choice()->add_values(choice);
+      }
+      break;
+    case ConstraintAsk::Kind::kGrammar:
+      constraint.set_grammar(ask.text);
+      break;
+  }
+  return constraint;
+}
+
+// `raw` is the text of `body`.
+absl::Status ReadConstraint(const Json& body, absl::string_view raw, const std::string& place,
+                            v1::GenerateRequest& request) {
+  const absl::StatusOr<ConstraintAsk> ask =
+      ReadOpenAiConstraint(body, std::string_view(raw.data(), raw.size()));
+  if (!ask.ok()) {
+    return absl::Status(ask.status().code(), absl::StrCat(place, ": ", ask.status().message()));
+  }
+  if (ask->kind == ConstraintAsk::Kind::kNothing) return absl::OkStatus();
+  *request.mutable_constraint() = ToProto(*ask);
+  return absl::OkStatus();
+}
 
 // Reads the fields of one body into a request. The ranges are the daemon's to judge: here a field
 // only has to fit the proto.
@@ -58,10 +99,7 @@ class BodyReader {
       const Json* value = fields_.Find(field);
       const bool off =
           value == nullptr || *value == false || *value == 0 || *value == "" || value->empty();
-      if (!off &&
-          !(field == std::string("response_format") && value->value("type", "") == "text")) {
-        fields_.Wrong(field, *value, "no such field: batches do not serve it");
-      }
+      if (!off) fields_.Wrong(field, *value, "no such field: batches do not serve it");
     }
   }
 
@@ -209,6 +247,7 @@ absl::StatusOr<BatchLine> ParseBatchLine(absl::string_view text, const std::stri
   BatchLine read{.form = envelope.form, .custom_id = std::move(envelope.custom_id)};
   const std::string prefix = read.form == BatchForm::kPlain ? "" : "body.";
   BASED_RETURN_IF_ERROR(BodyReader(envelope.body, place, prefix).Read(read.form, read.request));
+  BASED_RETURN_IF_ERROR(ReadConstraint(envelope.body, envelope.raw, place, read.request));
   return read;
 }
 

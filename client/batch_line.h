@@ -1,10 +1,11 @@
 // The request on one line of a batch's input (see batch_envelope.h), for the daemon's Generate.
 //
 // Fields of a body are OpenAI's (prompt, max_tokens, temperature, top_p, n, best_of, stop, seed,
-// presence_penalty, frequency_penalty, logit_bias, echo) and those of based.v1 under their own
-// names (top_k, min_p, typical_p, repetition_penalty, ignore_eos, min_tokens, include_stop,
-// stop_token_ids, allowed_token_ids, bad_words). Unknown ones are ignored, as OpenAI does; those
-// that would change the answer and are not served (stream, logprobs, tools, ...) are refused.
+// presence_penalty, frequency_penalty, logit_bias, echo), the fields of structured output (see
+// openai_constraint.h) and those of based.v1 under their own names (top_k, min_p, typical_p,
+// repetition_penalty, ignore_eos, min_tokens, include_stop, stop_token_ids, allowed_token_ids,
+// bad_words). Unknown ones are ignored, as OpenAI does; those that would change the answer and are
+// not served (stream, logprobs, tools, ...) are refused.
 //
 // A chat becomes one prompt by the plain template of the daemon's HTTP gateway: "### System:",
 // "### User:" or "### Assistant:", the content on the next line, a blank line, and at the end

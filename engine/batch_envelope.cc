@@ -14,9 +14,42 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kMaxDepth = 32;
+// Bodies as deep as those over HTTP, and what is around them.
+constexpr int kMaxDepth = 65;
 
-absl::StatusOr<BatchEnvelope> ReadOpenAi(Json line, const std::string& place) {
+// Where the string that begins at `at` ends: past its quotation mark.
+size_t EndOfString(absl::string_view json, size_t at) {
+  for (++at; json[at] != '"'; ++at) at += json[at] == '\\';
+  return at + 1;
+}
+
+// The text of the member `name` of the object `json`, which is well-formed and has it.
+absl::string_view TextOf(absl::string_view json, absl::string_view name) {
+  int depth = 0;
+  bool wanted = false;  // the value that begins is it
+  size_t key = 0, begin = 0;
+  for (size_t at = 0; at < json.size(); ++at) {
+    const char c = json[at];
+    if (c == '"') {
+      key = at;
+      at = EndOfString(json, at) - 1;
+    } else if (c == '{' || c == '[') {
+      ++depth;
+    } else if (c == ':' && depth == 1) {
+      // A key may be written with escapes.
+      wanted = Json::parse(json.substr(key, EndOfString(json, key) - key)) == std::string(name);
+      begin = at + 1;
+    } else if (wanted && depth == 1 && (c == ',' || c == '}')) {
+      return json.substr(begin, at - begin);
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+  return json;
+}
+
+absl::StatusOr<BatchEnvelope> ReadOpenAi(absl::string_view text, Json line,
+                                         const std::string& place) {
   BatchEnvelope read;
   JsonFields fields(line, place, "");
   read.custom_id = fields.String("custom_id");
@@ -36,6 +69,7 @@ absl::StatusOr<BatchEnvelope> ReadOpenAi(Json line, const std::string& place) {
   if (body == nullptr) fields.Missing("body", "an object");
   BASED_RETURN_IF_ERROR(fields.status());
   read.body = std::move(line["body"]);
+  read.raw = TextOf(text, "body");
   return read;
 }
 
@@ -48,13 +82,15 @@ absl::StatusOr<BatchEnvelope> ParseBatchEnvelope(absl::string_view text, const s
         absl::StrCat(place, ": not UTF-8 at byte ", at, " of the line"));
   }
   BASED_ASSIGN_OR_RETURN(Json line, ParseJsonObject(bytes, place, kMaxDepth));
-  if (line.contains("url") || line.contains("body")) return ReadOpenAi(std::move(line), place);
+  if (line.contains("url") || line.contains("body"))
+    return ReadOpenAi(text, std::move(line), place);
   BatchEnvelope read;
   JsonFields fields(line, place, "");
   read.custom_id = fields.StringOr("custom_id", "");
   BASED_RETURN_IF_ERROR(fields.status());
   line.erase("custom_id");
   read.body = std::move(line);
+  read.raw = text;
   return read;
 }
 

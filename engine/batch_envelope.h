@@ -24,6 +24,8 @@ struct BatchEnvelope {
   BatchForm form = BatchForm::kPlain;
   std::string custom_id;  // may be empty in the plain form alone
   nlohmann::json body;    // an object; of the plain form the line itself
+  // Its text, which has the order of the keys; points into the line, and in the plain form is it.
+  absl::string_view raw;
 };
 
 // `place` ("in.jsonl:17") begins every message. INVALID_ARGUMENT for what is not UTF-8, not a JSON

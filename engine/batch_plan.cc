@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -77,7 +78,8 @@ absl::Status BatchPlanBuilder::Add(absl::string_view text, int64_t offset) {
 void BatchPlanBuilder::Check(const BatchLineFacts& facts, int32_t number) {
   const std::string place = PlaceOf(path_, number);
   if (!facts.custom_id.empty()) {
-    const auto [entry, fresh] = lines_of_ids_.try_emplace(facts.custom_id, number);
+    const XXH128_hash_t id = XXH3_128bits(facts.custom_id.data(), facts.custom_id.size());
+    const auto [entry, fresh] = lines_of_ids_.try_emplace({id.high64, id.low64}, number);
     if (!fresh) {
       Fault(absl::StrCat(place, ": custom_id is \"", facts.custom_id, "\", as on line ",
                          entry->second, ", expected a name of its own for every line"));
@@ -119,22 +121,43 @@ absl::StatusOr<BatchPlan> BatchPlanBuilder::Finish(FileDescriptor file, Shard sh
   return plan;
 }
 
-absl::StatusOr<BatchPlan> BatchPlan::Read(const std::string& path, Shard shard,
-                                          const BatchLineReader& reader) {
+BatchPlanReader::BatchPlanReader(FileDescriptor file, const std::string& path,
+                                 const BatchLineReader& reader)
+    : file_(std::move(file)),
+      builder_(path, reader),
+      lines_(file_.get(), path, kMaxBatchLineBytes) {}
+
+absl::StatusOr<std::unique_ptr<BatchPlanReader>> BatchPlanReader::Open(
+    const std::string& path, const BatchLineReader& reader) {
   BASED_ASSIGN_OR_RETURN(FileDescriptor file, OpenFile(path, O_RDONLY));
   struct stat info {};
   if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": not a regular file; a batch reads its input more than once"));
   }
-  BatchPlanBuilder builder(path, reader);
-  LineReader lines(file.get(), path, kMaxBatchLineBytes);
-  while (true) {
-    BASED_ASSIGN_OR_RETURN(const bool more, lines.Next());
-    if (!more) break;
-    BASED_RETURN_IF_ERROR(builder.Add(lines.line(), lines.offset()));
+  return std::unique_ptr<BatchPlanReader>(new BatchPlanReader(std::move(file), path, reader));
+}
+
+absl::StatusOr<bool> BatchPlanReader::ReadSome(int64_t most_bytes) {
+  for (int64_t bytes = 0; bytes < most_bytes;) {
+    BASED_ASSIGN_OR_RETURN(const bool more, lines_.Next());
+    if (!more) return true;
+    BASED_RETURN_IF_ERROR(builder_.Add(lines_.line(), lines_.offset()));
+    bytes += static_cast<int64_t>(lines_.line().size()) + 1;
   }
-  return builder.Finish(std::move(file), shard);
+  return false;
+}
+
+absl::StatusOr<BatchPlan> BatchPlanReader::Finish(Shard shard) {
+  return builder_.Finish(std::move(file_), shard);
+}
+
+absl::StatusOr<BatchPlan> BatchPlan::Read(const std::string& path, Shard shard,
+                                          const BatchLineReader& reader) {
+  BASED_ASSIGN_OR_RETURN(const std::unique_ptr<BatchPlanReader> plan,
+                         BatchPlanReader::Open(path, reader));
+  BASED_RETURN_IF_ERROR(plan->ReadSome(std::numeric_limits<int64_t>::max()).status());
+  return plan->Finish(shard);
 }
 
 std::string BatchPlan::Place(size_t entry) const { return PlaceOf(path_, entries_[entry].line); }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -115,11 +116,33 @@ class BatchPlanBuilder {
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> hash_;
   std::vector<BatchEntry> entries_;
   int32_t number_ = 0;  // of the last line
-  absl::flat_hash_map<std::string, int32_t> lines_of_ids_;
+  // By the 128 bits of their hash: ids may be as long as lines.
+  absl::flat_hash_map<std::pair<uint64_t, uint64_t>, int32_t> lines_of_ids_;
   std::optional<std::string> model_;
   int32_t model_line_ = 0;
   std::vector<std::string> messages_;
   size_t faults_ = 0;
+};
+
+// Makes a plan of a file, a piece at a time, for whoever must not be away for long.
+class BatchPlanReader {
+ public:
+  // INVALID_ARGUMENT for what is no regular file.
+  static absl::StatusOr<std::unique_ptr<BatchPlanReader>> Open(const std::string& path,
+                                                               const BatchLineReader& reader);
+
+  // Reads on: the lines of the next `most_bytes`, at least one. True at the end of the file.
+  absl::StatusOr<bool> ReadSome(int64_t most_bytes);
+
+  // REQUIRES: ReadSome has returned true. The errors of BatchPlanBuilder. Call once.
+  absl::StatusOr<BatchPlan> Finish(Shard shard);
+
+ private:
+  BatchPlanReader(FileDescriptor file, const std::string& path, const BatchLineReader& reader);
+
+  FileDescriptor file_;
+  BatchPlanBuilder builder_;
+  LineReader lines_;
 };
 
 }  // namespace based

@@ -60,7 +60,7 @@ BatchCreateReactor::BatchCreateReactor(BatchJobs* jobs, absl::StatusOr<Caller> c
                                        grpc::CallbackServerContext* context, v1::Batch* response)
     : jobs_(jobs), caller_(std::move(caller)), context_(context), response_(response) {
   if (!caller_.ok()) {
-    Finish(FailCall(context_, caller_.status(), FailedAt::kAdmission));
+    Finish(FailCall(context_, caller_.status(), FailedAt::kBatch));
   } else {
     StartRead(&message_);
   }
@@ -68,8 +68,7 @@ BatchCreateReactor::BatchCreateReactor(BatchJobs* jobs, absl::StatusOr<Caller> c
 
 void BatchCreateReactor::OnReadDone(bool ok) {
   if (!jobs_->Post([this, ok] { OnPiece(ok); })) {
-    Finish(
-        FailCall(context_, absl::UnavailableError("the daemon is draining"), FailedAt::kAdmission));
+    Finish(FailCall(context_, absl::UnavailableError("the daemon is draining"), FailedAt::kBatch));
   }
 }
 
@@ -90,8 +89,10 @@ absl::Status BatchCreateReactor::Begin() {
   BASED_RETURN_IF_ERROR(ApplyTenant(*caller_, tenant_));
   id_ = message_.id().empty() ? NewBatchId() : message_.id();
   BASED_RETURN_IF_ERROR(CheckSessionId("id", id_));
+  BASED_ASSIGN_OR_RETURN(place_, jobs_->senders().Take(tenant_));
   BASED_ASSIGN_OR_RETURN(upload_, jobs_->Begin(tenant_, id_));
-  return WatchSilence();
+  WatchSilence();
+  return absl::OkStatus();
 }
 
 absl::Status BatchCreateReactor::Take(bool& created) {
@@ -113,11 +114,12 @@ absl::Status BatchCreateReactor::Take(bool& created) {
 
 void BatchCreateReactor::End(const absl::Status& status) {
   *ended_ = true;
-  jobs_->Abandon(std::move(upload_));
-  Finish(FailCall(context_, status, FailedAt::kAdmission));
+  upload_.reset();
+  place_.reset();
+  Finish(FailCall(context_, status, FailedAt::kBatch));
 }
 
-absl::Status BatchCreateReactor::WatchSilence() {
+void BatchCreateReactor::WatchSilence() {
   heard_ = Clock::now();
   const auto look = [this, ended = ended_] {
     if (*ended) return true;
@@ -125,7 +127,7 @@ absl::Status BatchCreateReactor::WatchSilence() {
     context_->TryCancel();
     return true;
   };
-  return jobs_->Follow(look);
+  jobs_->Follow(look);
 }
 
 }  // namespace based

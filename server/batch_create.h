@@ -31,7 +31,7 @@ class BatchCreateReactor final : public grpc::ServerReadReactor<v1::CreateBatchR
   absl::Status Take(bool& created);
   void End(const absl::Status& status);
   // Cancels a call whose sender has fallen silent.
-  absl::Status WatchSilence();
+  void WatchSilence();
 
   BatchJobs* const jobs_;
   const absl::StatusOr<Caller> caller_;
@@ -40,6 +40,7 @@ class BatchCreateReactor final : public grpc::ServerReadReactor<v1::CreateBatchR
   v1::CreateBatchRequest message_;
   // Of the jobs' thread.
   std::string tenant_, id_;
+  std::shared_ptr<void> place_;
   std::unique_ptr<BatchUpload> upload_;
   Clock::time_point heard_;
   const std::shared_ptr<bool> ended_ = std::make_shared<bool>(false);

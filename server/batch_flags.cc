@@ -15,9 +15,9 @@ ABSL_FLAG(int64_t, batch_lines, 1'000'000, "Lines of one batch job, at most.");
 ABSL_FLAG(std::string, batch_input_bytes, "1GiB", "Input of one batch job, at most.");
 ABSL_FLAG(std::string, batch_disk, "16GiB",
           "Disk for the inputs and results of all batch jobs; when it is used up they wait until "
-          "some are deleted.");
+          "some are deleted. What is being sent or merged comes on top.");
 ABSL_FLAG(std::string, batch_tenant_disk, "0",
-          "Disk that one tenant's jobs may take and still be added to; 0: --batch_disk.");
+          "The same for the jobs of one tenant, so that others need not wait; 0: --batch_disk.");
 ABSL_FLAG(int32_t, batch_keep_s, 7 * 24 * 3600,
           "A batch job is removed so long after its end; 0: when it is deleted.");
 

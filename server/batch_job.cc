@@ -19,6 +19,8 @@ namespace {
 constexpr char kInputName[] = "input";
 // Results that are passed over at a time, on the way to where a reader goes on.
 constexpr int64_t kSkipBytes = 16 << 20;
+// Of the input, read at a time: some milliseconds of parsing.
+constexpr int64_t kLoadBytes = 256 << 10;
 
 }  // namespace
 
@@ -41,29 +43,41 @@ int64_t BatchJob::failed() const {
   return journal_ != nullptr ? journal_->failed() : record_.failed;
 }
 
-absl::Status BatchJob::Load(const BatchModel& model, std::optional<BatchPlan> plan) {
+absl::StatusOr<bool> BatchJob::Load(const BatchModel& model) {
   BASED_CHECK(!loaded() && !settled_);
+  absl::StatusOr<bool> read = ReadPlan(model);
+  if (read.ok() && !*read) return false;
+  loading_.reset();
+  BASED_RETURN_IF_ERROR(read.status());
+  BASED_RETURN_IF_ERROR(OpenJournal());
+  return true;
+}
+
+absl::StatusOr<bool> BatchJob::ReadPlan(const BatchModel& model) {
   if (model.digest != record_.model_digest) {
     return absl::FailedPreconditionError(
         absl::StrCat("it was made for the model ", record_.model, " (", record_.model_digest,
                      "), and the daemon serves ", model.openai.name, " (", model.digest, ")"));
   }
-  const std::string input = folder_ + kBatchInput;
-  if (!plan) {
-    std::set<std::string> ignored;
-    const auto reader = [&](absl::string_view text, const std::string& place) {
+  if (loading_ == nullptr) {
+    const auto reader = [&model, ignored = std::set<std::string>()](
+                            absl::string_view text, const std::string& place) mutable {
       return FactsOfBatchJobLine(text, place, model.openai, ignored);
     };
-    BASED_ASSIGN_OR_RETURN(plan, BatchPlan::Read(input, {}, reader));
+    BASED_ASSIGN_OR_RETURN(loading_, BatchPlanReader::Open(folder_ + kBatchInput, reader));
   }
-  if (plan->digest() != record_.input) {
-    return absl::DataLossError("its input is not what it was when the job was made");
-  }
+  BASED_ASSIGN_OR_RETURN(const bool whole, loading_->ReadSome(kLoadBytes));
+  if (!whole) return false;
+  BASED_ASSIGN_OR_RETURN(plan_, loading_->Finish({}));
+  if (plan_->digest() == record_.input) return true;
+  return absl::DataLossError("its input is not what it was when the job was made");
+}
+
+absl::Status BatchJob::OpenJournal() {
   BASED_ASSIGN_OR_RETURN(journal_,
                          BatchJournal::Open(folder_ + kBatchResults, {.input = record_.input,
                                                                       .model = record_.model_digest,
                                                                       .lines = record_.lines}));
-  plan_ = std::move(plan);
   return absl::OkStatus();
 }
 
@@ -80,6 +94,8 @@ absl::Status BatchJob::End(BatchState state) {
   ended.finished = finished();
   ended.failed = failed();
   ended.ended_ms = MillisecondsNow();
+  // First what the record will count: a machine that falls must not keep the count alone.
+  if (journal_ != nullptr) BASED_RETURN_IF_ERROR(journal_->Sync());
   BASED_RETURN_IF_ERROR(WriteBatchRecord(ended, folder_));
   record_ = std::move(ended);
   return absl::OkStatus();
@@ -93,11 +109,7 @@ absl::Status BatchJob::Settle() {
     // Merged before the process ended: the file came by a rename, so it is whole.
     ::unlink((folder_ + kBatchPartial).c_str());
   } else {
-    if (journal_ == nullptr) {
-      BASED_ASSIGN_OR_RETURN(journal_, BatchJournal::Open(output, {.input = record_.input,
-                                                                   .model = record_.model_digest,
-                                                                   .lines = record_.lines}));
-    }
+    if (journal_ == nullptr) BASED_RETURN_IF_ERROR(OpenJournal());
     // A cancelled job may have got results after it was said to be.
     const bool late = journal_->finished() != record_.finished;
     record_.finished = journal_->finished();
@@ -107,6 +119,7 @@ absl::Status BatchJob::Settle() {
   }
   journal_.reset();
   plan_.reset();
+  loading_.reset();
   output_bytes_ = FileBytes(output);
   settled_ = true;
   return absl::OkStatus();

@@ -47,11 +47,12 @@ class BatchJob {
   const std::string& message() const { return message_; }
   void set_message(std::string message) { message_ = std::move(message); }
 
-  // Lines can run. Reads input and checkpoint, the input unless `plan` is it.
+  // Reads a piece of the input, at the end the checkpoint: true once lines can run. `model` lives
+  // as long as the job. After an error it begins anew.
   //   FAILED_PRECONDITION  it was begun with another model
   //   RESOURCE_EXHAUSTED   the disk is full
   //   others               its files are damaged
-  absl::Status Load(const BatchModel& model, std::optional<BatchPlan> plan = std::nullopt);
+  absl::StatusOr<bool> Load(const BatchModel& model);
   bool loaded() const { return journal_ != nullptr; }
 
   // REQUIRES, for these: loaded().
@@ -74,6 +75,8 @@ class BatchJob {
   absl::StatusOr<std::string> Results(BatchCursor& cursor, int64_t most_bytes, bool& skipping);
 
  private:
+  absl::StatusOr<bool> ReadPlan(const BatchModel& model);
+  absl::Status OpenJournal();
   absl::StatusOr<std::string> PartialResults(BatchCursor& cursor, int64_t most_bytes);
   absl::StatusOr<std::string> MergedResults(BatchCursor& cursor, int64_t most_bytes,
                                             bool& skipping);
@@ -81,6 +84,7 @@ class BatchJob {
   const std::string folder_;
   BatchRecord record_;
   std::string message_;
+  std::unique_ptr<BatchPlanReader> loading_;
   std::optional<BatchPlan> plan_;
   std::unique_ptr<BatchJournal> journal_;
   bool settled_ = false;

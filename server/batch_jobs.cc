@@ -13,8 +13,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kTick{1000};
 constexpr std::chrono::milliseconds kPoll{100};  // while jobs run
-constexpr int32_t kMostUploads = 16;
-constexpr size_t kMostFollowers = 256;
+// Calls of all tenants, and of one.
+constexpr int32_t kMostSenders = 16, kMostSendersOfTenant = 8;
+constexpr int32_t kMostReaders = 256, kMostReadersOfTenant = 64;
 
 void LogJob(LogLevel level, absl::string_view event, const BatchJob& job,
             absl::string_view message = "") {
@@ -32,6 +33,12 @@ void LogJob(LogLevel level, absl::string_view event, const BatchJob& job,
 
 }  // namespace
 
+BatchJobs::BatchJobs(std::unique_ptr<BatchStore> store, const BatchOptions& options)
+    : options_(options),
+      store_(std::move(store)),
+      senders_("calls that send a batch's input", kMostSenders, kMostSendersOfTenant),
+      readers_("calls that read a batch's results", kMostReaders, kMostReadersOfTenant) {}
+
 absl::StatusOr<std::unique_ptr<BatchJobs>> BatchJobs::Open(const BatchOptions& options) {
   BASED_ASSIGN_OR_RETURN(std::unique_ptr<BatchStore> store, BatchStore::Open(options));
   return std::unique_ptr<BatchJobs>(new BatchJobs(std::move(store), options));
@@ -43,7 +50,6 @@ void BatchJobs::Start(Engine& engine, BatchModel model) {
       new BatchRun::Host{.engine = engine,
                          .model = *model_,
                          .post = [this](std::function<void()> task) { Post(std::move(task)); },
-                         .room = absl::OkStatus(),
                          .counts = {}});
   const Capacity capacity = engine.capacity();
   // A few wait in the engine, so that a slot that falls free is taken by its next step.
@@ -106,7 +112,10 @@ void BatchJobs::Loop() {
     return running_;
   };
   while (running()) {
-    for (const auto& task : Take(runs_.empty() ? next_tick : Clock::now() + kPoll)) task();
+    const Clock::time_point wake = !loading_.empty() ? Clock::now()
+                                   : runs_.empty()   ? next_tick
+                                                     : Clock::now() + kPoll;
+    for (const auto& task : Take(wake)) task();
     const Clock::time_point now = Clock::now();
     if (now >= next_tick) {
       Tick();
@@ -118,8 +127,10 @@ void BatchJobs::Loop() {
 }
 
 void BatchJobs::Tick() {
-  host_->room = store_->Room();
-  for (const auto& run : runs_) run->Tick();
+  for (const auto& run : runs_) {
+    run->set_room(store_->Room(run->job().record().tenant));
+    run->Tick();
+  }
   if (!stopping_) store_->Expire();
   look_for_work_ = true;
   PublishUse();
@@ -132,7 +143,10 @@ void BatchJobs::Pump(Clock::time_point now) {
     if (!stopping_) StartRuns();
     look_for_work_ = false;
   }
-  if (!stopping_) Send(now);
+  if (!stopping_) {
+    LoadSome();
+    Send(now);
+  }
   TellFollowers();
 }
 
@@ -185,6 +199,7 @@ void BatchJobs::Settle() {
 void BatchJobs::StartRuns() {
   std::vector<std::string> busy;
   for (const auto& run : runs_) busy.push_back(run->job().record().tenant);
+  for (const auto& job : loading_) busy.push_back(job->record().tenant);
   for (const auto& job : store_->All()) {
     const std::string& tenant = job->record().tenant;
     const bool blocked = std::find(blocked_.begin(), blocked_.end(), job.get()) != blocked_.end();
@@ -192,24 +207,38 @@ void BatchJobs::StartRuns() {
         std::find(busy.begin(), busy.end(), tenant) != busy.end()) {
       continue;
     }
-    StartRun(job);
-    if (RunOf(*job) != nullptr) busy.push_back(tenant);
+    loading_.push_back(job);
+    busy.push_back(tenant);
   }
 }
 
-void BatchJobs::StartRun(const std::shared_ptr<BatchJob>& job) {
-  const absl::Status loaded = job->Load(*model_);
-  if (loaded.ok()) {
-    job->set_message("");
-    runs_.push_back(std::make_shared<BatchRun>(job, *host_));
-    return LogJob(LogLevel::kInfo, "batch_started", *job);
+void BatchJobs::LoadSome() {
+  for (auto& job : loading_) {
+    const absl::StatusOr<bool> loaded = job->Load(*model_);
+    if (loaded.ok() && !*loaded) continue;
+    if (loaded.ok()) {
+      job->set_message("");
+      runs_.push_back(std::make_shared<BatchRun>(job, *host_));
+      runs_.back()->set_room(store_->Room(job->record().tenant));
+      LogJob(LogLevel::kInfo, "batch_started", *job);
+    } else {
+      Block(*job, loaded.status());
+    }
+    job = nullptr;
   }
+  loading_.erase(std::remove(loading_.begin(), loading_.end(), nullptr), loading_.end());
+}
+
+void BatchJobs::Block(BatchJob& job, const absl::Status& why) {
   // A full disk may have room the next time; the rest changes with a restart.
-  if (!absl::IsResourceExhausted(loaded)) blocked_.push_back(job.get());
-  if (job->message() != loaded.message()) {
-    LogJob(LogLevel::kError, "batch_blocked", *job, loaded.message());
+  if (!absl::IsResourceExhausted(why)) {
+    blocked_.push_back(&job);
+    look_for_work_ = true;  // the tenant's next one
   }
-  job->set_message(std::string(loaded.message()));
+  if (job.message() != why.message()) {
+    LogJob(LogLevel::kError, "batch_blocked", job, why.message());
+  }
+  job.set_message(std::string(why.message()));
 }
 
 void BatchJobs::Send(Clock::time_point now) {
@@ -273,26 +302,13 @@ absl::StatusOr<std::unique_ptr<BatchUpload>> BatchJobs::Begin(const std::string&
   if (!KnowsTenant(host_->engine, tenant)) {
     return absl::InvalidArgumentError(absl::StrCat("tenant is '", tenant, "', which is unknown"));
   }
-  if (uploads_ >= kMostUploads) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the inputs of ", uploads_, " batch jobs are being sent already"));
-  }
-  auto upload = store_->Begin(tenant, id, *model_);
-  uploads_ += upload.ok();
-  return upload;
-}
-
-void BatchJobs::Abandon(std::unique_ptr<BatchUpload> upload) {
-  if (upload == nullptr) return;
-  upload.reset();
-  --uploads_;
+  return store_->Begin(tenant, id, *model_);
 }
 
 absl::StatusOr<std::shared_ptr<BatchJob>> BatchJobs::Finish(const std::string& tenant,
                                                             const std::string& id,
                                                             std::unique_ptr<BatchUpload> upload) {
   auto job = store_->Finish(tenant, id, *upload, *model_);
-  Abandon(std::move(upload));
   if (job.ok()) {
     LogJob(LogLevel::kInfo, "batch_created", **job);
     look_for_work_ = true;
@@ -326,6 +342,9 @@ void BatchJobs::Delete(std::shared_ptr<BatchJob> job, std::function<void()> done
 
 void BatchJobs::Unblock(const BatchJob& job) {
   blocked_.erase(std::remove(blocked_.begin(), blocked_.end(), &job), blocked_.end());
+  loading_.erase(std::remove_if(loading_.begin(), loading_.end(),
+                                [&](const auto& one) { return one.get() == &job; }),
+                 loading_.end());
 }
 
 absl::StatusOr<std::shared_ptr<BatchJob>> BatchJobs::Find(const std::string& tenant,
@@ -350,13 +369,6 @@ int64_t BatchJobs::InFlight(const BatchJob& job) const {
   return run == nullptr ? 0 : run->calls();
 }
 
-absl::Status BatchJobs::Follow(std::function<bool()> look) {
-  if (followers_.size() >= kMostFollowers) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(kMostFollowers, " calls wait for results of batch jobs already"));
-  }
-  followers_.push_back(std::move(look));
-  return absl::OkStatus();
-}
+void BatchJobs::Follow(std::function<bool()> look) { followers_.push_back(std::move(look)); }
 
 }  // namespace based

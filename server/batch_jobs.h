@@ -22,6 +22,7 @@
 #include "kernels/base/mutex.h"
 #include "server/batch_run.h"
 #include "server/batch_store.h"
+#include "server/call_places.h"
 
 namespace based {
 
@@ -56,11 +57,12 @@ class BatchJobs {
 
   // UNAVAILABLE: the daemon drains.
   absl::Status CheckServing() const;
-  // The errors of BatchStore; INVALID_ARGUMENT for an unknown tenant, RESOURCE_EXHAUSTED also for
-  // too many uploads at a time.
+  // Places for calls that send an input, and for those that read results.
+  CallPlaces& senders() { return senders_; }
+  CallPlaces& readers() { return readers_; }
+  // The errors of BatchStore; INVALID_ARGUMENT for an unknown tenant.
   absl::StatusOr<std::unique_ptr<BatchUpload>> Begin(const std::string& tenant,
                                                      const std::string& id);
-  void Abandon(std::unique_ptr<BatchUpload> upload);
   absl::StatusOr<std::shared_ptr<BatchJob>> Finish(const std::string& tenant, const std::string& id,
                                                    std::unique_ptr<BatchUpload> upload);
   const BatchStore& store() const { return *store_; }
@@ -73,13 +75,12 @@ class BatchJobs {
   bool IsDeleted(const BatchJob& job) const;
   BatchState StateOf(const BatchJob& job) const;
   int64_t InFlight(const BatchJob& job) const;  // lines
-  // `look` is called whenever results may have come, until it returns true. RESOURCE_EXHAUSTED when
-  // too many look already.
-  absl::Status Follow(std::function<bool()> look);
+  // `look` is called whenever results may have come, at least once a second, until it returns true.
+  // Whoever looks has a place.
+  void Follow(std::function<bool()> look);
 
  private:
-  explicit BatchJobs(std::unique_ptr<BatchStore> store, const BatchOptions& options)
-      : options_(options), store_(std::move(store)) {}
+  BatchJobs(std::unique_ptr<BatchStore> store, const BatchOptions& options);
 
   void Loop();
   std::vector<std::function<void()>> Take(Clock::time_point deadline);
@@ -88,10 +89,12 @@ class BatchJobs {
   void EndRuns();
   void Settle();
   void StartRuns();
-  void StartRun(const std::shared_ptr<BatchJob>& job);
+  void LoadSome();
+  void Block(BatchJob& job, const absl::Status& why);
   void Send(Clock::time_point now);
   void TellFollowers();
   BatchRun* RunOf(const BatchJob& job) const;
+  // Forgets what hinders the job, or has begun with it.
   void Unblock(const BatchJob& job);
   void PublishUse();
 
@@ -102,13 +105,15 @@ class BatchJobs {
   // Owned by the thread.
   std::unique_ptr<BatchStore> store_;
   std::unique_ptr<BatchRun::Host> host_;
-  int32_t most_in_flight_ = 1;                   // sequences
-  std::vector<std::shared_ptr<BatchRun>> runs_;  // one per tenant at most
-  std::vector<const BatchJob*> blocked_;         // cannot be loaded as things are
+  int32_t most_in_flight_ = 1;                      // sequences
+  std::vector<std::shared_ptr<BatchJob>> loading_;  // the next to run, one per tenant at most
+  std::vector<std::shared_ptr<BatchRun>> runs_;     // likewise
+  std::vector<const BatchJob*> blocked_;            // cannot be loaded as things are
   std::vector<std::shared_ptr<BatchJob>> unsettled_;
   std::vector<std::pair<std::shared_ptr<BatchJob>, std::function<void()>>> deleting_;
   std::vector<std::function<bool()>> followers_;
-  int32_t uploads_ = 0;
+  CallPlaces senders_;
+  CallPlaces readers_;
   bool look_for_work_ = true;
   bool stopping_ = false;
 

@@ -1,6 +1,7 @@
 #include "server/batch_line.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -41,9 +42,10 @@ absl::StatusOr<BatchJobLine> ReadBatchJobLine(absl::string_view text, const std:
   BatchJobLine line{.form = envelope.form, .custom_id = std::move(envelope.custom_id)};
   if (line.form == BatchForm::kPlain) PlainToOpenAi(envelope.body);
   RenameIncludeStop(envelope.body);
+  const std::string_view raw(envelope.raw.data(), envelope.raw.size());
   absl::StatusOr<OpenAiRequest> request = line.form == BatchForm::kChat
-                                              ? ReadChat(envelope.body, model)
-                                              : ReadCompletion(envelope.body, model);
+                                              ? ReadChat(envelope.body, raw, model)
+                                              : ReadCompletion(envelope.body, raw, model);
   absl::Status status = request.status();
   if (status.ok() && request->stream) {
     status = absl::InvalidArgumentError("stream is true; expected false in a batch");

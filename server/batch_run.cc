@@ -33,7 +33,7 @@ BatchRun::BatchRun(std::shared_ptr<BatchJob> job, Host& host) : job_(std::move(j
 }
 
 int32_t BatchRun::Next(Clock::time_point now) const {
-  const bool held = stopped_ || !unwritten_.empty() || !host_.room.ok() || now < gate_;
+  const bool held = stopped_ || !unwritten_.empty() || !room_.ok() || now < gate_;
   if (held || waiting_.empty()) return 0;
   return job_->plan().entries()[waiting_.front()].sequences;
 }
@@ -133,7 +133,7 @@ void BatchRun::Tick() {
     job_->set_message(std::string(synced.message()));
     gate_ = Clock::now() + kPause;
   } else if (unwritten_.empty() && Clock::now() >= gate_) {
-    job_->set_message(std::string(host_.room.message()));
+    job_->set_message(std::string(room_.message()));
   }
 }
 

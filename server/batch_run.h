@@ -34,7 +34,6 @@ class BatchRun : public std::enable_shared_from_this<BatchRun> {
     Engine& engine;
     const BatchModel& model;
     std::function<void(std::function<void()>)> post;  // to the owning thread, from any
-    absl::Status room;                                // why no more results may be kept
     BatchCounts counts;
   };
 
@@ -49,6 +48,9 @@ class BatchRun : public std::enable_shared_from_this<BatchRun> {
   // Sequences of the line that Send would send; 0: none for now.
   int32_t Next(Clock::time_point now) const;
   void Send();
+
+  // Nothing is sent while this is an error, which the job's message tells.
+  void set_room(absl::Status room) { room_ = std::move(room); }
 
   // Nothing more is sent; what is in the engine is cancelled. Once calls() is 0 the run is over.
   void Stop();
@@ -82,6 +84,7 @@ class BatchRun : public std::enable_shared_from_this<BatchRun> {
   std::deque<Result> unwritten_;                       // while the disk is full
   int32_t in_flight_ = 0;
   Clock::time_point gate_;  // nothing is sent before
+  absl::Status room_;
   bool stopped_ = false;
 };
 

@@ -69,7 +69,7 @@ grpc::ServerUnaryReactor* BatchService::Answer(grpc::CallbackServerContext* cont
                                                std::function<absl::Status(BatchJobs&)> call) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto finish = [context, reactor](const absl::Status& status) {
-    reactor->Finish(FailCall(context, status, FailedAt::kAdmission));
+    reactor->Finish(FailCall(context, status, FailedAt::kBatch));
   };
   BatchJobs* jobs = jobs_;
   if (!entered.ok()) {
@@ -136,7 +136,7 @@ grpc::ServerUnaryReactor* BatchService::DeleteBatch(grpc::CallbackServerContext*
   if (entered.ok()) entered = CheckSessionId("id", request->id());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto finish = [context, reactor](const absl::Status& status) {
-    reactor->Finish(FailCall(context, status, FailedAt::kAdmission));
+    reactor->Finish(FailCall(context, status, FailedAt::kBatch));
   };
   BatchJobs* jobs = jobs_;
   const auto task = [jobs, tenant, request, finish] {

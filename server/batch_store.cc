@@ -109,12 +109,26 @@ int64_t BatchStore::BytesOf(const std::string& tenant) const {
   return bytes;
 }
 
-absl::Status BatchStore::Room() const {
-  const int64_t taken = bytes();
-  if (taken < options_.disk) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("batch jobs take ", taken, " bytes and may take ", options_.disk,
-                   " (--batch_disk): jobs must be deleted before others go on"));
+int64_t BatchStore::TenantLimit() const {
+  return options_.tenant_disk > 0 ? options_.tenant_disk : options_.disk;
+}
+
+absl::Status BatchStore::Room(const std::string& tenant) const {
+  if (const int64_t taken = bytes(); taken >= options_.disk) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("batch jobs take ", taken, " bytes and may take ", options_.disk,
+                     " (--batch_disk): jobs must be deleted before others go on"));
+  }
+  if (const int64_t taken = BytesOf(tenant); taken >= TenantLimit()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the tenant's batch jobs take ", taken, " bytes and may take ", TenantLimit(),
+                     " (--batch_tenant_disk): some must be deleted before others go on"));
+  }
+  return absl::OkStatus();
+}
+
+int64_t BatchStore::RoomForInput(const std::string& tenant) const {
+  return std::min({options_.input_bytes, TenantLimit() - BytesOf(tenant), options_.disk - bytes()});
 }
 
 absl::Status BatchStore::CheckMayAdd(const std::string& tenant, const std::string& id) const {
@@ -128,23 +142,15 @@ absl::Status BatchStore::CheckMayAdd(const std::string& tenant, const std::strin
         absl::StrCat("the tenant has ", jobs, " batch jobs and may have ", options_.jobs_per_tenant,
                      " (--batch_jobs); delete some"));
   }
-  return Room();
+  return Room(tenant);
 }
 
 absl::StatusOr<std::unique_ptr<BatchUpload>> BatchStore::Begin(const std::string& tenant,
                                                                const std::string& id,
                                                                const BatchModel& model) {
   BASED_RETURN_IF_ERROR(CheckMayAdd(tenant, id));
-  const int64_t tenant_disk = options_.tenant_disk > 0 ? options_.tenant_disk : options_.disk;
-  const int64_t room = std::min(tenant_disk - BytesOf(tenant), options_.disk - bytes());
-  if (room <= 0) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the tenant's batch jobs take the ", tenant_disk,
-                     " bytes that they may (--batch_tenant_disk); delete some"));
-  }
-  return BatchUpload::Begin(
-      NewMovingPath(), model,
-      {.lines = options_.lines, .bytes = std::min(options_.input_bytes, room)});
+  return BatchUpload::Begin(NewMovingPath(), model,
+                            {.lines = options_.lines, .bytes = RoomForInput(tenant)});
 }
 
 absl::StatusOr<std::shared_ptr<BatchJob>> BatchStore::Finish(const std::string& tenant,
@@ -152,7 +158,9 @@ absl::StatusOr<std::shared_ptr<BatchJob>> BatchStore::Finish(const std::string& 
                                                              BatchUpload& upload,
                                                              const BatchModel& model) {
   BASED_ASSIGN_OR_RETURN(BatchPlan plan, upload.Finish());
-  BASED_RETURN_IF_ERROR(CheckMayAdd(tenant, id));  // others have come meanwhile
+  // Others have come meanwhile.
+  BASED_RETURN_IF_ERROR(CheckMayAdd(tenant, id));
+  BASED_RETURN_IF_ERROR(upload.CheckBytes(RoomForInput(tenant)));
   BatchRecord record = {.tenant = tenant,
                         .id = id,
                         .model = model.openai.name,

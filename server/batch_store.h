@@ -27,8 +27,8 @@ struct BatchOptions {
   int32_t jobs_per_tenant = 1000;
   int64_t lines = 1'000'000;                 // of a job
   int64_t input_bytes = int64_t{1} << 30;    // of a job
-  int64_t tenant_disk = 0;                   // of a tenant's jobs; 0: as `disk`
-  int64_t disk = int64_t{16} << 30;          // of all jobs
+  int64_t tenant_disk = 0;                   // for a tenant's jobs; 0: as `disk`
+  int64_t disk = int64_t{16} << 30;          // for all jobs
   std::chrono::seconds keep{7 * 24 * 3600};  // after a job's end; 0: until it is deleted
 };
 
@@ -60,8 +60,8 @@ class BatchStore {
   void Expire();
 
   int64_t bytes() const;  // of all jobs
-  // RESOURCE_EXHAUSTED while the jobs take all that they may.
-  absl::Status Room() const;
+  // RESOURCE_EXHAUSTED while the jobs of all, or of this tenant, take all that they may.
+  absl::Status Room(const std::string& tenant) const;
 
  private:
   using Key = std::pair<std::string, std::string>;  // tenant, id
@@ -70,6 +70,9 @@ class BatchStore {
   absl::Status ReadAll();
   absl::Status CheckMayAdd(const std::string& tenant, const std::string& id) const;
   int64_t BytesOf(const std::string& tenant) const;
+  int64_t TenantLimit() const;
+  // Bytes that an input of this tenant may have; at most 0 without room.
+  int64_t RoomForInput(const std::string& tenant) const;
   std::string NewMovingPath();
 
   const BatchOptions options_;

@@ -11,6 +11,7 @@ namespace based {
 namespace {
 
 constexpr int64_t kMessageBytes = 256 << 10;
+constexpr std::chrono::seconds kMostSilence{60};
 
 }  // namespace
 
@@ -36,18 +37,29 @@ void BatchStreamReactor::Begin() {
   auto job = jobs_->Find(tenant_, id_);
   if (!job.ok()) return End(job.status());
   job_ = *std::move(job);
+  auto place = jobs_->readers().Take(tenant_);
+  if (!place.ok()) return End(place.status());
+  place_ = *std::move(place);
   const int64_t lines = job_->record().lines;
   if (cursor_.next < 0 || cursor_.next > lines) {
     return End(absl::OutOfRangeError(
         absl::StrCat("first is ", cursor_.next, "; expected 0 to ", lines, ", the job's lines")));
   }
+  WatchSilence();
   LookOrFollow();
 }
 
+void BatchStreamReactor::WatchSilence() {
+  jobs_->Follow([this, ended = ended_] {
+    if (*ended) return true;
+    if (!writing_ || Clock::now() - *writing_ < kMostSilence) return false;
+    context_->TryCancel();
+    return true;
+  });
+}
+
 void BatchStreamReactor::LookOrFollow() {
-  if (Look()) return;
-  const absl::Status follows = jobs_->Follow([this] { return Look(); });
-  if (!follows.ok()) End(follows);
+  if (!Look()) jobs_->Follow([this] { return Look(); });
 }
 
 absl::Status BatchStreamReactor::CheckGoesOn() const {
@@ -73,6 +85,7 @@ bool BatchStreamReactor::Look() {
   if (!lines->empty()) {
     message_.set_lines(*std::move(lines));
     message_.set_next(cursor_.next);
+    writing_ = Clock::now();
     StartWrite(&message_);
     return true;
   }
@@ -83,13 +96,16 @@ bool BatchStreamReactor::Look() {
     }
     return true;
   }
-  if (follow_ && !job_->settled()) return false;
+  // Of a job that was cancelled results lie behind gaps until they are merged.
+  const bool comes = cursor_.next < job_->record().lines && !job_->settled();
+  if (comes && (follow_ || job_->record().ended())) return false;
   End(absl::OkStatus());
   return true;
 }
 
 void BatchStreamReactor::OnWriteDone(bool ok) {
   const bool posted = jobs_->Post([this, ok] {
+    writing_.reset();
     if (ok) return LookOrFollow();
     End(absl::CancelledError("the client has gone"));
   });
@@ -97,7 +113,9 @@ void BatchStreamReactor::OnWriteDone(bool ok) {
 }
 
 void BatchStreamReactor::End(const absl::Status& status) {
-  Finish(FailCall(context_, status, FailedAt::kStream));
+  *ended_ = true;
+  place_.reset();
+  Finish(FailCall(context_, status, FailedAt::kBatch));
 }
 
 }  // namespace based

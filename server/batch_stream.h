@@ -4,6 +4,7 @@
 #define BASED_SERVER_BATCH_STREAM_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "based/v1/batch.grpc.pb.h"
@@ -28,6 +29,8 @@ class BatchStreamReactor final : public grpc::ServerWriteReactor<v1::StreamResul
   // Writes the next results, or ends the call: true. False: nothing is there yet.
   bool Look();
   void LookOrFollow();
+  // Cancels a call whose reader takes nothing.
+  void WatchSilence();
   void End(const absl::Status& status);
 
   BatchJobs* const jobs_;
@@ -37,8 +40,11 @@ class BatchStreamReactor final : public grpc::ServerWriteReactor<v1::StreamResul
   const bool follow_;
   v1::StreamResultsResponse message_;
   // Of the jobs' thread.
+  std::shared_ptr<void> place_;
   std::shared_ptr<BatchJob> job_;
   BatchCursor cursor_;
+  std::optional<Clock::time_point> writing_;  // since when a message has been with gRPC
+  const std::shared_ptr<bool> ended_ = std::make_shared<bool>(false);
 };
 
 }  // namespace based

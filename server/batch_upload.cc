@@ -35,11 +35,15 @@ absl::StatusOr<std::unique_ptr<BatchUpload>> BatchUpload::Begin(const std::strin
   return upload;
 }
 
+absl::Status BatchUpload::CheckBytes(int64_t bytes, int64_t limit) {
+  if (bytes <= limit) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the input is longer than ", limit,
+      " bytes (--batch_input_bytes, or what --batch_tenant_disk and --batch_disk leave)"));
+}
+
 absl::Status BatchUpload::Add(absl::string_view piece) {
-  if (bytes_ + static_cast<int64_t>(piece.size()) > limits_.bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("the input is longer than ", limits_.bytes,
-                                                     " bytes (--batch_input_bytes, disk limits)"));
-  }
+  BASED_RETURN_IF_ERROR(CheckBytes(bytes_ + static_cast<int64_t>(piece.size()), limits_.bytes));
   BASED_RETURN_IF_ERROR(WriteAll(file_.get(), piece, path_));
   bytes_ += static_cast<int64_t>(piece.size());
   while (true) {

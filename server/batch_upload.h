@@ -37,7 +37,8 @@ class BatchUpload {
   // INVALID_ARGUMENT when there is no line.
   absl::StatusOr<BatchPlan> Finish();
 
-  int64_t bytes() const { return bytes_; }
+  // RESOURCE_EXHAUSTED when the input is longer than `limit`.
+  absl::Status CheckBytes(int64_t limit) const { return CheckBytes(bytes_, limit); }
   const std::string& folder() const { return folder_; }
   const std::set<std::string>& ignored() const { return ignored_; }
   // The folder is somebody else's now.
@@ -45,6 +46,7 @@ class BatchUpload {
 
  private:
   BatchUpload(std::string folder, const BatchModel& model, BatchInputLimits limits);
+  static absl::Status CheckBytes(int64_t bytes, int64_t limit);
   absl::Status AddLine(absl::string_view line);
 
   std::string folder_;

@@ -8,11 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "engine/json_file.h"
 #include "engine/json_reader.h"
+#include "engine/openai_constraint.h"
 #include "engine/utf8.h"
 #include "kernels/base/status.h"
 #include "server/convert.h"
 #include "server/openai_chat.h"
-#include "server/openai_constraint.h"
 #include "server/openai_fields.h"
 
 namespace based {

@@ -50,6 +50,26 @@ TEST(BatchInput, ManyFaultsAreCut) {
   EXPECT_THAT(error, HasSubstr("30 faults, the first of them:\n"));
 }
 
+TEST(BatchInput, PiecesMakeTheSamePlan) {
+  std::string text;
+  for (int i = 0; i < 20; ++i) absl::StrAppend(&text, "{\"prompt\":\"", i, "\"}\n\n");
+  const std::string path = WriteFile("pieces.jsonl", text);
+  const auto whole = ReadBatchInput(path, {});
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  const auto facts = [](absl::string_view, const std::string&) { return BatchLineFacts{}; };
+  for (const int64_t bytes : {1, 20, 1000}) {
+    auto reader = BatchPlanReader::Open(path, facts);
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    int pieces = 1;
+    while (!*(*reader)->ReadSome(bytes)) ++pieces;
+    EXPECT_GE(pieces, static_cast<int64_t>(text.size()) / (bytes + 20));
+    const auto plan = (*reader)->Finish({});
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    EXPECT_EQ(plan->digest(), whole->digest());
+    EXPECT_EQ(plan->entries().size(), 20u);
+  }
+}
+
 TEST(BatchInput, MissingFileAndDirectory) {
   EXPECT_THAT(ErrorOf("/nowhere/in.jsonl"), HasSubstr("cannot read /nowhere/in.jsonl"));
   EXPECT_THAT(ErrorOf(testing::TempDir()), HasSubstr("not a regular file"));
@@ -76,7 +96,8 @@ TEST(BatchInput, ShardsPutTogetherAreTheWhole) {
 
 TEST(ParseShard, TakesPartsFromZero) {
   ASSERT_TRUE(ParseShard("2/3").ok());
-  for (const char* bad : {"3/3", "-1/3", "1", "1/0", "a/b", "1/2/3", ""}) {
+  for (const char* bad :
+       {"3/3", "-1/3", "1", "1/0", "a/b", "1/2/3", "", "4611686018427387904/9223372036854775807"}) {
     EXPECT_TRUE(IsUsageError(ParseShard(bad).status())) << bad;
   }
 }

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import grpc
@@ -118,6 +119,34 @@ def test_logprobs_and_many_prompts_are_served(keeper, tmp_path):
     assert [c["index"] for c in two["response"]["body"]["choices"]] == [0, 1]
 
 
+SHIP = {"type": "object", "properties": {"sunk": {"type": "boolean"}, "built": {"enum": [1812, 1851]}},
+        "required": ["sunk", "built"], "additionalProperties": False}
+
+
+def test_structured_output_in_both_ways_in(keeper, tmp_path):
+    form = {"type": "json_schema", "json_schema": {"name": "ship", "schema": SHIP}}
+    chat = {"messages": [{"role": "user", "content": "A ship?"}], "max_tokens": 60, "seed": 1}
+    lines = [completion("schema", max_tokens=60, response_format=form),
+             {"custom_id": "chat", "method": "POST", "url": "/v1/chat/completions",
+              "body": {**chat, "response_format": form}},
+             {"prompt": "Yes or no:", "guided_choice": ["yes", "no"]},
+             completion("broken", guided_regex="(")]
+    source = write_lines(tmp_path / "in.jsonl", lines)
+    assert jobs(keeper, "submit", source, "--id=structured").returncode == 0
+    assert jobs(keeper, "fetch", "structured", tmp_path / "job.jsonl").returncode == 0
+    assert run_based("batch", source, tmp_path / "batch.jsonl",
+                     f"--address={keeper.address}").returncode == 0
+    for output in ("job.jsonl", "batch.jsonl"):
+        schema, chatted, choice, broken = read_lines(tmp_path / output)
+        for text in (schema["response"]["body"]["choices"][0]["text"],
+                     chatted["response"]["body"]["choices"][0]["message"]["content"]):
+            ship = json.loads(text)
+            # The keys come in the order of the schema.
+            assert list(ship) == ["sunk", "built"] and ship["built"] in (1812, 1851), text
+        assert choice["text"] in ("yes", "no") and choice["finish_reason"] == "stop"
+        assert broken["error"]["code"] == "INVALID_ARGUMENT", broken
+
+
 def test_ignored_fields_are_listed(keeper, tmp_path):
     source = write_lines(tmp_path / "in.jsonl", [completion("a", service_tier="flex", store=True)])
     done = jobs(keeper, "submit", source, "--id=ignored")
@@ -210,6 +239,44 @@ def test_bad_input_is_refused_by_line(keeper, service, proto, text, expected):
         grpc.StatusCode.NOT_FOUND
 
 
+def test_a_line_over_the_limit(keeper, service, proto):
+    line = json.dumps({"prompt": "a" * (16 << 20)})
+    code, details = code_of(create, service, proto, line, "wide", piece=1 << 20)
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert "longer than 16777216 bytes" in details
+
+
+def test_senders_have_bounded_places(keeper, service, proto):
+    """Inputs that come at the same time: the ninth of one tenant is told when to try again."""
+    begun, held = threading.Semaphore(0), threading.Event()
+
+    def endless(name):
+        yield proto.batch.CreateBatchRequest(id=name, lines=b"\n")
+        begun.release()
+        held.wait(60)
+
+    calls = [service.CreateBatch.future(endless(f"slow-{i}")) for i in range(8)]
+    for _ in calls:
+        assert begun.acquire(timeout=30)
+
+    def refused():
+        with pytest.raises(grpc.RpcError) as caught:
+            create(service, proto, "broken", "ninth")
+        return caught.value if "8 calls that send" in caught.value.details() else None
+
+    end = time.monotonic() + 30
+    while not (failure := refused()):
+        assert time.monotonic() < end
+    assert failure.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "grpc-retry-pushback-ms" in dict(failure.trailing_metadata())
+    for call in calls:
+        call.cancel()
+    held.set()
+    end = time.monotonic() + 30
+    while refused():
+        assert time.monotonic() < end
+
+
 def test_bad_calls(keeper, service, proto):
     pb = proto.batch
     invalid = grpc.StatusCode.INVALID_ARGUMENT
@@ -272,8 +339,11 @@ def test_limits(start_daemon, proto, tmp_path):
         assert code == exhausted and "4096 bytes" in details
         create(service, proto, line, "one")
         create(service, proto, line, "two")
-        code, details = code_of(create, service, proto, line, "three")
-        assert code == exhausted and "--batch_jobs" in details
+        with pytest.raises(grpc.RpcError) as caught:
+            create(service, proto, line, "three")
+        assert caught.value.code() == exhausted and "--batch_jobs" in caught.value.details()
+        # It holds until jobs are deleted: nobody is asked to try again.
+        assert "grpc-retry-pushback-ms" not in dict(caught.value.trailing_metadata())
         # Results that take the rest of the disk: jobs wait, until one is deleted.
         service.DeleteBatch(proto.batch.DeleteBatchRequest(id="one"))
         big = json.dumps({"prompt": "a " * 1500, "echo": True, "max_tokens": 1}) + "\n"

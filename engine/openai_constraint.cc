@@ -1,4 +1,4 @@
-#include "server/openai_constraint.h"
+#include "engine/openai_constraint.h"
 
 #include <string>
 #include <vector>

@@ -1,6 +1,6 @@
 // What the text must look like, as OpenAI's and vLLM's fields ask for it.
-#ifndef BASED_SERVER_OPENAI_CONSTRAINT_H_
-#define BASED_SERVER_OPENAI_CONSTRAINT_H_
+#ifndef BASED_ENGINE_OPENAI_CONSTRAINT_H_
+#define BASED_ENGINE_OPENAI_CONSTRAINT_H_
 
 #include <string_view>
 
@@ -18,4 +18,4 @@ absl::StatusOr<ConstraintAsk> ReadOpenAiConstraint(const nlohmann::json& body,
 
 }  // namespace based
 
-#endif  // BASED_SERVER_OPENAI_CONSTRAINT_H_
+#endif  // BASED_ENGINE_OPENAI_CONSTRAINT_H_

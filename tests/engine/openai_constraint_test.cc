@@ -1,5 +1,5 @@
 // OpenAI's and vLLM's fields for the form of a text: what they ask for, and what is refused.
-#include "server/openai_constraint.h"
+#include "engine/openai_constraint.h"
 
 #include <string>
 
