@@ -5,9 +5,10 @@
 #
 # BIN_DIR   holds the binaries (default build/cuda/tests), and lib/ beside them if they were carried
 # PART      any of: tests verify faults sanitize decode phase mixed invariant plain position prefill
-#           kernels serve open daemon (default: all)
+#           kernels serve open daemon overload constraints (default: all)
+# TOKENIZER folder of a tokenizer of up to 50,257 ids, for constraints (default: left out)
 # OUT       folder for full logs (default: a temporary one)
-# SERVER    the daemon, for faults and daemon (default: based-server beside or above BIN_DIR)
+# SERVER    the daemon, for faults, daemon and overload (default: based-server beside or above BIN_DIR)
 # CLIENT    `based`, for verify (default: likewise)
 # Run from the root of the source tree (verify reads tests/golden, faults serves models/demo).
 # Exit status 1 when a test failed or nothing could run.
@@ -15,7 +16,7 @@ set -u
 bin=${1:-build/cuda/tests}
 shift || true
 parts=${*:-tests verify faults sanitize decode phase mixed invariant plain position prefill \
-  kernels serve open daemon}
+  kernels serve open daemon overload constraints}
 beside() {  # a program of the daemon's folder
   local dir
   for dir in "$bin" "$bin/.." "$bin/../bin"; do
@@ -169,6 +170,50 @@ serve_daemon() {
   wait "$pid"
 }
 
+# Open loops of 256 tokens in and 512 out: at 0.8 of what the daemon can serve, and at three times that.
+overload_daemon() {
+  local cores half capacity share before after
+  cores=$(nproc)
+  half=$((cores * 9 / 16))
+  start_daemon taskset -c "0-$((half - 1))" "$server" --model $model --slots 1152 --max_queue 256 ||
+    return
+  local client=(taskset -c "$half-$((cores - 1))")
+  local load=("${client[@]}" "$bin/overload_load" --connections 8 --prompt_tokens 256
+    --max_tokens 512)
+  capacity=$("${client[@]}" "$bin/serve_bench" --connections 8 --streams 1152 --prompt_tokens 256 \
+    --max_tokens 512 --warmup 10 --seconds 8 | sed -n 's/.*tokens_per_s=\([0-9]*\).*/\1/p')
+  echo "capacity: $capacity tokens/s"
+  for share in 0.8 3; do
+    before=$(awk '/VmRSS/ { print $2 }' "/proc/$pid/status")
+    echo "$share of capacity: $("${load[@]}" --warmup 14 --seconds 10 \
+      --rate "$(awk -v c="$capacity" -v s=$share 'BEGIN { print c * s / 512 }')")"
+    after=$(awk '/VmRSS/ { print $2 }' "/proc/$pid/status")
+    echo "  resident kB before and after: $before $after"
+  done
+  kill "$pid"
+  wait "$pid"
+}
+
+# Streams under constraints against free ones, in turn, each twice.
+constrained_streams() {
+  local item='{"type":"object","required":["name","age","tags"],"additionalProperties":false'
+  item+=',"properties":{"name":{"type":"string","maxLength":200},"age":{"type":"integer"}'
+  item+=',"seen":{"type":["boolean","null"]},"tags":{"type":"array","items":{"type":"string"}}}}'
+  local schema='{"type":"array","minItems":20000,"maxItems":20000,"items":'$item'}'
+  local regex='([A-Z][a-z]{1,12}(,? [a-z]{1,12}){2,9}[.!?] ?){20,}X'
+  local streams kind
+  for streams in 32 1024; do
+    for kind in free schema regex regex schema free; do
+      local flags=()
+      [ $kind = schema ] && flags=(--json_schema "$schema")
+      [ $kind = regex ] && flags=(--regex "$regex")
+      echo "$streams streams, $kind: $("$bin/serve_bench" --engine --backend cuda --model $model \
+        --tokenizer "$TOKENIZER" --slots 1152 --streams $streams --temperature 1 --warmup 4 \
+        --seconds 5 "${flags[@]}" | tr '\n' ' ')" || status=1
+    done
+  done
+}
+
 on_engine() {  # ARGUMENTS...
   "$bin/serve_bench" --engine --backend cuda --model $model --slots 1152 --streams 1024 "$@" ||
     status=1
@@ -233,6 +278,10 @@ for part in $parts; do
       done
       ;;
     daemon) serve_daemon ;;
+    overload) overload_daemon ;;
+    constraints)
+      if [ -n "${TOKENIZER:-}" ]; then constrained_streams; else echo "no TOKENIZER: left out"; fi
+      ;;
     invariant) "$bin/cuda_bench" --invariant decode 128 1024 || status=1 ;;
     plain) "$bin/cuda_bench" --plain decode 1024 || status=1 ;;
     position) "$bin/cuda_bench" position 256 || status=1 ;;

@@ -33,7 +33,7 @@ TEST(Constraint, AcceptsExactlyWhatTheGrammarMatches) {
   const std::shared_ptr<const TokenTrie> trie = ByteTrie({});
   const std::vector<std::string> texts = Texts(5);
   int compiled = 0;
-  for (uint32_t seed = 0; seed < 200; ++seed) {
+  for (uint32_t seed = 0; seed < 600; ++seed) {
     const Grammar grammar = RandomGrammar(seed).Make();
     const auto constraint = Constraint::Compile(grammar, trie, ConstraintLimits());
     for (const std::string& text : texts) {
@@ -55,7 +55,7 @@ TEST(Constraint, AcceptsExactlyWhatTheGrammarMatches) {
 
 TEST(Constraint, WalksEndInTheLanguage) {
   int ended = 0;
-  for (uint32_t seed = 0; seed < 300; ++seed) {
+  for (uint32_t seed = 0; seed < 1500; ++seed) {
     std::mt19937 random(seed);
     const std::shared_ptr<const TokenTrie> trie = ByteTrie(RandomTokens(random, 20));
     const Grammar grammar = RandomGrammar(seed + 5000).Make();
