@@ -293,7 +293,9 @@ TEST_F(BatchJobsTest, DrainsLoseAndRepeatNothing) {
     FakeEngine engine;
     auto jobs = *BatchJobs::Open(options_);
     jobs->Start(engine, kModel);
-    if (start == 0) ASSERT_TRUE(Submit(*jobs, "t", "a", Lines(2000)).ok());
+    if (start == 0) {
+      ASSERT_TRUE(Submit(*jobs, "t", "a", Lines(2000)).ok());
+    }
     ASSERT_TRUE(WaitUntil([&] { return FinishedOf(*jobs, "t", "a") > finished; }));
     jobs->Stop();
     engine.Drain(std::chrono::seconds(10));
