@@ -121,6 +121,7 @@ TEST_F(BatchJobsTest, WhatIsRefusedLeavesNothing) {
       {Lines(11), "--batch_lines"},
       {blank, "--batch_input_bytes"},
       {std::string((16 << 20) + 1, ' '), "longer than 16777216 bytes"},
+      {std::string((16 << 20) + 1, ' ') + "\n", "longer than 16777216 bytes"},
   };
   for (const auto& bad : cases) {
     const auto job = Add(*store, "t", "bad", bad.text);
