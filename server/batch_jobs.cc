@@ -60,6 +60,7 @@ void BatchJobs::Start(Engine& engine, BatchModel model) {
   }
   {
     MutexLock lock(mutex_);
+    use_.limit_bytes = options_.disk;
     running_ = true;
   }
   thread_ = std::thread([this] { Loop(); });

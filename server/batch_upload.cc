@@ -59,15 +59,18 @@ absl::Status BatchUpload::Add(absl::string_view piece) {
     piece.remove_prefix(end + 1);
   }
   absl::StrAppend(&rest_, piece);
-  if (static_cast<int64_t>(rest_.size()) > kMaxBatchLineBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("input: the line after the first ",
-                                                   builder_.lines(), " is longer than ",
-                                                   kMaxBatchLineBytes, " bytes"));
-  }
-  return absl::OkStatus();
+  return CheckLine(rest_);
+}
+
+absl::Status BatchUpload::CheckLine(absl::string_view line) const {
+  if (static_cast<int64_t>(line.size()) <= kMaxBatchLineBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("input: the line after the first ",
+                                                 builder_.lines(), " is longer than ",
+                                                 kMaxBatchLineBytes, " bytes"));
 }
 
 absl::Status BatchUpload::AddLine(absl::string_view line) {
+  BASED_RETURN_IF_ERROR(CheckLine(line));
   BASED_RETURN_IF_ERROR(builder_.Add(line, offset_));
   offset_ += static_cast<int64_t>(line.size()) + 1;
   if (builder_.lines() > limits_.lines) {

@@ -47,6 +47,7 @@ class BatchUpload {
  private:
   BatchUpload(std::string folder, const BatchModel& model, BatchInputLimits limits);
   static absl::Status CheckBytes(int64_t bytes, int64_t limit);
+  absl::Status CheckLine(absl::string_view line) const;
   absl::Status AddLine(absl::string_view line);
 
   std::string folder_;

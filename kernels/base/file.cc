@@ -128,16 +128,16 @@ absl::StatusOr<bool> LineReader::Next() {
   while (true) {
     const size_t end = buffer_.find('\n', next_ + searched);
     terminated_ = end != std::string::npos;
+    searched = (terminated_ ? end : buffer_.size()) - next_;
+    if (static_cast<int64_t>(searched) > max_line_bytes_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path_, ":", number_, ": longer than ", max_line_bytes_, " bytes"));
+    }
     if (terminated_) {
       begin_ = next_;
       size_ = end - next_;
       next_ = end + 1;
       return true;
-    }
-    searched = buffer_.size() - next_;
-    if (static_cast<int64_t>(searched) > max_line_bytes_) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path_, ":", number_, ": longer than ", max_line_bytes_, " bytes"));
     }
     BASED_ASSIGN_OR_RETURN(const bool more, Fill());
     if (more) continue;

@@ -101,7 +101,7 @@ def test_a_bad_input_is_refused_before_anything_is_sent(tmp_path):
     (json.dumps(completion("b", stream_options={"include_usage": True})).encode(),
      ":2: body.stream_options is"),
     (b'{"prompt": "' + b"a" * (16 << 20) + b'"}', ":2: longer than 16777216 bytes"),
-])
+], ids=["json", "utf8", "model", "stream", "stream_options", "long"])
 def test_bad_lines_are_named(tmp_path, line, fault):
     source = tmp_path / "in.jsonl"
     source.write_bytes(json.dumps(completion("a", model="demo")).encode() + b"\n" + line + b"\n")

@@ -107,7 +107,9 @@ TEST_F(BatchJobsTest, AnInputMayBeCutAnywhere) {
 
 TEST_F(BatchJobsTest, WhatIsRefusedLeavesNothing) {
   options_.lines = 10;
-  options_.input_bytes = 32 << 20;
+  options_.input_bytes = 17 << 20;
+  std::string blank;  // lines of white space alone, longer than an input may be
+  while (blank.size() < 18 << 20) blank += std::string(1 << 20, ' ') + "\n";
   const auto store = OpenStore();
   const struct {
     std::string text;
@@ -117,8 +119,9 @@ TEST_F(BatchJobsTest, WhatIsRefusedLeavesNothing) {
       {"broken", "input:1: not JSON"},
       {Lines(1) + Lines(1), "custom_id is \"r0\", as on line 1"},
       {Lines(11), "--batch_lines"},
-      {std::string(33 << 20, ' '), "--batch_input_bytes"},
+      {blank, "--batch_input_bytes"},
       {std::string((16 << 20) + 1, ' '), "longer than 16777216 bytes"},
+      {std::string((16 << 20) + 1, ' ') + "\n", "longer than 16777216 bytes"},
   };
   for (const auto& bad : cases) {
     const auto job = Add(*store, "t", "bad", bad.text);
@@ -293,7 +296,9 @@ TEST_F(BatchJobsTest, DrainsLoseAndRepeatNothing) {
     FakeEngine engine;
     auto jobs = *BatchJobs::Open(options_);
     jobs->Start(engine, kModel);
-    if (start == 0) ASSERT_TRUE(Submit(*jobs, "t", "a", Lines(2000)).ok());
+    if (start == 0) {
+      ASSERT_TRUE(Submit(*jobs, "t", "a", Lines(2000)).ok());
+    }
     ASSERT_TRUE(WaitUntil([&] { return FinishedOf(*jobs, "t", "a") > finished; }));
     jobs->Stop();
     engine.Drain(std::chrono::seconds(10));
@@ -323,8 +328,8 @@ TEST_F(BatchJobsTest, CancelAndDeleteEndWhatIsInTheEngine) {
   EXPECT_TRUE(Ask(*jobs, [&] { return jobs->Cancel(**jobs->Find("t", "a")); }).ok());
   EXPECT_TRUE(WaitUntil([&] { return Settled(*jobs, "t", "a"); }));
   EXPECT_EQ(FinishedOf(*jobs, "t", "a"), 0);
-  ASSERT_TRUE(Submit(*jobs, "t", "b", Lines(40)).ok());
   const size_t before = engine.requests().size();
+  ASSERT_TRUE(Submit(*jobs, "t", "b", Lines(40)).ok());
   ASSERT_TRUE(WaitUntil([&] { return engine.requests().size() > before; }));
   std::promise<void> deleted;
   jobs->Post([&] { jobs->Delete(*jobs->Find("t", "b"), [&] { deleted.set_value(); }); });
