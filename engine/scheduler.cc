@@ -94,9 +94,9 @@ void Scheduler::Plan(Clock::time_point now, StepPlan& plan, std::vector<Schedule
   std::move(resumed_images_.begin(), resumed_images_.end(), std::back_inserter(spare_images_));
   resumed_images_.clear();
   ExpireDeadlines(now, events);
-  if (AwaitsDraws()) return;
   StartForks(plan);
   Admit(plan, events);
+  if (AwaitsDraws()) return;
   InFlight step;
   PlanDecodes(plan, step);
   PlanPrefills(plan, step);

@@ -29,9 +29,9 @@
 //              most all slots but one are sources: one more is not admitted, and the requests
 //              behind it wait too. So there is always a slot that is free or will be.
 //   Scoring    prompt rows whose logprobs are asked for take their share of max_samples.
-//   Forced     tokens that a constraint leaves no choice of are counted as drawn when the one before
-//              them is, and fed together with it in one span. The rows beyond its first are
-//              prefill: they share what prompts may take beside decodes.
+//   Forced     tokens that a constraint leaves no choice of are counted as drawn together with the
+//              one before them, and fed with it in one span. The rows beyond its first are prefill:
+//              they share what prompts may take beside decodes.
 //   Sessions   a sequence may start from a session's state and leave its own there (TakeKept) when
 //              it draws its end; what else ends it leaves the session as it was.
 //   Pipelining Plan may run while one earlier step is uncommitted: a decode's input id is then

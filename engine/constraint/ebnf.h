@@ -13,7 +13,7 @@
 //   UTF-8.
 // - Escapes in texts and classes: \n \r \t \\ \" \' \[ \] \^ \-, and code points as \xHH, \uHHHH,
 //   \UHHHHHHHH (no surrogates).
-// - X Y: one after the other; X | Y: one of them, and an alternative may be empty; ( ... ): a group.
+// - X Y: one after the other; X | Y: one of them, an alternative may be empty; ( ... ): a group.
 // - X? X* X+ X{3} X{3,} X{3,5}: optional, any number, at least one, exactly 3, at least 3, 3 to 5.
 //
 // Rules may recurse in any way, to the left too.
