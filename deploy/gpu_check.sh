@@ -7,6 +7,7 @@
 # PART      any of: tests verify faults sanitize decode phase mixed invariant plain position prefill
 #           kernels serve open daemon overload constraints (default: all)
 # TOKENIZER folder of a tokenizer of up to 50,257 ids, for constraints (default: left out)
+# RATES     requests a second, for open (default: 105 115, what an H100 80GB can serve)
 # OUT       folder for full logs (default: a temporary one)
 # SERVER    the daemon, for faults, daemon and overload (default: based-server beside or above BIN_DIR)
 # CLIENT    `based`, for verify (default: likewise)
@@ -170,19 +171,20 @@ serve_daemon() {
   wait "$pid"
 }
 
-# Open loops of 256 tokens in and 512 out: at 0.8 of what the daemon can serve, and at three times that.
+# Open loops of 256 tokens in and 512 out: at 0.8 of what the daemon can serve, and at three times
+# all of it.
 overload_daemon() {
   local cores half capacity share before after
   cores=$(nproc)
   half=$((cores * 9 / 16))
-  start_daemon taskset -c "0-$((half - 1))" "$server" --model $model --slots 1152 --max_queue 256 ||
-    return
+  start_daemon taskset -c "0-$((half - 1))" "$server" --model $model --slots 1152 \
+    --max_queue 1152 || return
   local client=(taskset -c "$half-$((cores - 1))")
   local load=("${client[@]}" "$bin/overload_load" --connections 8 --prompt_tokens 256
     --max_tokens 512)
   capacity=$("${client[@]}" "$bin/serve_bench" --connections 8 --streams 1152 --prompt_tokens 256 \
     --max_tokens 512 --warmup 10 --seconds 8 | sed -n 's/.*tokens_per_s=\([0-9]*\).*/\1/p')
-  echo "capacity: $capacity tokens/s"
+  echo "capacity: ${capacity:?no figure} tokens/s"
   for share in 0.8 3; do
     before=$(awk '/VmRSS/ { print $2 }' "/proc/$pid/status")
     echo "$share of capacity: $("${load[@]}" --warmup 14 --seconds 10 \
@@ -228,7 +230,7 @@ for part in $parts; do
       run_test model_properties "$bin/model_properties_test" '--gtest_filter=*cuda*'
       run_test completions "$bin/completion_backends_test" '--gtest_filter=*cuda*'
       run_test constraints "$bin/constrained_completions_test" '--gtest_filter=*cuda*'
-      run_test sessions "$bin/sessions_test" '--gtest_filter=*cuda*'
+      run_test sessions "$bin/sessions_test"
       for test in cuda_sample_test cuda_golden_test cuda_pipeline_test cuda_limits_test \
         cuda_fault_test; do
         [ -x "$bin/$test" ] && run_test "$test" "$bin/$test"
@@ -273,7 +275,7 @@ for part in $parts; do
       ;;
     serve) on_engine --max_tokens 1024 --prompt_tokens 16 --warmup 4 --seconds 8 ;;
     open)
-      for rate in 105 115; do
+      for rate in ${RATES:-105 115}; do
         on_engine --rate $rate --max_tokens 512 --prompt_tokens 512 --warmup 6 --seconds 10
       done
       ;;
