@@ -31,7 +31,7 @@ SCHEMA = json.dumps({
                              "age": {"type": "integer"}, "seen": {"type": ["boolean", "null"]},
                              "tags": {"type": "array", "items": {"type": "string"}}}},
 })
-REGEX = "([A-Z][a-z]{1,12}(,? [a-z]{1,12}){2,9}[.!?] ?){20,}X"
+REGEX = "([A-Z][a-z]+(,? [a-z]+)*[.!?] )+"
 
 
 def train(text, folder):
