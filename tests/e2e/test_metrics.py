@@ -189,8 +189,9 @@ class Loads:
     def parking(self):
         batch = self.proto.completion.PRIORITY_BATCH
         running = [self.endless(priority=batch) for _ in range(2)]
-        list(self.call(max_tokens=50))
+        interactive = self.endless()
         self.scraper.wait_for("based_parked_sequences")
+        interactive.cancel()
         self.scraper.wait_for("based_resumes_total")
         for stream in running:
             stream.cancel()
