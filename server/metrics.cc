@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/refusal.h"
-#include "prometheus/text_serializer.h"
+#include "server/metrics_text.h"
 #include "server/status.h"
 #include "server/version.h"
 
@@ -418,6 +418,6 @@ std::vector<prometheus::MetricFamily> Metrics::Families() {
   return registry_.Collect();
 }
 
-std::string Metrics::Render() { return prometheus::TextSerializer().Serialize(Families()); }
+std::string Metrics::Render() { return MetricsText(Families()); }
 
 }  // namespace based
