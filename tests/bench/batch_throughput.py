@@ -1,7 +1,7 @@
 """A batch of many short prompts against the engine alone, and how busy the slots were.
 
 Runs `based batch` on a daemon, and before and after it `serve_bench --engine` with the same model,
-slots and mean lengths: a machine's speed drifts. Prints one line: tokens per second of all three, the
+slots and lengths: a machine's speed drifts. Prints one line: tokens per second of all three, the
 batch's over the mean of the others, and the share of slots that were in use (sampled twenty times a
 second) until 98% of the lines had ended.
 Build first: cmake --build --preset cpu --target based based-server serve_bench
@@ -62,6 +62,7 @@ def engine_rate(arguments):
         [arguments.build / "tests" / "serve_bench", "--engine", f"--model={ROOT / 'models/demo'}",
          f"--slots={arguments.slots}", f"--streams={arguments.slots}",
          f"--prompt_tokens={arguments.prompt_tokens}", f"--max_tokens={arguments.max_tokens}",
+         "--spread=0.5",
          f"--seconds={arguments.engine_seconds}"], capture_output=True, text=True, check=True)
     return float(re.search(r"tokens_per_s=(\S+)", bench.stdout).group(1))
 

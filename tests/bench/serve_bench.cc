@@ -37,6 +37,8 @@ ABSL_FLAG(double, warmup, 1, "Seconds before the measurement.");
 ABSL_FLAG(double, seconds, 5, "Seconds of the measurement.");
 ABSL_FLAG(int64_t, max_tokens, 1000, "Tokens of each completion.");
 ABSL_FLAG(int32_t, prompt_tokens, 16, "Tokens of each prompt.");
+ABSL_FLAG(double, spread, 0,
+          "Lengths of prompts and completions vary by so much of the mean, up or down, by stream.");
 ABSL_FLAG(double, temperature, 0, "0: greedy.");
 ABSL_FLAG(int32_t, n, 1, "Completions of each request, which share its prompt.");
 ABSL_FLAG(std::string, regex, "", "Expression that each completion matches; empty: any text.");
@@ -63,14 +65,25 @@ ConstraintAsk Constrained() {
   return {};
 }
 
+// Around `mean` as --spread says, at least 1.
+template <typename T>
+T Spread(T mean, std::mt19937& random) {
+  const double spread = absl::GetFlag(FLAGS_spread);
+  if (spread <= 0) return mean;
+  std::uniform_real_distribution<double> factor(1 - spread, 1 + spread);
+  return std::max(T{1}, static_cast<T>(std::lround(static_cast<double>(mean) * factor(random))));
+}
+
 Ask MakeAsk(int32_t stream, int32_t prompt_tokens, int64_t max_tokens) {
+  std::mt19937 random(static_cast<uint32_t>(stream));
+  prompt_tokens = Spread(prompt_tokens, random);
+  max_tokens = Spread(max_tokens, random);
   Ask ask{.max_tokens = max_tokens,
           .seed = static_cast<uint64_t>(stream) * 1'000'000,
           .temperature = static_cast<float>(absl::GetFlag(FLAGS_temperature)),
           .n = absl::GetFlag(FLAGS_n),
           .delta_interval_ms = absl::GetFlag(FLAGS_delta_interval_ms),
           .constraint = Constrained()};
-  std::mt19937 random(static_cast<uint32_t>(stream));
   for (int32_t i = 0; i < prompt_tokens; ++i) {
     ask.prompt.push_back(static_cast<int32_t>(random() % kPromptIds));
   }
@@ -173,7 +186,7 @@ absl::Status Main(absl::Span<const char* const> arguments) {
         "max_queue"}},
       {"Load",
        {"streams", "rate", "connections", "warmup", "seconds", "max_tokens", "prompt_tokens",
-        "temperature", "n", "regex", "json_schema", "delta_interval_ms", "long_prompt"}}};
+        "spread", "temperature", "n", "regex", "json_schema", "delta_interval_ms", "long_prompt"}}};
   BASED_ASSIGN_OR_RETURN(const CommandLine line, ParseCommandLine(arguments, groups));
   if (line.help) {
     std::fputs(FlagsHelp(groups).c_str(), stdout);
