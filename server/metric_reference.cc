@@ -9,12 +9,12 @@
 #include "absl/strings/str_join.h"
 #include "server/gpu_metrics.h"
 #include "server/metrics.h"
+#include "server/metrics_text.h"
 
 namespace based {
 namespace {
 
 using prometheus::MetricFamily;
-using prometheus::MetricType;
 
 struct Note {
   const char* name;
@@ -199,19 +199,6 @@ bool IsOpen(const std::string& label) {
   return kOpen.count(label) > 0;
 }
 
-const char* TypeName(MetricType type) {
-  switch (type) {
-    case MetricType::Counter:
-      return "counter";
-    case MetricType::Gauge:
-      return "gauge";
-    case MetricType::Histogram:
-      return "histogram";
-    default:
-      return "other";
-  }
-}
-
 const Note* FindNote(const std::string& name) {
   const auto* found = std::find_if(std::begin(kNotes), std::end(kNotes),
                                    [&](const Note& note) { return name == note.name; });
@@ -235,7 +222,7 @@ std::string LabelsOf(const MetricFamily& family) {
 std::string Entry(const MetricFamily& family) {
   const Note* note = FindNote(family.name);
   const std::string labels = LabelsOf(family);
-  return absl::StrCat("### ", family.name, "\n", TypeName(family.type), ", ",
+  return absl::StrCat("### ", family.name, "\n", MetricTypeName(family.type), ", ",
                       note != nullptr ? note->unit : "", labels.empty() ? "" : "; labels ", labels,
                       "\n\n", family.help, ".\n\n*When it moves:* ",
                       note != nullptr ? note->action : "", "\n\n");

@@ -96,19 +96,6 @@ void AppendHistogram(const MetricFamily& family, const ClientMetric& metric, std
   if (last != kAll) AppendCount(family, metric, "_bucket", &kAll, histogram.sample_count, out);
 }
 
-std::string_view NameOf(MetricType type) {
-  switch (type) {
-    case MetricType::Counter:
-      return "counter";
-    case MetricType::Gauge:
-      return "gauge";
-    case MetricType::Histogram:
-      return "histogram";
-    default:
-      return "untyped";
-  }
-}
-
 void AppendMetric(const MetricFamily& family, const ClientMetric& metric, std::string& out) {
   switch (family.type) {
     case MetricType::Counter:
@@ -124,6 +111,19 @@ void AppendMetric(const MetricFamily& family, const ClientMetric& metric, std::s
 
 }  // namespace
 
+const char* MetricTypeName(MetricType type) {
+  switch (type) {
+    case MetricType::Counter:
+      return "counter";
+    case MetricType::Gauge:
+      return "gauge";
+    case MetricType::Histogram:
+      return "histogram";
+    default:
+      return "untyped";
+  }
+}
+
 std::string MetricsText(const std::vector<MetricFamily>& families) {
   size_t lines = 0;
   for (const MetricFamily& family : families) {
@@ -137,7 +137,11 @@ std::string MetricsText(const std::vector<MetricFamily>& families) {
     if (!family.help.empty()) {
       out.append("# HELP ").append(family.name).append(" ").append(family.help).append("\n");
     }
-    out.append("# TYPE ").append(family.name).append(" ").append(NameOf(family.type)).append("\n");
+    out.append("# TYPE ")
+        .append(family.name)
+        .append(" ")
+        .append(MetricTypeName(family.type))
+        .append("\n");
     for (const ClientMetric& metric : family.metric) AppendMetric(family, metric, out);
   }
   return out;

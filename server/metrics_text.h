@@ -10,6 +10,9 @@
 
 namespace based {
 
+// "counter", "gauge", "histogram"; "untyped" for what nothing here makes.
+const char* MetricTypeName(prometheus::MetricType type);
+
 // REQUIRES: no summaries, which nothing here makes.
 std::string MetricsText(const std::vector<prometheus::MetricFamily>& families);
 

@@ -12,35 +12,15 @@
 #include "engine/engine.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/backends.h"
 #include "nlohmann/json.hpp"
 #include "tests/engine/completion_recorder.h"
-#ifdef BASED_WITH_CUDA
-#include "kernels/cuda/cuda_backend.h"
-#endif
+#include "tests/engine/test_backend.h"
 
 namespace based {
 namespace {
 
 using Kind = ConstraintAsk::Kind;
 using ::testing::HasSubstr;
-
-absl::StatusOr<std::unique_ptr<Backend>> TestBackend(const std::string& name) {
-#ifdef BASED_WITH_CUDA
-  if (name == "cuda") {
-    return NewCudaBackend({.batch_invariant = true, .precision = CudaPrecision::kF32});
-  }
-#endif
-  return NewBackend({.kind = name, .threads = 2});
-}
-
-std::vector<std::string> Backends() {
-  std::vector<std::string> names = {"cpu"};
-#ifdef BASED_WITH_CUDA
-  names.push_back("cuda");
-#endif
-  return names;
-}
 
 class Counts final : public Observer {
  public:
@@ -244,7 +224,7 @@ TEST_P(ConstrainedCompletionsTest, ATokenThatNothingLeavesIsSaid) {
   EXPECT_THAT(std::string(end.message()), HasSubstr("constraint"));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ConstrainedCompletionsTest, ::testing::ValuesIn(Backends()),
+INSTANTIATE_TEST_SUITE_P(All, ConstrainedCompletionsTest, ::testing::ValuesIn(FastBackends()),
                          [](const auto& test) { return test.param; });
 
 }  // namespace
