@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "based/v1/completion.grpc.pb.h"
-#include "client/batch_result.h"
+#include "client/batch_outcome.h"
 #include "grpcpp/grpcpp.h"
 #include "kernels/base/mutex.h"
 

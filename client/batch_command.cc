@@ -4,11 +4,12 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
-#include "client/batch_file.h"
-#include "client/batch_result.h"
+#include "client/batch_input.h"
 #include "client/batch_run.h"
 #include "client/common_flags.h"
 #include "client/remote.h"
+#include "engine/batch_result.h"
+#include "kernels/base/file.h"
 #include "kernels/base/status.h"
 
 ABSL_FLAG(std::string, shard, "0/1",
@@ -20,7 +21,7 @@ ABSL_FLAG(int32_t, concurrency, 0,
 ABSL_FLAG(int32_t, attempts, 5,
           "Tries of a line that the daemon began and did not finish, until its error is recorded.");
 ABSL_FLAG(int32_t, daemon_wait, 300,
-          "Seconds that the daemon may be gone or refuse everything before the run is given up.");
+          "Seconds that the daemon may be gone or refuse everything before the command gives up.");
 ABSL_FLAG(bool, interactive, false,
           "At the priority of interactive requests; without it they go first.");
 ABSL_FLAG(bool, quiet, false, "No progress on standard error.");
@@ -55,7 +56,7 @@ absl::Status Batch(const CommandLine& line) {
   const std::string& output = line.positional[1];
   BASED_ASSIGN_OR_RETURN(const Shard shard, ParseShard(absl::GetFlag(FLAGS_shard)));
   BASED_ASSIGN_OR_RETURN(const BatchRunOptions options, OptionsFromFlags());
-  BASED_ASSIGN_OR_RETURN(const BatchPlan plan, BatchPlan::Read(input, shard));
+  BASED_ASSIGN_OR_RETURN(const BatchPlan plan, ReadBatchInput(input, shard));
   if (FileExists(output) && !FileExists(output + ".partial")) {
     BASED_ASSIGN_OR_RETURN(const bool complete, IsOutputOf(output, plan));
     if (!complete) {

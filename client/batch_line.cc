@@ -4,12 +4,14 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/json_fields.h"
-#include "engine/json_file.h"
-#include "engine/utf8.h"
+#include "engine/openai_constraint.h"
 #include "kernels/base/status.h"
 
 namespace based {
@@ -17,15 +19,53 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kMaxDepth = 32;
 constexpr int32_t kMaxInt = std::numeric_limits<int32_t>::max();
 constexpr double kAnyNumber = std::numeric_limits<float>::max();
 constexpr int64_t kCompletionMaxTokens = 16;  // OpenAI's default of /v1/completions
 
 // Fields that change the answer and that a batch does not serve.
-constexpr const char* kNotServed[] = {"logprobs",   "top_logprobs",    "suffix",     "tools",
-                                      "functions",  "response_format", "audio",      "modalities",
-                                      "prediction", "prompt_embeds",   "guided_json"};
+constexpr const char* kNotServed[] = {
+    "stream_options", "logprobs", "top_logprobs", "suffix",     "tools",
+    "functions",      "audio",    "modalities",   "prediction", "prompt_embeds"};
+
+v1::Constraint ToProto(const ConstraintAsk& ask) {
+  v1::Constraint constraint;
+  switch (ask.kind) {
+    case ConstraintAsk::Kind::kNothing:
+      break;
+    case ConstraintAsk::Kind::kJsonSchema:
+      constraint.set_json_schema(ask.text);
+      break;
+    case ConstraintAsk::Kind::kJson:
+      constraint.set_json(true);
+      break;
+    case ConstraintAsk::Kind::kRegex:
+      constraint.set_regex(ask.text);
+      break;
+    case ConstraintAsk::Kind::kChoice:
+      for (const std::string& choice : ask.choices) {
+        constraint.mutable_choice()->add_values(choice);
+      }
+      break;
+    case ConstraintAsk::Kind::kGrammar:
+      constraint.set_grammar(ask.text);
+      break;
+  }
+  return constraint;
+}
+
+// `raw` is the text of `body`.
+absl::Status ReadConstraint(const Json& body, absl::string_view raw, const std::string& place,
+                            v1::GenerateRequest& request) {
+  const absl::StatusOr<ConstraintAsk> ask =
+      ReadOpenAiConstraint(body, std::string_view(raw.data(), raw.size()));
+  if (!ask.ok()) {
+    return absl::Status(ask.status().code(), absl::StrCat(place, ": ", ask.status().message()));
+  }
+  if (ask->kind == ConstraintAsk::Kind::kNothing) return absl::OkStatus();
+  *request.mutable_constraint() = ToProto(*ask);
+  return absl::OkStatus();
+}
 
 // Reads the fields of one body into a request. The ranges are the daemon's to judge: here a field
 // only has to fit the proto.
@@ -59,10 +99,7 @@ class BodyReader {
       const Json* value = fields_.Find(field);
       const bool off =
           value == nullptr || *value == false || *value == 0 || *value == "" || value->empty();
-      if (!off &&
-          !(field == std::string("response_format") && value->value("type", "") == "text")) {
-        fields_.Wrong(field, *value, "no such field: batches do not serve it");
-      }
+      if (!off) fields_.Wrong(field, *value, "no such field: batches do not serve it");
     }
   }
 
@@ -199,29 +236,6 @@ class BodyReader {
   JsonFields fields_;
 };
 
-absl::StatusOr<BatchLine> ReadOpenAi(const Json& line, const std::string& place) {
-  BatchLine read;
-  JsonFields fields(line, place, "");
-  read.custom_id = fields.String("custom_id");
-  const std::string method = fields.StringOr("method", "POST");
-  const std::string url = fields.String("url");
-  const Json* body = fields.Object("body");
-  BASED_RETURN_IF_ERROR(fields.status());
-  if (read.custom_id.empty()) fields.Wrong("custom_id", "", "a name of its own for every line");
-  if (method != "POST") fields.Wrong("method", method, "\"POST\"");
-  if (url == "/v1/completions") {
-    read.form = BatchForm::kCompletion;
-  } else if (url == "/v1/chat/completions") {
-    read.form = BatchForm::kChat;
-  } else {
-    fields.Wrong("url", url, "\"/v1/completions\" or \"/v1/chat/completions\"");
-  }
-  if (body == nullptr) fields.Missing("body", "an object");
-  BASED_RETURN_IF_ERROR(fields.status());
-  BASED_RETURN_IF_ERROR(BodyReader(*body, place, "body.").Read(read.form, read.request));
-  return read;
-}
-
 }  // namespace
 
 int32_t BatchLine::sequences() const {
@@ -229,18 +243,11 @@ int32_t BatchLine::sequences() const {
 }
 
 absl::StatusOr<BatchLine> ParseBatchLine(absl::string_view text, const std::string& place) {
-  const std::string_view bytes(text.data(), text.size());
-  if (const size_t at = FindInvalidUtf8(bytes); at != std::string::npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(place, ": not UTF-8 at byte ", at, " of the line"));
-  }
-  BASED_ASSIGN_OR_RETURN(const Json line, ParseJsonObject(bytes, place, kMaxDepth));
-  if (line.contains("url") || line.contains("body")) return ReadOpenAi(line, place);
-  BatchLine read;
-  JsonFields fields(line, place, "");
-  read.custom_id = fields.StringOr("custom_id", "");
-  BASED_RETURN_IF_ERROR(fields.status());
-  BASED_RETURN_IF_ERROR(BodyReader(line, place, "").Read(BatchForm::kPlain, read.request));
+  BASED_ASSIGN_OR_RETURN(BatchEnvelope envelope, ParseBatchEnvelope(text, place));
+  BatchLine read{.form = envelope.form, .custom_id = std::move(envelope.custom_id)};
+  const std::string prefix = read.form == BatchForm::kPlain ? "" : "body.";
+  BASED_RETURN_IF_ERROR(BodyReader(envelope.body, place, prefix).Read(read.form, read.request));
+  BASED_RETURN_IF_ERROR(ReadConstraint(envelope.body, envelope.raw, place, read.request));
   return read;
 }
 

@@ -1,14 +1,11 @@
-// One line of a batch's input: OpenAI's batch form, or the plain {"prompt": ...} form.
-//
-//   {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"prompt": "..."}}
-//   {"custom_id": "b", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": []}}
-//   {"prompt": "...", "max_tokens": 64}
+// The request on one line of a batch's input (see batch_envelope.h), for the daemon's Generate.
 //
 // Fields of a body are OpenAI's (prompt, max_tokens, temperature, top_p, n, best_of, stop, seed,
-// presence_penalty, frequency_penalty, logit_bias, echo) and those of based.v1 under their own
-// names (top_k, min_p, typical_p, repetition_penalty, ignore_eos, min_tokens, include_stop,
-// stop_token_ids, allowed_token_ids, bad_words). Unknown ones are ignored, as OpenAI does; those
-// that would change the answer and are not served (stream, logprobs, tools, ...) are refused.
+// presence_penalty, frequency_penalty, logit_bias, echo), the fields of structured output (see
+// openai_constraint.h) and those of based.v1 under their own names (top_k, min_p, typical_p,
+// repetition_penalty, ignore_eos, min_tokens, include_stop, stop_token_ids, allowed_token_ids,
+// bad_words). Unknown ones are ignored, as OpenAI does; those that would change the answer and are
+// not served (stream, logprobs, tools, ...) are refused.
 //
 // A chat becomes one prompt by the plain template of the daemon's HTTP gateway: "### System:",
 // "### User:" or "### Assistant:", the content on the next line, a blank line, and at the end
@@ -22,13 +19,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "based/v1/completion.pb.h"
+#include "engine/batch_envelope.h"
 
 namespace based {
-
-// Most bytes of a line: the daemon's limit of a message.
-inline constexpr int64_t kMaxBatchLineBytes = 16 << 20;
-
-enum class BatchForm : uint8_t { kCompletion, kChat, kPlain };
 
 struct BatchLine {
   BatchForm form = BatchForm::kPlain;

@@ -16,7 +16,7 @@ struct BatchProgress {
   // Of this run alone.
   int64_t finished_now = 0;
   int64_t tokens_now = 0;
-  double work_now = 0;   // of finished lines, in the unit of BatchEntry::work
+  double work_now = 0;   // of finished lines, in the unit of BatchLineFacts::work
   double work_left = 0;  // of those not finished
   double seconds = 0;
   bool waiting = false;  // for the daemon to come back

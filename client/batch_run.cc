@@ -10,7 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "based/v1/model.grpc.pb.h"
 #include "client/batch_call.h"
-#include "client/batch_result.h"
+#include "client/batch_input.h"
+#include "client/batch_outcome.h"
 #include "client/batch_window.h"
 #include "client/remote.h"
 #include "kernels/base/status.h"
@@ -134,7 +135,7 @@ class BatchRun {
       const int32_t sequences = plan_.entries()[entry].sequences;
       if (!window_.MaySend(now, in_flight_, sequences)) break;
       waiting_.pop_front();
-      BASED_ASSIGN_OR_RETURN(BatchLine line, plan_.Line(entry));
+      BASED_ASSIGN_OR_RETURN(BatchLine line, LineOf(plan_, entry));
       if (!options_.model.empty()) line.request.set_model(options_.model);
       line.request.set_priority(options_.interactive ? v1::PRIORITY_INTERACTIVE
                                                      : v1::PRIORITY_BATCH);
@@ -229,7 +230,7 @@ class BatchRun {
     progress_.work_now += entry.work;
     progress_.work_left -= entry.work;
     return journal_.Append(call.entry(), !outcome.status.ok(),
-                           BatchResultJson(frame_, call.line(), entry.line, outcome));
+                           BatchOutcomeJson(frame_, call.line(), entry.line, outcome));
   }
 
   BatchProgress Progress() {

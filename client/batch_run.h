@@ -10,9 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "based/v1/completion.pb.h"
-#include "client/batch_journal.h"
-#include "client/batch_plan.h"
 #include "client/batch_progress.h"
+#include "engine/batch_journal.h"
+#include "engine/batch_plan.h"
 #include "grpcpp/grpcpp.h"
 
 namespace based {

@@ -11,11 +11,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "based/v1/model.grpc.pb.h"
-#include "client/batch_file.h"
 #include "client/bench_report.h"
 #include "client/bench_sweep.h"
 #include "client/common_flags.h"
 #include "client/remote.h"
+#include "kernels/base/file.h"
 #include "kernels/base/status.h"
 
 ABSL_FLAG(double, rate, 0,

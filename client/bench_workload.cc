@@ -10,11 +10,11 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/batch_file.h"
 #include "client/command.h"
 #include "engine/json_fields.h"
 #include "engine/json_file.h"
 #include "kernels/base/check.h"
+#include "kernels/base/file.h"
 #include "kernels/base/status.h"
 
 namespace based {

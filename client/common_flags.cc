@@ -10,8 +10,8 @@ ABSL_FLAG(std::string, model, "",
           "generate --local, perplexity, plan, verify: directory of config.json and "
           "model.safetensors; plan: also synthetic:NAME.");
 ABSL_FLAG(std::string, tenant, "",
-          "keygen: whose key it is; generate: whose quota counts; session: whose they are; empty: "
-          "the default tenant.");
+          "keygen: whose key it is; generate: whose quota counts; session, jobs: whose they are; "
+          "empty: the default tenant.");
 ABSL_FLAG(std::string, file, "", "File to read; - is standard input.");
 ABSL_FLAG(std::string, tokenizer, "",
           "Directory of tokenizer.json (or vocab.json and merges.txt).");

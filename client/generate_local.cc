@@ -24,14 +24,8 @@ void Set(const std::optional<T>& option, Field& field) {
 }
 
 absl::Status CheckServed(const GenerateOptions& options) {
-  const GenerateOptions::Constraint& constraint = options.constraint;
   const GenerateOptions::State& state = options.state;
-  const absl::string_view field = constraint.json_schema.has_value() ? "constraint.json_schema"
-                                  : constraint.json                  ? "constraint.json"
-                                  : constraint.regex.has_value()     ? "constraint.regex"
-                                  : !constraint.choice.empty()       ? "constraint.choice"
-                                  : constraint.grammar.has_value()   ? "constraint.grammar"
-                                  : state.session.has_value()        ? "state.session"
+  const absl::string_view field = state.session.has_value()          ? "state.session"
                                   : state.snapshot.has_value()       ? "state.snapshot"
                                   : state.save_snapshot              ? "state.save_snapshot"
                                   : state.create_session             ? "state.create_session"
@@ -40,6 +34,20 @@ absl::Status CheckServed(const GenerateOptions& options) {
   if (field.empty()) return absl::OkStatus();
   return absl::UnimplementedError(
       absl::StrCat(field, " is set; the engine in this process does not serve it, leave it unset"));
+}
+
+ConstraintAsk ConstraintOf(const GenerateOptions::Constraint& options) {
+  using Kind = ConstraintAsk::Kind;
+  ConstraintAsk ask;
+  const auto take = [&ask](Kind kind, const std::optional<std::string>& text) {
+    if (text.has_value()) ask = {.kind = kind, .text = *text};
+  };
+  take(Kind::kJsonSchema, options.json_schema);
+  take(Kind::kRegex, options.regex);
+  take(Kind::kGrammar, options.grammar);
+  if (options.json) ask.kind = Kind::kJson;
+  if (!options.choice.empty()) ask = {.kind = Kind::kChoice, .choices = options.choice};
+  return ask;
 }
 
 SamplingParams SamplingOf(const GenerateOptions::Sampling& options) {
@@ -102,6 +110,8 @@ std::string NameOf(FinishReason reason) {
       return "FINISH_REASON_STOP_STRING";
     case FinishReason::kStopToken:
       return "FINISH_REASON_STOP_TOKEN";
+    case FinishReason::kConstraint:
+      return "FINISH_REASON_CONSTRAINT";
     case FinishReason::kMaxTokens:
       return "FINISH_REASON_MAX_TOKENS";
   }
@@ -124,7 +134,7 @@ DoneEvent DoneOf(const Finished& finished) {
                  .cumulative_logprob = finished.cumulative_logprob};
   if (finished.reason == FinishReason::kStopString) {
     done.stop_string = finished.stop_string;
-  } else if (finished.reason != FinishReason::kMaxTokens) {
+  } else if (finished.stop_token_id != kNone) {
     done.stop_token_id = finished.stop_token_id;
   }
   return done;
@@ -209,6 +219,7 @@ absl::StatusOr<Request> ToRequest(const GenerateOptions& options, bool has_token
   request.sampling = SamplingOf(options.sampling);
   request.stop = StopOf(options.stop);
   request.output = OutputOf(options.output, has_tokenizer);
+  request.constraint = ConstraintOf(options.constraint);
   request.n = options.n.value_or(1);
   request.best_of = options.best_of.value_or(request.n);
   request.tenant = options.tenant;

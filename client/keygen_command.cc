@@ -17,7 +17,7 @@
 #include "nlohmann/json.hpp"
 
 ABSL_FLAG(std::string, permissions, "generate",
-          "Any of generate, sessions and admin, with commas.");
+          "Any of generate, sessions, batches and admin, with commas.");
 ABSL_FLAG(std::string, expires, "", "When the key ends, e.g. 2027-01-01T00:00:00Z; empty: never.");
 ABSL_FLAG(std::string, comment, "", "Kept with the hash and shown in the daemon's log.");
 
@@ -30,9 +30,9 @@ absl::Status Keygen(const CommandLine&) {
   const std::vector<std::string> permissions =
       absl::StrSplit(absl::GetFlag(FLAGS_permissions), ',');
   for (const std::string& name : permissions) {
-    if (name != "generate" && name != "sessions" && name != "admin") {
-      return UsageError(
-          absl::StrCat("--permissions holds '", name, "'; expected generate, sessions or admin"));
+    if (name != "generate" && name != "sessions" && name != "batches" && name != "admin") {
+      return UsageError(absl::StrCat("--permissions holds '", name,
+                                     "'; expected generate, sessions, batches or admin"));
     }
   }
   absl::Time expires;

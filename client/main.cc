@@ -10,6 +10,7 @@
 #include "client/generate_command.h"
 #include "client/generate_local.h"
 #include "client/generate_remote.h"
+#include "client/jobs_command.h"
 #include "client/local.h"
 #include "client/plan_command.h"
 #include "client/remote.h"
@@ -32,6 +33,7 @@ std::vector<Command> Commands() {
   const auto score_here = [](int32_t window) { return ScoreHere(MakeBackend, window); };
   return {GenerateCommand(GenerateAtDaemon, generate_here),
           BatchCommand(),
+          JobsCommand(),
           BenchCommand(),
           InfoCommand(),
           TokenizeCommand({TokenizeAtDaemon, DetokenizeAtDaemon}, {TokenizeHere, DetokenizeHere}),

@@ -12,11 +12,11 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/batch_file.h"
 #include "client/common_flags.h"
 #include "client/plan_model.h"
 #include "client/plan_report.h"
 #include "engine/engine.h"
+#include "kernels/base/file.h"
 #include "kernels/base/status.h"
 
 ABSL_FLAG(

@@ -5,9 +5,11 @@
 #
 # BIN_DIR   holds the binaries (default build/cuda/tests), and lib/ beside them if they were carried
 # PART      any of: tests verify faults sanitize decode phase mixed invariant plain position prefill
-#           kernels serve open daemon (default: all)
+#           kernels serve open daemon overload constraints (default: all)
+# TOKENIZER folder of a tokenizer of up to 50,257 ids, for constraints (default: left out)
+# RATES     requests a second, for open (default: 105 115, what an H100 80GB can serve)
 # OUT       folder for full logs (default: a temporary one)
-# SERVER    the daemon, for faults and daemon (default: based-server beside or above BIN_DIR)
+# SERVER    the daemon, for faults, daemon and overload (default: based-server beside or above BIN_DIR)
 # CLIENT    `based`, for verify (default: likewise)
 # Run from the root of the source tree (verify reads tests/golden, faults serves models/demo).
 # Exit status 1 when a test failed or nothing could run.
@@ -15,7 +17,7 @@ set -u
 bin=${1:-build/cuda/tests}
 shift || true
 parts=${*:-tests verify faults sanitize decode phase mixed invariant plain position prefill \
-  kernels serve open daemon}
+  kernels serve open daemon overload constraints}
 beside() {  # a program of the daemon's folder
   local dir
   for dir in "$bin" "$bin/.." "$bin/../bin"; do
@@ -169,6 +171,51 @@ serve_daemon() {
   wait "$pid"
 }
 
+# Open loops of 256 tokens in and 512 out: at 0.8 of what the daemon can serve, and at three times
+# all of it.
+overload_daemon() {
+  local cores half capacity share before after
+  cores=$(nproc)
+  half=$((cores * 9 / 16))
+  start_daemon taskset -c "0-$((half - 1))" "$server" --model $model --slots 1152 \
+    --max_queue 1152 || return
+  local client=(taskset -c "$half-$((cores - 1))")
+  local load=("${client[@]}" "$bin/overload_load" --connections 8 --prompt_tokens 256
+    --max_tokens 512)
+  capacity=$("${client[@]}" "$bin/serve_bench" --connections 8 --streams 1152 --prompt_tokens 256 \
+    --max_tokens 512 --warmup 10 --seconds 8 | sed -n 's/.*tokens_per_s=\([0-9]*\).*/\1/p')
+  echo "capacity: ${capacity:?no figure} tokens/s"
+  for share in 0.8 3; do
+    before=$(awk '/VmRSS/ { print $2 }' "/proc/$pid/status")
+    echo "$share of capacity: $("${load[@]}" --warmup 14 --seconds 10 \
+      --rate "$(awk -v c="$capacity" -v s=$share 'BEGIN { print c * s / 512 }')")"
+    after=$(awk '/VmRSS/ { print $2 }' "/proc/$pid/status")
+    echo "  resident kB before and after: $before $after"
+  done
+  kill "$pid"
+  wait "$pid"
+}
+
+# Streams under constraints against free ones, in turn, each twice.
+constrained_streams() {
+  local item='{"type":"object","required":["name","age","tags"],"additionalProperties":false'
+  item+=',"properties":{"name":{"type":"string","maxLength":200},"age":{"type":"integer"}'
+  item+=',"seen":{"type":["boolean","null"]},"tags":{"type":"array","items":{"type":"string"}}}}'
+  local schema='{"type":"array","minItems":20000,"maxItems":20000,"items":'$item'}'
+  local regex='([A-Z][a-z]+(,? [a-z]+)*[.!?] )+'
+  local streams kind
+  for streams in 32 1024; do
+    for kind in free schema regex regex schema free; do
+      local flags=()
+      [ $kind = schema ] && flags=(--json_schema "$schema")
+      [ $kind = regex ] && flags=(--regex "$regex")
+      echo "$streams streams, $kind: $("$bin/serve_bench" --engine --backend cuda --model $model \
+        --tokenizer "$TOKENIZER" --slots 1152 --streams $streams --temperature 1 --warmup 4 \
+        --seconds 5 "${flags[@]}" | tr '\n' ' ')" || status=1
+    done
+  done
+}
+
 on_engine() {  # ARGUMENTS...
   "$bin/serve_bench" --engine --backend cuda --model $model --slots 1152 --streams 1024 "$@" ||
     status=1
@@ -182,6 +229,8 @@ for part in $parts; do
       run_test fast_paths "$bin/cuda_fast_path_test"
       run_test model_properties "$bin/model_properties_test" '--gtest_filter=*cuda*'
       run_test completions "$bin/completion_backends_test" '--gtest_filter=*cuda*'
+      run_test constraints "$bin/constrained_completions_test" '--gtest_filter=*cuda*'
+      run_test sessions "$bin/sessions_test"
       for test in cuda_sample_test cuda_golden_test cuda_pipeline_test cuda_limits_test \
         cuda_fault_test; do
         [ -x "$bin/$test" ] && run_test "$test" "$bin/$test"
@@ -226,11 +275,15 @@ for part in $parts; do
       ;;
     serve) on_engine --max_tokens 1024 --prompt_tokens 16 --warmup 4 --seconds 8 ;;
     open)
-      for rate in 105 115; do
+      for rate in ${RATES:-105 115}; do
         on_engine --rate $rate --max_tokens 512 --prompt_tokens 512 --warmup 6 --seconds 10
       done
       ;;
     daemon) serve_daemon ;;
+    overload) overload_daemon ;;
+    constraints)
+      if [ -n "${TOKENIZER:-}" ]; then constrained_streams; else echo "no TOKENIZER: left out"; fi
+      ;;
     invariant) "$bin/cuda_bench" --invariant decode 128 1024 || status=1 ;;
     plain) "$bin/cuda_bench" --plain decode 1024 || status=1 ;;
     position) "$bin/cuda_bench" position 256 || status=1 ;;

@@ -9,6 +9,9 @@ BASED_PACKAGES=(
   python3 python3-venv
 )
 
+# Objects are found again from another preset's build directory.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+
 say() { printf '==> %s\n' "$*" >&2; }
 
 # install_packages [EXTRA...]: installs what is missing; needs root or sudo only then.

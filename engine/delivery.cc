@@ -233,7 +233,8 @@ StopMatcher::Emit Delivery::TextOf(const DeliveryStream& stream, DeliveryChoice&
   const bool last = event.kind == SchedulerEvent::Kind::kFinished;
   std::string text;
   if (visible) text = choice.utf8.Push(tokenizer_->Bytes(event.token, /*skip_special=*/true));
-  if (last) text += choice.utf8.Finish();
+  // Cut text stays a beginning of what the constraint asks for: without half a character.
+  if (last && !stream.constrained) text += choice.utf8.Finish();
   // Stops are looked for in the text of the tokens after min_tokens alone.
   if (choice.generated_tokens <= stream.min_tokens) return {.text = std::move(text), .matched = {}};
   StopMatcher::Emit emit = choice.matcher.Push(text);

@@ -47,6 +47,7 @@ struct DeliveryStream {
         max_tokens(request.continuations.empty() ? request.stop.max_tokens : 0),
         include_stop(request.stop.include_stop),
         has_session(!request.session.id.empty()),
+        constrained(request.constraint.kind != ConstraintAsk::Kind::kNothing),
         wants_text(request.output.text || !request.stop.strings.empty()),
         returned(request.n),
         open(request.best_of) {
@@ -62,6 +63,7 @@ struct DeliveryStream {
   int64_t max_tokens;  // 0: it only scores
   bool include_stop;
   bool has_session;
+  bool constrained;
   bool wants_text;  // detokenize: for the client or for stop strings
   std::vector<DeliveryChoice> choices;
   int32_t returned;       // completions

@@ -1,14 +1,25 @@
 #include "engine/draw_rules.h"
 
 #include <algorithm>
+#include <string>
+#include <utility>
+
+#include "engine/utf8.h"
 
 namespace based {
+namespace {
+
+// Bytes that are looked ahead for, at most.
+constexpr size_t kMaxForcedBytes = 512;
+
+}  // namespace
 
 DrawRules::DrawRules(const RuleSpec& spec, absl::Span<const int32_t> prompt)
     : spec_(spec),
       counts_(spec.rules.repetition_penalty != 1 || spec.rules.presence_penalty != 0 ||
               spec.rules.frequency_penalty != 0),
       rules_(spec.rules) {
+  if (spec.constraint != nullptr) matcher_.emplace(spec.constraint);
   for (const auto& word : spec.bad_words) longest_word_ = std::max(longest_word_, word.size());
   OnHistory(prompt);
 }
@@ -27,6 +38,7 @@ void DrawRules::Count(int32_t token, int32_t output_count) {
 
 void DrawRules::OnToken(int32_t token) {
   if (counts_) Count(token, 1);
+  if (matcher_.has_value()) matcher_->Accept(token);
   if (longest_word_ < 2) return;
   if (tail_.size() == longest_word_ - 1) tail_.erase(tail_.begin());
   tail_.push_back(token);
@@ -37,9 +49,29 @@ bool DrawRules::OutputEndsWith(absl::Span<const int32_t> ids) const {
          std::equal(ids.begin(), ids.end(), tail_.end() - static_cast<ptrdiff_t>(ids.size()));
 }
 
+std::vector<int32_t> DrawRules::Forced() const {
+  if (spec_.spelling == nullptr || !matcher_.has_value()) return {};
+  std::string text = matcher_->ForcedBytes(kMaxForcedBytes);
+  // Of a character that is cut off nothing is spelled.
+  if (const size_t at = FindInvalidUtf8(text); at != std::string::npos) text.resize(at);
+  if (text.empty()) return {};
+  absl::StatusOr<std::vector<int32_t>> ids = spec_.spelling->Encode(text);
+  if (!ids.ok()) return {};
+  ConstraintMatcher ahead = *matcher_;
+  size_t accepted = 0;
+  // A special token that the text names is not text.
+  while (accepted < ids->size() && ahead.Accept((*ids)[accepted])) ++accepted;
+  if (accepted < ids->size() || !ahead.MustEnd()) accepted -= std::min<size_t>(accepted, 1);
+  ids->resize(accepted);
+  return *std::move(ids);
+}
+
 const SampleRules& DrawRules::ForDraw(int64_t draw) {
-  rules_.banned.clear();
-  if (draw < spec_.min_tokens) rules_.banned = spec_.endings;
+  rules_.banned = spec_.never;
+  if (draw < spec_.min_tokens) {
+    rules_.banned.insert(rules_.banned.end(), spec_.endings.begin(), spec_.endings.end());
+  }
+  if (matcher_.has_value()) rules_.mask = matcher_->Mask();
   for (const auto& word : spec_.bad_words) {
     if (OutputEndsWith(absl::MakeConstSpan(word).first(word.size() - 1))) {
       rules_.banned.push_back(word.back());

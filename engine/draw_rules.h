@@ -1,13 +1,17 @@
-// The sampling rules of one sequence: what its penalties count and which ids its next draw may not
-// give.
+// The sampling rules of one sequence: what its penalties count, which ids its next draw may not
+// give, and what a constraint on its text lets follow.
 #ifndef BASED_ENGINE_DRAW_RULES_H_
 #define BASED_ENGINE_DRAW_RULES_H_
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
+#include "engine/constraint/constraint.h"
+#include "engine/tokenizer.h"
 #include "kernels/sampling.h"
 
 namespace based {
@@ -17,9 +21,14 @@ struct RuleSpec {
   SampleRules rules;  // counts and banned are empty
   // Ids in a row that may not be produced: the last is banned where the output ends in those
   // before.
-  std::vector<std::vector<int32_t>> bad_words;  // each at least one id
-  int64_t min_tokens = 0;                       // draws before one of `endings` may be drawn
-  std::vector<int32_t> endings;                 // end-of-text and stop ids
+  std::vector<std::vector<int32_t>> bad_words;   // each at least one id
+  int64_t min_tokens = 0;                        // draws before one of `endings` may be drawn
+  std::vector<int32_t> endings;                  // end-of-text and stop ids
+  std::vector<int32_t> never;                    // ids of no draw
+  std::shared_ptr<const Constraint> constraint;  // null: none
+  // With a constraint: what can only follow is not drawn token by token but taken as this
+  // tokenizer, which outlives the rules, spells it. Null: it is drawn.
+  const Tokenizer* spelling = nullptr;
 };
 
 // Repetition counts prompt and output, presence and frequency the output alone; bad words match the
@@ -31,7 +40,14 @@ class DrawRules {
 
   // The next draw's rules depend on the ids of all draws before it: it cannot be launched before
   // they are known.
-  bool needs_history() const { return counts_ || longest_word_ > 1; }
+  bool needs_history() const { return counts_ || longest_word_ > 1 || matcher_.has_value(); }
+
+  // A constraint lets nothing follow the tokens so far.
+  bool complete() const { return matcher_.has_value() && matcher_->MustEnd(); }
+
+  // The tokens that come next without a draw: the spelling of the only text that may follow, less
+  // its last token where the text goes on, since a longer one may take its place.
+  std::vector<int32_t> Forced() const;
 
   // `ids` come before the prompt, and count as it does.
   void OnHistory(absl::Span<const int32_t> ids);
@@ -49,6 +65,7 @@ class DrawRules {
 
   const RuleSpec& spec_;
   const bool counts_;
+  std::optional<ConstraintMatcher> matcher_;
   size_t longest_word_ = 0;  // ids of the longest bad word
   SampleRules rules_;
   absl::flat_hash_map<int32_t, size_t> count_index_;  // id to index into rules_.counts

@@ -10,7 +10,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/admission.h"
+#include "engine/constraint/constraint_compiler.h"
 #include "engine/delivery.h"
+#include "engine/echo.h"
 #include "engine/engine_load.h"
 #include "engine/scheduler.h"
 #include "engine/session_start.h"
@@ -37,21 +39,6 @@ int32_t DeliveryThreads(const EngineOptions& options) {
   return std::clamp(static_cast<int32_t>(std::thread::hardware_concurrency()) / 4, 1, 4);
 }
 
-void SetEcho(const Request& request, const std::vector<int32_t>& prompt, const Tokenizer* tokenizer,
-             DeliveryStream& stream) {
-  if (request.output.token_ids) stream.echo_token_ids = prompt;
-  if (!request.output.text) return;
-  if (request.prompt_is_text) {
-    stream.echo_text = request.prompt_text;
-    return;
-  }
-  Utf8Stream utf8;
-  for (const int32_t id : request.prompt_token_ids) {
-    stream.echo_text += utf8.Push(tokenizer->Bytes(id, /*skip_special=*/true));
-  }
-  stream.echo_text += utf8.Finish();
-}
-
 class EngineImpl final : public Engine {
  public:
   EngineImpl(std::unique_ptr<Model> model, const EngineOptions& options, int32_t slots,
@@ -66,6 +53,7 @@ class EngineImpl final : public Engine {
                    .vocab_size = model_->config.vocab_size,
                    .max_per_tenant = options.max_sessions_per_tenant,
                    .idle_limit = options.session_idle_limit}),
+        constraints_(*model_),
         admission_({.max_requests = options.max_queue, .max_tokens = options.max_queue_tokens}),
         scheduler_(scheduler_options),
         delivery_(DeliveryThreads(options), model_->tokenizer.get(), observer,
@@ -122,6 +110,7 @@ class EngineImpl final : public Engine {
   };
 
   absl::StatusOr<Submission> Prepare(Request request, std::shared_ptr<TokenSink> sink);
+  absl::StatusOr<std::shared_ptr<const Constraint>> CompileConstraint(const ConstraintAsk& ask);
   absl::StatusOr<RequestId> Queue(Request request, std::shared_ptr<TokenSink> sink);
   absl::Status CheckAccepting(const Request& request);
   absl::Status AdmitLocked(const std::string& tenant, Submission& submission)
@@ -151,6 +140,7 @@ class EngineImpl final : public Engine {
   const int32_t slots_total_;
   const int32_t token_budget_;
   SessionStore sessions_;  // outlives the sequences
+  ConstraintCompiler constraints_;
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -208,12 +198,11 @@ absl::Status EngineImpl::CheckAccepting(const Request& request) {
 absl::Status EngineImpl::AdmitLocked(const std::string& tenant, Submission& submission) {
   BASED_RETURN_IF_ERROR(CheckAcceptingLocked());
   SequenceSpec& spec = submission.spec;
-  BASED_ASSIGN_OR_RETURN(const AdmissionTicket ticket,
-                         admission_.Admit({.tenant = tenant,
-                                           .batch = spec.batch,
-                                           .load = CostOf(spec),
-                                           .deadline = spec.deadline},
-                                          Clock::now()));
+  BASED_ASSIGN_OR_RETURN(
+      const AdmissionTicket ticket,
+      admission_.Admit(
+          {.tenant = tenant, .batch = spec.batch, .load = CostOf(spec), .deadline = spec.deadline},
+          Clock::now()));
   spec.tenant = ticket.tenant;
   spec.weight = ticket.weight;
   spec.lease = ticket.lease;
@@ -234,14 +223,15 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   stream.submitted = Clock::now();
   SequenceSpec& spec = submission.spec;
   BASED_ASSIGN_OR_RETURN(spec.session, OpenSession(request, sessions_));
-  BASED_ASSIGN_OR_RETURN(spec.prompt,
-                         PromptAfter(spec.session.get(), request, *model_, options_));
+  BASED_ASSIGN_OR_RETURN(spec.prompt, PromptAfter(spec.session.get(), request, *model_, options_));
   const auto prompt_tokens = static_cast<int64_t>(spec.prompt.size());
   BASED_RETURN_IF_ERROR(CheckContinuations(request, *model_, options_, prompt_tokens));
   if (request.output.echo) {
     SetEcho(request, spec.prompt, model_->tokenizer.get(), stream);
   }
-  BASED_ASSIGN_OR_RETURN(spec.rules, MakeRules(request, *model_));
+  BASED_ASSIGN_OR_RETURN(std::shared_ptr<const Constraint> constraint,
+                         CompileConstraint(request.constraint));
+  BASED_ASSIGN_OR_RETURN(spec.rules, MakeRules(request, *model_, std::move(constraint)));
   const SamplingParams& sampling = request.sampling;
   const uint64_t seed = sampling.seed.has_value() ? *sampling.seed : RandomSeed();
   stream.started = {.seed = seed, .prompt_tokens = prompt_tokens};
@@ -268,6 +258,18 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   spec.held_slots = std::move(request.held_slots);
   if (spec.session != nullptr) ContinueSession(request, *model_, spec, stream.started);
   return submission;
+}
+
+absl::StatusOr<std::shared_ptr<const Constraint>> EngineImpl::CompileConstraint(
+    const ConstraintAsk& ask) {
+  if (ask.kind == ConstraintAsk::Kind::kNothing) return std::shared_ptr<const Constraint>();
+  const Clock::time_point begin = Clock::now();
+  bool reused = false;
+  absl::StatusOr<std::shared_ptr<const Constraint>> constraint = constraints_.Compile(ask, reused);
+  if (observer_ != nullptr) {
+    observer_->OnConstraint(constraint.status(), reused, Clock::now() - begin);
+  }
+  return constraint;
 }
 
 absl::Status EngineImpl::CheckAcceptingLocked() const {
@@ -400,6 +402,7 @@ absl::Status EngineImpl::LaunchNext(bool& launched) {
   LaunchedStep step;
   step.stats = {.decode_tokens = plan_.decode_tokens,
                 .prefill_tokens = plan_.prefill_tokens,
+                .forced_rows = plan_.forced_rows,
                 .sequences = static_cast<int32_t>(plan_.table.spans.size())};
   step.launched = Clock::now();
   step.stats.plan = step.launched - begin;
@@ -420,7 +423,9 @@ absl::Status EngineImpl::CollectOldest() {
   last_collected_ = collected;
   cost_.Observe(step.stats.decode_tokens, step.stats.prefill_tokens,
                 std::chrono::duration<double>(ran).count());
+  const int64_t forced = scheduler_.forced_tokens();
   scheduler_.Commit(output_, events_);
+  step.stats.forced_tokens = static_cast<int32_t>(scheduler_.forced_tokens() - forced);
   BASED_RETURN_IF_ERROR(KeepSessions(scheduler_.TakeKept(), *model_->executable, observer_));
   Publish(collected);
   if (observer_ != nullptr) {

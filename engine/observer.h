@@ -14,9 +14,11 @@ namespace based {
 struct StepStats {
   int32_t decode_tokens = 0;
   int32_t prefill_tokens = 0;
-  int32_t sequences = 0;    // spans in the step
-  int32_t padded_rows = 0;  // rows that the device computed beyond the step's tokens
-  bool replayed = false;    // as one captured graph
+  int32_t forced_rows = 0;    // of prefill_tokens, those that no prompt holds
+  int32_t sequences = 0;      // spans in the step
+  int32_t forced_tokens = 0;  // taken without a draw when its tokens came: see DrawRules::Forced
+  int32_t padded_rows = 0;    // rows that the device computed beyond the step's tokens
+  bool replayed = false;      // as one captured graph
   // The engine thread's time: choosing the step, handing it to the device, waiting for the device,
   // handing its tokens to delivery. With another step in the pipeline, the device works meanwhile;
   // no time left to wait then means that the thread is the slower of the two.
@@ -46,6 +48,9 @@ class Observer {
   // The copy of one sequence's state from its slot to host memory, and back.
   virtual void OnStateSaved(std::chrono::nanoseconds /*took*/) {}
   virtual void OnStateRestored(std::chrono::nanoseconds /*took*/) {}
+  // A request's constraint was made ready, or refused with `status`.
+  virtual void OnConstraint(const absl::Status& /*status*/, bool /*reused*/,
+                            std::chrono::nanoseconds /*took*/) {}
   virtual void OnFirstToken(std::chrono::nanoseconds since_submit) = 0;
   // Per generated token after the first.
   virtual void OnInterToken(std::chrono::nanoseconds gap) = 0;

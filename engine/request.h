@@ -68,6 +68,15 @@ struct SessionAsk {
   std::optional<int64_t> tokens;  // that the session must hold
 };
 
+// What the generated text must be; see deploy/docs/structured_output.md.
+struct ConstraintAsk {
+  enum class Kind : uint8_t { kNothing, kJsonSchema, kJson, kRegex, kChoice, kGrammar };
+  Kind kind = Kind::kNothing;
+  std::string text;                  // the schema, expression or grammar
+  std::vector<std::string> choices;  // kChoice
+  std::string field;                 // what messages call it; empty: its name in the proto
+};
+
 enum class Priority : uint8_t {
   kInteractive,
   kBatch,  // fills what interactive work leaves
@@ -87,6 +96,7 @@ struct Request {
   std::string tenant;   // one of Engine::SetTenants; empty: the default tenant
   Priority priority = Priority::kInteractive;
   SessionAsk session;
+  ConstraintAsk constraint;
   std::shared_ptr<HeldSlots> held_slots;  // told of the slots that the request holds; may be null
   // Not empty: nothing is generated, and n and best_of are not read. Each of these, at least one
   // token, is scored as what follows the prompt, which is computed once for all: the sink hears of
@@ -100,6 +110,7 @@ enum class FinishReason : uint8_t {
   kStopString,
   kStopToken,
   kMaxTokens,
+  kConstraint,  // the text is whole: the constraint lets nothing follow
 };
 
 struct Started {

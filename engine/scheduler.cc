@@ -7,6 +7,12 @@
 #include "kernels/base/check.h"
 
 namespace based {
+namespace {
+
+// At most one decoding sequence in so many sits out a step that is planned ahead.
+constexpr int64_t kOneInMaySitOut = 4;
+
+}  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
@@ -90,6 +96,7 @@ void Scheduler::Plan(Clock::time_point now, StepPlan& plan, std::vector<Schedule
   ExpireDeadlines(now, events);
   StartForks(plan);
   Admit(plan, events);
+  if (AwaitsDraws()) return;
   InFlight step;
   PlanDecodes(plan, step);
   PlanPrefills(plan, step);
@@ -153,6 +160,15 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
   sequences_[spec.id].push_back(std::move(fork));
 }
 
+// Whether so many decoding sequences would sit out a step planned now that it is better planned
+// when the draws in flight are known: a step of few rows takes nearly as long as one of all.
+bool Scheduler::AwaitsDraws() const {
+  if (in_flight_.empty()) return false;
+  const auto waiting = std::count_if(decoding_.begin(), decoding_.end(),
+                                     [](Sequence* sequence) { return !sequence->may_draw(); });
+  return waiting > 0 && waiting * kOneInMaySitOut >= static_cast<int64_t>(decoding_.size());
+}
+
 void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
   // A waiting prompt needs tokens, but only a few spans.
   const bool share = std::any_of(prefilling_.begin(), prefilling_.end(),
@@ -160,28 +176,30 @@ void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
   const int32_t tokens = options_.token_budget;
   const int32_t spans = options_.max_spans;
   const int32_t most =
-      share ? std::max(1, std::min(tokens - std::max(1, tokens / 4),
-                                   spans - std::max(1, spans / 16)))
-            : std::min(tokens, spans);
+      share
+          ? std::max(1, std::min(tokens - std::max(1, tokens / 4), spans - std::max(1, spans / 16)))
+          : std::min(tokens, spans);
   const size_t count = decoding_.size();
+  const int32_t decodes = std::min<int32_t>(most, static_cast<int32_t>(count));
+  // Rows of forced tokens; half of what prompts may take, where any waits.
+  int32_t spare =
+      std::min(tokens - decodes, PrefillBeside(decodes)) / (prefilling_.empty() ? 1 : 2);
   std::vector<Sequence*> waiting;  // keep their turn
   std::vector<Sequence*> yielding;
   for (size_t i = 0; i < count && plan.decode_tokens < most; ++i) {
     Sequence& sequence = *decoding_.front();
     decoding_.pop_front();
-    const bool knows = sequence.rules == nullptr || !sequence.rules->needs_history() ||
-                       sequence.draw_is_known();
-    if (!knows) {
+    if (!sequence.may_draw()) {
       waiting.push_back(&sequence);
     } else if (Yields(sequence)) {
       yielding.push_back(&sequence);
     } else {
-      PlanDecode(sequence, plan, step);
+      PlanDecode(sequence, spare, plan, step);
     }
   }
   for (Sequence* sequence : yielding) {
     if (plan.decode_tokens < most) {
-      PlanDecode(*sequence, plan, step);
+      PlanDecode(*sequence, spare, plan, step);
     } else {
       waiting.push_back(sequence);
     }
@@ -189,71 +207,23 @@ void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
   decoding_.insert(decoding_.begin(), waiting.begin(), waiting.end());
 }
 
-void Scheduler::PlanDecode(Sequence& sequence, StepPlan& plan, InFlight& step) {
+// At most `spare` rows beyond the first.
+void Scheduler::PlanDecode(Sequence& sequence, int32_t& spare, StepPlan& plan, InFlight& step) {
   decoding_.push_back(&sequence);
   if (sequence.draws >= sequence.spec.max_tokens) return;  // its last draw is in flight
-  AddSpan(sequence, 1, plan, step);
+  const auto forced = static_cast<int32_t>(std::max<size_t>(1, sequence.ahead.size())) - 1;
+  const int32_t more = std::min(spare, forced);
+  AddSpan(sequence, 1 + more, plan, step);
   ++plan.decode_tokens;
+  plan.prefill_tokens += more;
+  plan.forced_rows += more;
+  spare -= more;
 }
 
 // Whether interactive work goes before it; not when it has waited for too long.
 bool Scheduler::Yields(Sequence& sequence) {
   if (sequence.yields) AgeIfDue(sequence);
   return sequence.yields;
-}
-
-void Scheduler::PlanPrefills(StepPlan& plan, InFlight& step) {
-  int64_t left = options_.token_budget - plan.decode_tokens;
-  if (plan.decode_tokens > 0) {
-    const int64_t mixed = mixed_prefill_tokens_ >= 0 ? mixed_prefill_tokens_
-                                                     : std::max(32, plan.decode_tokens);
-    left = std::min(left, mixed);
-  }
-  std::vector<Sequence*> order(prefilling_.begin(), prefilling_.end());
-  const auto yielding = std::stable_partition(
-      order.begin(), order.end(), [this](Sequence* sequence) { return !Yields(*sequence); });
-  const absl::Span<Sequence* const> all(order);
-  const auto interactive = static_cast<size_t>(yielding - order.begin());
-  left -= PlanPrefillsOf(all.first(interactive), left, plan, step);
-  PlanPrefillsOf(all.subspan(interactive), left, plan, step);
-}
-
-// Returns the tokens that were planned.
-int64_t Scheduler::PlanPrefillsOf(absl::Span<Sequence* const> waiting, int64_t budget,
-                                  StepPlan& plan, InFlight& step) {
-  const std::vector<int64_t> lengths = SharePrefill(waiting, budget);
-  int64_t planned = 0;
-  for (size_t i = 0; i < lengths.size(); ++i) {
-    if (static_cast<int32_t>(plan.table.spans.size()) >= options_.max_spans) break;
-    Sequence& sequence = *waiting[i];
-    const int64_t unsampled = std::max<int64_t>(0, sequence.first_sample() - sequence.position);
-    const auto length = static_cast<int32_t>(std::min(lengths[i], unsampled + SamplesLeft(plan)));
-    if (length == 0) break;
-    AddSpan(sequence, length, plan, step);
-    plan.prefill_tokens += length;
-    planned += length;
-  }
-  return planned;
-}
-
-// Tokens for each of the first sequences of `waiting`: all to one whose prompt then ends, else at
-// most half of what is left while others wait behind it; then what nobody needed to the first.
-std::vector<int64_t> Scheduler::SharePrefill(absl::Span<Sequence* const> waiting,
-                                             int64_t budget) {
-  std::vector<int64_t> lengths;
-  int64_t left = budget;
-  for (size_t i = 0; i < waiting.size() && left > 0; ++i) {
-    const bool ends = waiting[i]->prompt_left() <= left;
-    const int64_t share = ends || i + 1 == waiting.size() ? left : (left + 1) / 2;
-    lengths.push_back(std::min(waiting[i]->prompt_left(), share));
-    left -= lengths.back();
-  }
-  for (size_t i = 0; i < lengths.size() && left > 0; ++i) {
-    const int64_t more = std::min(waiting[i]->prompt_left() - lengths[i], left);
-    lengths[i] += more;
-    left -= more;
-  }
-  return lengths;
 }
 
 int32_t Scheduler::SamplesLeft(const StepPlan& plan) const {
@@ -268,7 +238,12 @@ void Scheduler::AddSpan(Sequence& sequence, int32_t length, StepPlan& plan, InFl
   step.members.push_back(&sequence);
   ++sequence.steps_in_flight;
   CountServed(sequence, length);
-  if (sequence.phase == Sequence::Phase::kDecoding) {
+  if (!sequence.ahead.empty()) {
+    const auto begin = sequence.ahead.begin();
+    table.tokens.insert(table.tokens.end(), begin, begin + length);
+    table.sources.insert(table.sources.end(), static_cast<size_t>(length), kNone);
+    sequence.ahead.erase(begin, begin + length);
+  } else if (sequence.phase == Sequence::Phase::kDecoding) {
     const bool known = sequence.draw_is_known();
     // An uncommitted draw is always in the step planned just before this one: a sequence sits out a
     // step only when the pipeline has drained past its draw.
@@ -284,7 +259,7 @@ void Scheduler::AddSpan(Sequence& sequence, int32_t length, StepPlan& plan, InFl
     AddScores(sequence, row, length, plan, step);
   }
   sequence.position += length;
-  if (sequence.prompt_left() > 0) return;
+  if (sequence.prompt_left() > 0 || !sequence.ahead.empty()) return;
   const bool fed = sequence.phase == Sequence::Phase::kPrefilling;
   if (sequence.forks_left == 0 && sequence.spec.max_tokens > 0) {
     AddDraw(sequence, row + length - 1, plan, step);
@@ -372,8 +347,8 @@ void Scheduler::CommitSample(const StepOutput& output, size_t sample, size_t top
     return Cancel(
         spec.id,
         absl::FailedPreconditionError(
-            "no token is left to draw: sampling.allowed_token_ids, sampling.bad_words and "
-            "stop.min_tokens together exclude all"),
+            "no token is left to draw: constraint, sampling.allowed_token_ids, sampling.bad_words "
+            "and stop.min_tokens together exclude all"),
         events);
   }
   TokenLogprob scored{.token_id = sampled.target == kNone ? id : sampled.target};
@@ -387,6 +362,23 @@ void Scheduler::CommitSample(const StepOutput& output, size_t sample, size_t top
   SchedulerEvent event{.id = spec.id, .token = id, .index = sequence.index};
   if (spec.logprobs) event.logprobs.push_back(std::move(scored));
   CommitToken(sequence, std::move(event), events);
+  JumpAhead(sequence, events);
+}
+
+// Takes the tokens that can only follow the one just drawn.
+void Scheduler::JumpAhead(Sequence& sequence, std::vector<SchedulerEvent>& events) {
+  if (sequence.rules == nullptr || sequence.phase == Sequence::Phase::kEnded) return;
+  const std::vector<int32_t> forced = sequence.rules->Forced();
+  if (forced.empty()) return;
+  sequence.ahead.push_back(sequence.last_token);
+  for (const int32_t token : forced) {
+    if (sequence.phase == Sequence::Phase::kEnded) return;
+    sequence.ahead.push_back(token);
+    ++sequence.draws;
+    ++forced_tokens_;
+    CommitToken(sequence, {.id = sequence.spec.id, .token = token, .index = sequence.index},
+                events);
+  }
 }
 
 void Scheduler::CommitScore(Sequence& sequence, TokenLogprob scored,
@@ -432,6 +424,8 @@ void Scheduler::CommitToken(Sequence& sequence, SchedulerEvent event,
   } else if (std::find(spec.stop_token_ids.begin(), spec.stop_token_ids.end(), token) !=
              spec.stop_token_ids.end()) {
     event.reason = FinishReason::kStopToken;
+  } else if (sequence.rules != nullptr && sequence.rules->complete()) {
+    event.reason = FinishReason::kConstraint;
   } else if (sequence.committed >= spec.max_tokens) {
     event.reason = FinishReason::kMaxTokens;
   } else if (CompletesStopString(sequence)) {

@@ -29,12 +29,15 @@
 //              most all slots but one are sources: one more is not admitted, and the requests
 //              behind it wait too. So there is always a slot that is free or will be.
 //   Scoring    prompt rows whose logprobs are asked for take their share of max_samples.
+//   Forced     tokens that a constraint leaves no choice of are counted as drawn together with the
+//              one before them, and fed with it in one span. The rows beyond its first are prefill:
+//              they share what prompts may take beside decodes.
 //   Sessions   a sequence may start from a session's state and leave its own there (TakeKept) when
 //              it draws its end; what else ends it leaves the session as it was.
 //   Pipelining Plan may run while one earlier step is uncommitted: a decode's input id is then
 //              taken on the device from that step (kTokenFromPrevious). A sequence whose sampling
 //              rules depend on what it drew (DrawRules::needs_history) sits out until its draw is
-//              known.
+//              known; where a quarter or more would, nothing is planned until then.
 #ifndef BASED_ENGINE_SCHEDULER_H_
 #define BASED_ENGINE_SCHEDULER_H_
 
@@ -86,9 +89,9 @@ struct SequenceSpec {
   // Each is scored as what follows the prompt. Where there are any, max_tokens is 0, completions
   // is their number and score_from the length of the prompt, of at least one token.
   std::vector<std::vector<int32_t>> continuations;
-  int32_t completions = 1;                // 1 to the number of slots
-  bool logprobs = false;                  // of drawn tokens
-  int32_t top_logprobs = 0;               // alternatives with each logprob; at most vocab_size
+  int32_t completions = 1;   // 1 to the number of slots
+  bool logprobs = false;     // of drawn tokens
+  int32_t top_logprobs = 0;  // alternatives with each logprob; at most vocab_size
   // Prompt tokens from this index on, at least 1, are scored.
   int64_t score_from = std::numeric_limits<int64_t>::max();
   int32_t eos_token_id = kNone;  // kNone: never ends at end-of-text
@@ -98,7 +101,7 @@ struct SequenceSpec {
   double weight = 1;   // of the tenant
   bool batch = false;  // gives way to what is not
   Clock::time_point submitted;
-  std::shared_ptr<const void> lease;  // dropped when the request has ended
+  std::shared_ptr<const void> lease;      // dropped when the request has ended
   std::shared_ptr<HeldSlots> held_slots;  // null: nobody looks
   // Null: it starts from an empty state, which nobody keeps. Else completions is 1, max_tokens is
   // not 0, `prompt` follows the image's tokens and score_from counts from their first.
@@ -145,6 +148,7 @@ struct StepPlan {
   std::vector<SlotCopy> copies;
   int32_t decode_tokens = 0;
   int32_t prefill_tokens = 0;
+  int32_t forced_rows = 0;  // of prefill_tokens
 
   bool empty() const { return table.spans.empty(); }
 };
@@ -160,9 +164,9 @@ struct KeptState {
 struct SchedulerLoad {
   QueueLoad running;  // tokens left to those that hold a slot or are parked
   int32_t parked = 0;
-  int32_t parkable = 0;              // sequences that interactive work could park
-  double drawn_share = 1;            // of max_tokens, lately
-  std::vector<TenantLoad> tenants;   // what is queued, by index
+  int32_t parkable = 0;             // sequences that interactive work could park
+  double drawn_share = 1;           // of max_tokens, lately
+  std::vector<TenantLoad> tenants;  // what is queued, by index
 };
 
 class Scheduler {
@@ -209,6 +213,8 @@ class Scheduler {
   int32_t running() const {
     return static_cast<int32_t>(prefilling_.size() + decoding_.size() + sources_.size());
   }
+  // Tokens that came without a draw, so far.
+  int64_t forced_tokens() const { return forced_tokens_; }
   // Requests that hold a slot and have completions left to start.
   int32_t pending_sources() const { return pending_sources_; }
   int32_t prefilling() const { return static_cast<int32_t>(prefilling_.size()); }
@@ -255,8 +261,10 @@ class Scheduler {
   void Settle(Sequence& sequence);
   void StartForks(StepPlan& plan);
   void StartFork(Sequence& source, StepPlan& plan);
+  bool AwaitsDraws() const;
   void PlanDecodes(StepPlan& plan, InFlight& step);
-  void PlanDecode(Sequence& sequence, StepPlan& plan, InFlight& step);
+  void PlanDecode(Sequence& sequence, int32_t& spare, StepPlan& plan, InFlight& step);
+  int32_t PrefillBeside(int32_t decodes) const;
   void PlanPrefills(StepPlan& plan, InFlight& step);
   int64_t PlanPrefillsOf(absl::Span<Sequence* const> waiting, int64_t budget, StepPlan& plan,
                          InFlight& step);
@@ -270,6 +278,7 @@ class Scheduler {
                     std::vector<SchedulerEvent>& events);
   void CommitScore(Sequence& sequence, TokenLogprob scored, std::vector<SchedulerEvent>& events);
   void CommitToken(Sequence& sequence, SchedulerEvent event, std::vector<SchedulerEvent>& events);
+  void JumpAhead(Sequence& sequence, std::vector<SchedulerEvent>& events);
   bool CompletesStopString(const Sequence& sequence) const;
   void Finish(Sequence& sequence);
   void Restore(Sequence& sequence, StepPlan& plan);
@@ -303,6 +312,7 @@ class Scheduler {
   QueueLoad running_;
   int32_t yielding_slots_ = 0;   // held by sequences that yield
   std::vector<int64_t> served_;  // tokens by tenant
+  int64_t forced_tokens_ = 0;
   // Over sequences that ended, the old ones forgotten: max_tokens, and tokens drawn.
   double asked_ = 0, drawn_ = 0;
 };

@@ -30,6 +30,9 @@ struct Scheduler::Sequence {
   int64_t committed = 0;  // draws whose ids are known
   int64_t scored = 0;     // prompt tokens whose logprobs are known
   int32_t last_token = kNone;
+  // Tokens that are known and not fed, where a constraint left only one way to go on: the one drawn
+  // last and those that follow it without a draw. Empty: `last_token` alone, or nothing.
+  std::vector<int32_t> ahead;
   uint64_t draw_step = 0;   // number of the step that holds the latest draw
   int32_t draw_sample = 0;  // and its index among that step's samples
   int32_t steps_in_flight = 0;
@@ -52,6 +55,8 @@ struct Scheduler::Sequence {
   // First row, as a position, that has a sample: it scores the token after it or draws one.
   int64_t first_sample() const { return std::min(spec.score_from, prompt_tokens()) - 1; }
   bool draw_is_known() const { return committed == draws; }
+  // The rules of its next draw are known.
+  bool may_draw() const { return rules == nullptr || !rules->needs_history() || draw_is_known(); }
   // Makes the continuation of this index the prompt's end and returns its tokens. REQUIRES: the
   // others have theirs.
   int64_t TakeContinuation() {

@@ -24,6 +24,7 @@ int32_t StepCost::FirstGuess(int32_t decodes, int32_t waiting) {
 void StepCost::Observe(int32_t decodes, int32_t prefill, double seconds) {
   if (seconds <= 0) return;
   if (decodes <= 0) {
+    if (prefill < kTellingPrefill) return;
     alone_ = kKeep * alone_ + prefill;
     alone_seconds_ = kKeep * alone_seconds_ + seconds;
     return;
@@ -104,7 +105,7 @@ int32_t StepCost::PrefillBeside(int32_t decodes, int32_t waiting) const {
 }
 
 double StepCost::PrefillSeconds() const {
-  if (prefill_ > 0) return extra_ / prefill_;
+  if (prefill_ >= kLeastPrefill * mixed_steps_ && prefill_ > 0) return extra_ / prefill_;
   return alone_ > 0 ? alone_seconds_ / alone_ : 0;
 }
 

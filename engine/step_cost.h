@@ -50,8 +50,13 @@ class StepCost {
   // Seconds of a decode-only step; 0 while unknown.
   double DecodeSeconds(int32_t decodes) const;
 
+  // Steps of less prefill alone say nothing about a long prompt: their time is the weights' and the
+  // launches', whatever they hold.
+  static constexpr int32_t kTellingPrefill = 128;
+
   // Seconds that a prompt token adds to a step with decodes; of one alone while no such step was
-  // seen; 0 while unknown.
+  // seen; 0 while unknown. What a token of a long prompt costs: steps of a few prompt tokens do not
+  // count.
   double PrefillSeconds() const;
 
  private:
@@ -68,7 +73,7 @@ class StepCost {
   int32_t mixed_in_a_row_ = 0;  // since the last decode-only step
   // Over mixed steps: 1, p, seconds x beyond decode(d), p * p, p * x.
   double mixed_steps_ = 0, prefill_ = 0, extra_ = 0, prefill2_ = 0, prefill_extra_ = 0;
-  // Over steps of prefill alone: prefill tokens, seconds.
+  // Over steps of telling prefill alone: prefill tokens, seconds.
   double alone_ = 0, alone_seconds_ = 0;
   double target_ = 0;
 };

@@ -218,7 +218,8 @@ bool HasRules(const Request& request) {
   return sampling.typical_p != 1 || sampling.repetition_penalty != 1 ||
          sampling.presence_penalty != 0 || sampling.frequency_penalty != 0 ||
          !sampling.logit_bias.empty() || !sampling.bad_words.empty() ||
-         !sampling.allowed_token_ids.empty() || request.stop.min_tokens > 0;
+         !sampling.allowed_token_ids.empty() || request.stop.min_tokens > 0 ||
+         request.constraint.kind != ConstraintAsk::Kind::kNothing;
 }
 
 }  // namespace
@@ -234,7 +235,8 @@ absl::Status CheckBackend(const Request& request, const ExecutableInfo& info) {
             : !sampling.logit_bias.empty()        ? "sampling.logit_bias"
             : !sampling.bad_words.empty()         ? "sampling.bad_words"
             : !sampling.allowed_token_ids.empty() ? "sampling.allowed_token_ids"
-                                                  : "stop.min_tokens";
+            : request.stop.min_tokens > 0         ? "stop.min_tokens"
+                                                  : "constraint";
   } else if (request.output.top_logprobs > 0 && !info.top_logprobs) {
     field = "output.top_logprobs";
   }
@@ -260,12 +262,15 @@ absl::Status ValidateRequest(const Request& request, const Model& model,
     if (request.output.text) return NeedsTokenizer("output.text");
     if (!request.stop.strings.empty()) return NeedsTokenizer("stop.strings");
     if (!request.sampling.bad_words.empty()) return NeedsTokenizer("sampling.bad_words");
+    if (request.constraint.kind != ConstraintAsk::Kind::kNothing) {
+      return NeedsTokenizer("constraint");
+    }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<const RuleSpec>> MakeRules(const Request& request,
-                                                          const Model& model) {
+absl::StatusOr<std::shared_ptr<const RuleSpec>> MakeRules(
+    const Request& request, const Model& model, std::shared_ptr<const Constraint> constraint) {
   if (!HasRules(request)) return std::shared_ptr<const RuleSpec>();
   auto spec = std::make_shared<RuleSpec>();
   const SamplingParams& sampling = request.sampling;
@@ -287,6 +292,17 @@ absl::StatusOr<std::shared_ptr<const RuleSpec>> MakeRules(const Request& request
   }
   spec->min_tokens = request.stop.min_tokens;
   spec->endings = Endings(request.stop, model);
+  if (constraint == nullptr) return spec;
+  spec->constraint = std::move(constraint);
+  if (request.stop.ignore_eos && model.config.eos_token_id >= 0) {
+    spec->never.push_back(model.config.eos_token_id);
+  }
+  // A token that is not drawn has no logprob and was not asked whether it is allowed; a session
+  // keeps only one that is not fed.
+  if (!request.output.logprobs && request.best_of == request.n && request.session.id.empty() &&
+      sampling.bad_words.empty() && allowed.empty()) {
+    spec->spelling = model.tokenizer.get();
+  }
   return spec;
 }
 

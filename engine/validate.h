@@ -23,9 +23,10 @@ absl::Status ValidateRequest(const Request& request, const Model& model,
 absl::Status CheckBackend(const Request& request, const ExecutableInfo& info);
 
 // What the request's draws are to follow beyond SampleParams; null when that is nothing. Words
-// become ids, alone and with a space before. REQUIRES: ValidateRequest is OK.
-absl::StatusOr<std::shared_ptr<const RuleSpec>> MakeRules(const Request& request,
-                                                          const Model& model);
+// become ids, alone and with a space before. `constraint` is what the request's asks for, or null.
+// REQUIRES: ValidateRequest is OK.
+absl::StatusOr<std::shared_ptr<const RuleSpec>> MakeRules(
+    const Request& request, const Model& model, std::shared_ptr<const Constraint> constraint);
 
 // The prompt's ids: tokenized, or checked to lie in [0, vocab_size); bos for an empty prompt.
 absl::StatusOr<std::vector<int32_t>> PromptTokens(const Request& request, const Model& model,

@@ -47,10 +47,29 @@ int32_t ArgMax(absl::Span<const T> logits) {
   return static_cast<int32_t>(best);
 }
 
+template <typename T>
+constexpr T kMasked = -std::numeric_limits<T>::infinity();
+
+// Masks the ids whose bit is not set.
+template <typename T>
+void ApplyMask(absl::Span<const uint32_t> mask, std::vector<T>& logits) {
+  for (size_t word = 0, first = 0; first < logits.size(); ++word, first += 32) {
+    const size_t count = std::min<size_t>(32, logits.size() - first);
+    if (mask[word] == 0) {
+      std::fill_n(logits.begin() + static_cast<ptrdiff_t>(first), count, kMasked<T>);
+      continue;
+    }
+    for (uint32_t gone = ~mask[word]; gone != 0; gone &= gone - 1) {
+      const auto bit = static_cast<size_t>(__builtin_ctz(gone));
+      if (bit < count) logits[first + bit] = kMasked<T>;
+    }
+  }
+}
+
 // Logit after penalties and bias, in the type of the logits; -infinity marks an id that is masked.
 template <typename T>
-std::vector<T> ApplyRules(absl::Span<const T> logits, const SampleRules& rules) {
-  std::vector<T> out(logits.begin(), logits.end());
+void ApplyRules(absl::Span<const T> logits, const SampleRules& rules, std::vector<T>& out) {
+  out.assign(logits.begin(), logits.end());
   for (const TokenCount& count : rules.counts) {
     T& logit = out[static_cast<size_t>(count.id)];
     const T repetition = static_cast<T>(rules.repetition_penalty);
@@ -61,21 +80,15 @@ std::vector<T> ApplyRules(absl::Span<const T> logits, const SampleRules& rules) 
   for (const TokenBias& bias : rules.biases) {
     out[static_cast<size_t>(bias.id)] += static_cast<T>(bias.bias);
   }
-  constexpr T kMasked = -std::numeric_limits<T>::infinity();
   if (!rules.allowed.empty()) {
-    std::vector<T> kept(out.size(), kMasked);
+    std::vector<T> kept(out.size(), kMasked<T>);
     for (const int32_t id : rules.allowed) {
       kept[static_cast<size_t>(id)] = out[static_cast<size_t>(id)];
     }
     out = std::move(kept);
   }
-  for (const int32_t id : rules.banned) out[static_cast<size_t>(id)] = kMasked;
-  if (!rules.mask.empty()) {
-    for (size_t id = 0; id < out.size(); ++id) {
-      if ((rules.mask[id / 32] >> (id % 32) & 1) == 0) out[id] = kMasked;
-    }
-  }
-  return out;
+  for (const int32_t id : rules.banned) out[static_cast<size_t>(id)] = kMasked<T>;
+  if (!rules.mask.empty()) ApplyMask(rules.mask, out);
 }
 
 template <typename T>
@@ -173,11 +186,13 @@ int32_t Draw(absl::Span<const T> logits, int32_t best, const SampleParams& param
   const double max = static_cast<double>(logits[static_cast<size_t>(best)]);
   const double temperature = static_cast<double>(params.temperature);
   const double u = static_cast<double>(PhiloxUniform(params.seed, params.position));
+  // Of a masked id 0, without asking: masks often leave a hundredth of the vocabulary.
   const auto weight_of_logit = [=](T logit) {
-    return std::exp((static_cast<double>(logit) - max) / temperature);
+    return logit == kMasked<T> ? 0 : std::exp((static_cast<double>(logit) - max) / temperature);
   };
   if (params.top_k == 0 && params.top_p >= 1 && params.min_p == 0 && typical_p >= 1) {
-    std::vector<double> weights(logits.size());
+    thread_local std::vector<double> weights;  // kept, as in SampleFromLogits
+    weights.resize(logits.size());
     std::transform(logits.begin(), logits.end(), weights.begin(), weight_of_logit);
     return static_cast<int32_t>(DrawIndex(weights, u, [](double weight) { return weight; }));
   }
@@ -211,11 +226,17 @@ int32_t SampleFromLogits(absl::Span<const T> logits, const SampleParams& params,
   if (best < 0) return best;
   if (rules == nullptr) return params.temperature == 0 ? best : Draw(logits, best, params, 1.0);
 
-  const std::vector<T> ruled = ApplyRules(logits, *rules);
-  best = static_cast<int32_t>(std::max_element(ruled.begin(), ruled.end()) - ruled.begin());
+  // Kept: memory of this size comes in fresh pages each time.
+  thread_local std::vector<T> ruled;
+  ApplyRules(logits, *rules, ruled);
+  // Masks alone leave the largest logit where it is, unless they take it.
+  const bool only_masks = rules->counts.empty() && rules->biases.empty();
+  if (!only_masks || ruled[static_cast<size_t>(best)] == kMasked<T>) {
+    best = static_cast<int32_t>(std::max_element(ruled.begin(), ruled.end()) - ruled.begin());
+  }
   if (!std::isfinite(ruled[static_cast<size_t>(best)])) return -1;
   if (params.temperature == 0) return best;
-  return Draw(absl::MakeConstSpan(ruled), best, params, static_cast<double>(rules->typical_p));
+  return Draw<T>(ruled, best, params, static_cast<double>(rules->typical_p));
 }
 
 template <typename T>

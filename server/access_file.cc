@@ -30,7 +30,8 @@ constexpr double kLargestRate = 1e12;
 constexpr std::pair<absl::string_view, Permission> kPermissions[] = {
     {"generate", Permission::kGenerate},
     {"sessions", Permission::kSessions},
-    {"admin", Permission::kAdmin}};
+    {"admin", Permission::kAdmin},
+    {"batches", Permission::kBatches}};
 
 absl::Status CheckFields(const Json& object, const std::string& place,
                          std::initializer_list<absl::string_view> known) {
@@ -94,7 +95,7 @@ absl::StatusOr<TenantLimits> ReadTenant(const Json& json, const std::string& pat
 
 absl::StatusOr<uint8_t> ReadPermissions(JsonFields& fields) {
   const Json* value = fields.Find("permissions");
-  const char* expected = "an array of \"generate\", \"sessions\", \"admin\"";
+  const char* expected = "an array of \"generate\", \"sessions\", \"batches\", \"admin\"";
   uint8_t permissions = 0;
   if (value == nullptr) {
     fields.Missing("permissions", expected);

@@ -26,8 +26,9 @@ enum class Permission : uint8_t {
   kGenerate = 1,  // "generate": completions and scores
   kSessions = 2,  // "sessions": states that outlive a call
   kAdmin = 4,     // "admin": AdminService
+  kBatches = 8,   // "batches": jobs that outlive a call
 };
-inline constexpr uint8_t kAllPermissions = 7;
+inline constexpr uint8_t kAllPermissions = 15;
 
 using KeyDigest = std::array<uint8_t, 32>;  // SHA-256
 
@@ -55,7 +56,7 @@ absl::StatusOr<AccessFile> ParseAccessFile(absl::string_view text, const std::st
 // INVALID_ARGUMENT when a limit is out of the range that the file may give.
 absl::Status CheckLimits(const TenantLimits& limits);
 
-// "generate", "sessions" or "admin".
+// "generate", "sessions", "admin" or "batches".
 absl::string_view PermissionName(Permission permission);
 
 KeyDigest DigestOf(absl::string_view key);

@@ -25,6 +25,7 @@ const absl::flat_hash_set<absl::string_view>& ServedFields() {
       "GenerateRequest.output",
       "GenerateRequest.n",
       "GenerateRequest.best_of",
+      "GenerateRequest.constraint",
       "GenerateRequest.priority",
       "GenerateRequest.tenant",
       "GenerateRequest.state",
@@ -32,6 +33,12 @@ const absl::flat_hash_set<absl::string_view>& ServedFields() {
       "StateOptions.create_session",
       "StateOptions.session_tokens",
       "TokenIds.ids",
+      "Constraint.json_schema",
+      "Constraint.json",
+      "Constraint.regex",
+      "Constraint.choice",
+      "Constraint.grammar",
+      "Choices.values",
       "SamplingParams.temperature",
       "SamplingParams.top_k",
       "SamplingParams.top_p",
@@ -110,6 +117,33 @@ SessionAsk SessionFromProto(const v1::StateOptions& state) {
   SessionAsk session{.id = state.session(), .create = state.create_session(), .tokens = {}};
   if (state.has_session_tokens()) session.tokens = state.session_tokens();
   return session;
+}
+
+absl::StatusOr<ConstraintAsk> ConstraintFromProto(const v1::Constraint& message) {
+  using Kind = ConstraintAsk::Kind;
+  switch (message.kind_case()) {
+    case v1::Constraint::kJsonSchema:
+      return ConstraintAsk{.kind = Kind::kJsonSchema, .text = message.json_schema()};
+    case v1::Constraint::kJson:
+      if (!message.json()) {
+        return absl::InvalidArgumentError(
+            "constraint.json is false; expected true, or no constraint");
+      }
+      return ConstraintAsk{.kind = Kind::kJson};
+    case v1::Constraint::kRegex:
+      return ConstraintAsk{.kind = Kind::kRegex, .text = message.regex()};
+    case v1::Constraint::kChoice: {
+      const auto& values = message.choice().values();
+      ConstraintAsk ask{.kind = Kind::kChoice};
+      ask.choices.assign(values.begin(), values.end());
+      return ask;
+    }
+    case v1::Constraint::kGrammar:
+      return ConstraintAsk{.kind = Kind::kGrammar, .text = message.grammar()};
+    case v1::Constraint::KIND_NOT_SET:
+      return ConstraintAsk{};
+  }
+  return ConstraintAsk{};
 }
 
 SamplingParams SamplingFromProto(const v1::SamplingParams& message) {
@@ -199,6 +233,7 @@ absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, boo
   request.output = OutputFromProto(message.output(), has_tokenizer);
   request.tenant = message.tenant();
   request.session = SessionFromProto(message.state());
+  BASED_ASSIGN_OR_RETURN(request.constraint, ConstraintFromProto(message.constraint()));
   if (message.priority() == v1::PRIORITY_BATCH) request.priority = Priority::kBatch;
   request.n = message.has_n() ? message.n() : 1;
   request.best_of = message.has_best_of() ? message.best_of() : request.n;
@@ -235,6 +270,8 @@ v1::FinishReason FinishReasonToProto(FinishReason reason) {
       return v1::FINISH_REASON_STOP_TOKEN;
     case FinishReason::kMaxTokens:
       return v1::FINISH_REASON_MAX_TOKENS;
+    case FinishReason::kConstraint:
+      return v1::FINISH_REASON_CONSTRAINT;
   }
   return v1::FINISH_REASON_UNSPECIFIED;
 }
@@ -248,7 +285,7 @@ v1::GenerateResponse FinishedToProto(const Finished& finished) {
   done.set_finish_reason(FinishReasonToProto(finished.reason));
   if (finished.reason == FinishReason::kStopString) {
     done.set_stop_string(finished.stop_string);
-  } else if (finished.reason != FinishReason::kMaxTokens) {
+  } else if (finished.stop_token_id != kNone) {
     done.set_stop_token_id(finished.stop_token_id);
   }
   done.mutable_usage()->set_prompt_tokens(finished.prompt_tokens);

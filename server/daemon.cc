@@ -17,6 +17,7 @@
 #include "kernels/base/status.h"
 #include "server/access.h"
 #include "server/admin_service.h"
+#include "server/batch_jobs.h"
 #include "server/daemon_model.h"
 #include "server/engine_watch.h"
 #include "server/http_api.h"
@@ -24,6 +25,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
+#include "server/openai_chat.h"
 #include "server/process_memory.h"
 #include "server/service_notify.h"
 #include "server/step_profile.h"
@@ -129,6 +131,7 @@ class Daemon {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<LiveRequests> live_;    // over engine_; what calls reach
   std::atomic<Engine*> loaded_{nullptr};  // engine_, once other threads may use it
+  std::unique_ptr<BatchJobs> batches_;    // null: none
   std::unique_ptr<Server> server_;
   std::unique_ptr<HttpApi> http_;  // null: none
   std::unique_ptr<AdminService> admin_;
@@ -147,6 +150,9 @@ absl::Status Daemon::Open() {
   if (options_.network.tls.enabled()) {
     BASED_ASSIGN_OR_RETURN(tls_, TlsCertificates::Load(options_.network.tls));
     server_options.connections.credentials = tls_->NewCredentials();
+  }
+  if (!options_.batches.dir.empty()) {
+    BASED_ASSIGN_OR_RETURN(batches_, BatchJobs::Open(options_.batches));
   }
   BASED_RETURN_IF_ERROR(CheckListenPolicy("listen", options_.server.listen, options_.network,
                                           access_->keys_required()));
@@ -193,6 +199,8 @@ absl::Status Daemon::OpenMetrics() {
                                                 metrics_.SetCapacity(engine->capacity());
                                                 metrics_.SetTenants(engine->tenants());
                                                 metrics_.SetSessions(engine->sessions()->use());
+                                                if (batches_ != nullptr)
+                                                  metrics_.SetBatches(batches_->use());
                                                 metrics_.SetFullSpeed(FullSpeed(*engine));
                                                 metrics_.SetLive(live_->Phases());
                                               }
@@ -294,10 +302,17 @@ absl::Status Daemon::Load() {
     BASED_RETURN_IF_ERROR(engine_->SetTenants(access_->tenants()));
     loaded_ = engine_.get();
   }
-  server_->Serve(*live_);
-  if (http_ != nullptr) {
-    http_->Serve(*live_, options_.tokenizer_dir.empty() ? model_dir : options_.tokenizer_dir);
+  const std::string foreign_chat_template =
+      options_.http.plain_chat_template
+          ? ""
+          : ForeignChatTemplate(options_.tokenizer_dir.empty() ? model_dir
+                                                               : options_.tokenizer_dir);
+  if (batches_ != nullptr) {
+    batches_->Start(*live_, {.openai = OpenAiModelOf(engine_->model(), foreign_chat_template),
+                             .digest = engine_->model().checkpoint.digest});
   }
+  server_->Serve(*live_, batches_.get());
+  if (http_ != nullptr) http_->Serve(*live_, foreign_chat_template);
   LogReady(*engine_, addresses_, SecondsSince(start_));
   if (notifier_.watchdog()) watch_ = std::make_unique<EngineWatch>(*engine_, profile_);
   notifier_.Ready(StatusLine());
@@ -385,10 +400,13 @@ void Daemon::Drain(std::optional<int> signal) {
   } else {
     Log(LogLevel::kError, "device_failed", {{"message", engine_->health().message()}});
   }
+  // Their lines run again after the next start: nobody waits for them.
+  if (batches_ != nullptr) batches_->Stop();
   const bool complete = engine_->Drain(options_.drain_timeout);
   if (http_ != nullptr) http_->Shutdown(kFlushLimit);
   server_->Shutdown(kFlushLimit);
   if (admin_endpoint_ != nullptr) admin_endpoint_->Shutdown(kFlushLimit);
+  if (batches_ != nullptr) batches_->Shutdown();
   Log(LogLevel::kInfo, "stopped", {{"complete", complete}});
 }
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "kernels/base/status.h"
+#include "server/batch_flags.h"
 #include "server/http_flags.h"
 #include "server/load_flags.h"
 #include "server/session_flags.h"
@@ -60,8 +61,8 @@ ABSL_FLAG(bool, print_metrics_reference, false,
 namespace based {
 namespace {
 
-const std::array<FlagGroup, 10>& Groups() {
-  static const auto* groups = new std::array<FlagGroup, 10>{{
+const std::array<FlagGroup, 11>& Groups() {
+  static const auto* groups = new std::array<FlagGroup, 11>{{
       {"Model", {"model", "model_name", "tokenizer"}},
       {"Hardware", {"backend", "threads", "device", "batch_invariant"}},
       {"Addresses", {"listen", "metrics_listen"}},
@@ -71,6 +72,7 @@ const std::array<FlagGroup, 10>& Groups() {
         "write_timeout_ms", "drain_timeout_ms"}},
       LoadFlags(),
       SessionFlags(),
+      BatchFlags(),
       SecurityFlags(),
       ConnectionFlags(),
       {"Logs and other", {"log_level", "log_format", "version", "print_metrics_reference"}},
@@ -183,6 +185,7 @@ absl::StatusOr<DaemonOptions> ReadFlags(absl::Span<const char* const> arguments)
   BASED_RETURN_IF_ERROR(ReadCapacity(options));
   BASED_RETURN_IF_ERROR(ReadLoadFlags(options.engine));
   BASED_RETURN_IF_ERROR(ReadSessionFlags(options.engine));
+  BASED_RETURN_IF_ERROR(ReadBatchFlags(options.batches));
   BASED_RETURN_IF_ERROR(ReadNetworkFlags(options.network, options.server.connections));
   BASED_RETURN_IF_ERROR(ReadHttpFlags(options.server, options.http));
   const absl::StatusOr<LogLevel> level = ParseLogLevel(absl::GetFlag(FLAGS_log_level));

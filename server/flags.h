@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "engine/engine.h"
 #include "kernels/base/command_line.h"
+#include "server/batch_store.h"
 #include "server/http_api.h"
 #include "server/log.h"
 #include "server/network_flags.h"
@@ -30,6 +31,7 @@ struct DaemonOptions {
   EngineOptions engine;
   ServerOptions server;
   HttpApiOptions http;
+  BatchOptions batches;
   NetworkOptions network;
   LogOptions log;
   std::chrono::milliseconds drain_timeout{0};

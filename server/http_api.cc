@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "kernels/base/status.h"
-#include "server/openai_chat.h"
 #include "server/openai_error.h"
 #include "server/openai_gateway.h"
 
@@ -13,8 +12,7 @@ namespace {
 class GatewayApi final : public HttpApi {
  public:
   GatewayApi(const HttpApiOptions& options, const AccessControl& access, Metrics& metrics)
-      : plain_chat_template_(options.plain_chat_template),
-        metrics_(metrics),
+      : metrics_(metrics),
         gateway_({.timeout = options.timeout,
                   .cors_origin = options.cors_origin,
                   .stream_queue_bytes = options.stream_queue_bytes},
@@ -35,8 +33,8 @@ class GatewayApi final : public HttpApi {
 
   int port() const override { return server_->port(); }
 
-  void Serve(Engine& engine, const std::string& tokenizer_dir) override {
-    gateway_.Serve(engine, plain_chat_template_ ? "" : ForeignChatTemplate(tokenizer_dir));
+  void Serve(Engine& engine, const std::string& foreign_chat_template) override {
+    gateway_.Serve(engine, foreign_chat_template);
   }
 
   void BeginDrain() override {
@@ -47,7 +45,6 @@ class GatewayApi final : public HttpApi {
   void Shutdown(std::chrono::milliseconds limit) override { server_->Shutdown(limit); }
 
  private:
-  const bool plain_chat_template_;
   Metrics& metrics_;
   OpenAiGateway gateway_;
   std::unique_ptr<HttpServer> server_;  // last: stops before the gateway goes

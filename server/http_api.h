@@ -34,8 +34,8 @@ class HttpApi {
   virtual int port() const = 0;
 
   // The model is loaded: calls reach `engine`, which must outlive the API and be drained before it
-  // goes. `tokenizer_dir` is where the model's chat template would be. Call once.
-  virtual void Serve(Engine& engine, const std::string& tokenizer_dir) = 0;
+  // goes. `foreign_chat_template`: see OpenAiModel. Call once.
+  virtual void Serve(Engine& engine, const std::string& foreign_chat_template) = 0;
 
   // /health fails from now on, and clients are told to come back on other connections.
   virtual void BeginDrain() = 0;

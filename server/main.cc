@@ -1,4 +1,5 @@
 // based-server: command line, backend, and the daemon's life.
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <vector>
@@ -27,6 +28,8 @@ int Run(absl::Span<const char* const> arguments) {
   SetLogOptions(options->log);
   const sigset_t signals = DaemonSignals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // A file at the process's limit is then as a full disk: the write says so.
+  ::signal(SIGXFSZ, SIG_IGN);
   const absl::StatusOr<std::unique_ptr<Backend>> backend = NewBackend(
       {.kind = options->backend,
        .threads = options->threads,

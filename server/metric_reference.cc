@@ -9,12 +9,12 @@
 #include "absl/strings/str_join.h"
 #include "server/gpu_metrics.h"
 #include "server/metrics.h"
+#include "server/metrics_text.h"
 
 namespace based {
 namespace {
 
 using prometheus::MetricFamily;
-using prometheus::MetricType;
 
 struct Note {
   const char* name;
@@ -26,20 +26,43 @@ struct Note {
 constexpr Note kNotes[] = {
     {"based_admission_headroom", "slots",
      "At 0 new requests wait. Add replicas, or look at who holds the slots (`/debug`)."},
+    {"based_batch_disk_bytes", "bytes",
+     "At `based_batch_disk_limit_bytes` jobs wait and new ones are refused: delete jobs, lower "
+     "`--batch_keep_s` or raise `--batch_disk`."},
+    {"based_batch_disk_limit_bytes", "bytes", "Constant: `--batch_disk`."},
+    {"based_batch_jobs", "jobs",
+     "`queued` without `running`: `based jobs list` says what they wait for (another model, the "
+     "disk). `queued` growing: more work comes than interactive requests leave slots for."},
+    {"based_batch_lines_in_flight", "lines",
+     "Near the number of slots while jobs run; less when interactive requests take them."},
+    {"based_batch_lines_total", "lines",
+     "`error` grows: clients send lines that cannot run; the results say why."},
     {"based_batch_size", "sequences",
      "Small while slots are in use: prompts are being fed, or streams have just ended. Compare "
      "with `based_state_slots`."},
+    {"based_batch_waiting_lines", "lines",
+     "Divided by the rate of `based_batch_lines_total`: the time until running jobs end."},
+    {"based_batch_write_errors_total", "writes",
+     "The disk of `--batch_dir` is full or fails. Nothing is lost; jobs go on when it has room."},
     {"based_build_info", "none",
      "Changes with a roll-out; join other series with it to compare versions."},
     {"based_cancellations_total", "requests",
      "`client`: readers leave; `deadline`: too slow for them, see queue and prefill; "
      "`slow_reader`: BasedSlowReaders in the runbook; `drain`: raise `--drain_timeout_ms`."},
+    {"based_constraint_compile_seconds", "seconds",
+     "Near 1 s: schemas at the limits of deploy/docs/structured_output.md. They take a core of the "
+     "engine's meanwhile."},
+    {"based_constraints_total", "requests",
+     "`compiled` near `reused`: clients make their schemas anew for every call, and each is "
+     "compiled. `refused`: the client is wrong, see the log."},
     {"based_e2e_request_seconds", "seconds",
      "Rises with the length asked for; else see which of queue, prefill and inter-token latency "
      "rose."},
     {"based_engine_seconds_total", "seconds",
      "`collect` is waiting for the device and should be nearly all. `plan` and `commit` growing: "
      "the host is the bottleneck."},
+    {"based_forced_tokens_total", "tokens",
+     "Its share of `based_generated_tokens_total` is what structured output saves in steps."},
     {"based_generated_tokens_total", "tokens",
      "Throughput. Falls with fewer requests or with longer steps: compare with "
      "`based_step_seconds`."},
@@ -176,19 +199,6 @@ bool IsOpen(const std::string& label) {
   return kOpen.count(label) > 0;
 }
 
-const char* TypeName(MetricType type) {
-  switch (type) {
-    case MetricType::Counter:
-      return "counter";
-    case MetricType::Gauge:
-      return "gauge";
-    case MetricType::Histogram:
-      return "histogram";
-    default:
-      return "other";
-  }
-}
-
 const Note* FindNote(const std::string& name) {
   const auto* found = std::find_if(std::begin(kNotes), std::end(kNotes),
                                    [&](const Note& note) { return name == note.name; });
@@ -212,7 +222,7 @@ std::string LabelsOf(const MetricFamily& family) {
 std::string Entry(const MetricFamily& family) {
   const Note* note = FindNote(family.name);
   const std::string labels = LabelsOf(family);
-  return absl::StrCat("### ", family.name, "\n", TypeName(family.type), ", ",
+  return absl::StrCat("### ", family.name, "\n", MetricTypeName(family.type), ", ",
                       note != nullptr ? note->unit : "", labels.empty() ? "" : "; labels ", labels,
                       "\n\n", family.help, ".\n\n*When it moves:* ",
                       note != nullptr ? note->action : "", "\n\n");

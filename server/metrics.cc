@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/refusal.h"
-#include "prometheus/text_serializer.h"
+#include "server/metrics_text.h"
 #include "server/status.h"
 #include "server/version.h"
 
@@ -17,8 +17,8 @@ using prometheus::BuildGauge;
 using prometheus::BuildHistogram;
 using Buckets = prometheus::Histogram::BucketBoundaries;
 
-constexpr std::array<const char*, 4> kFinishReasons = {"end_of_text", "stop_string", "stop_token",
-                                                       "max_tokens"};
+constexpr std::array<const char*, 5> kFinishReasons = {"end_of_text", "stop_string", "stop_token",
+                                                       "max_tokens", "constraint"};
 constexpr std::array<const char*, 5> kErrorCodes = {
     "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "INTERNAL"};
 struct Rejection {
@@ -291,7 +291,8 @@ void Metrics::OnStep(const StepStats& stats) {
   step_decode_tokens_->Observe(stats.decode_tokens);
   step_prefill_tokens_->Observe(stats.prefill_tokens);
   batch_size_->Observe(stats.sequences);
-  prompt_tokens_->Increment(stats.prefill_tokens);
+  prompt_tokens_->Increment(stats.prefill_tokens - stats.forced_rows);
+  constraints_.OnForcedTokens(stats.forced_tokens);
   const std::array phases = {stats.plan, stats.launch, stats.wait, stats.commit};
   for (size_t i = 0; i < phases.size(); ++i) engine_seconds_[i]->Increment(Seconds(phases[i]));
   steps_[stats.replayed ? 1 : 0]->Increment();
@@ -417,6 +418,6 @@ std::vector<prometheus::MetricFamily> Metrics::Families() {
   return registry_.Collect();
 }
 
-std::string Metrics::Render() { return prometheus::TextSerializer().Serialize(Families()); }
+std::string Metrics::Render() { return MetricsText(Families()); }
 
 }  // namespace based

@@ -17,6 +17,8 @@
 #include "prometheus/histogram.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/registry.h"
+#include "server/batch_metrics.h"
+#include "server/constraint_metrics.h"
 #include "server/gpu_metrics.h"
 #include "server/live_requests.h"
 #include "server/process_metrics.h"
@@ -35,6 +37,10 @@ class Metrics final : public Observer {
   void OnParks(int32_t parks, int32_t resumes) override;
   void OnStateSaved(std::chrono::nanoseconds took) override;
   void OnStateRestored(std::chrono::nanoseconds took) override;
+  void OnConstraint(const absl::Status& status, bool reused,
+                    std::chrono::nanoseconds took) override {
+    constraints_.OnConstraint(status, reused, took);
+  }
   void OnFirstToken(std::chrono::nanoseconds since_submit) override;
   void OnInterToken(std::chrono::nanoseconds gap) override;
   void OnFinished(const Finished& finished) override;
@@ -62,6 +68,7 @@ class Metrics final : public Observer {
   void SetFullSpeed(double tokens_per_second) { full_speed_->Set(tokens_per_second); }
   void SetLive(const LivePhases& phases);
   void SetTenants(const std::vector<TenantUse>& tenants) { tenants_.Set(tenants); }
+  void SetBatches(const BatchUse& use) { batches_.Set(use); }
   void SetSessions(const SessionUse& use) { sessions_.Set(use); }
 
   // All series in Prometheus' text format, those of the process read at this moment.
@@ -90,6 +97,8 @@ class Metrics final : public Observer {
   prometheus::Registry registry_;
   TenantMetrics tenants_{registry_};
   SessionMetrics sessions_{registry_};
+  BatchMetrics batches_{registry_};
+  ConstraintMetrics constraints_{registry_};
   ProcessMetrics process_{registry_};
   GpuMetrics gpus_{registry_};
   prometheus::Family<prometheus::Gauge>* build_info_;
@@ -111,7 +120,7 @@ class Metrics final : public Observer {
   std::array<prometheus::Gauge*, 3> live_;  // queued, prefill, decode
   prometheus::Gauge* streams_open_;
 
-  std::array<prometheus::Counter*, 4> finished_;  // by FinishReason
+  std::array<prometheus::Counter*, 5> finished_;  // by FinishReason
   Counters failed_;                               // by status code
   Counters rejected_;                             // by reason
   Counters rejected_codes_;                       // by status code, where nothing tells the reason

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/http_log.h"
+#include "absl/strings/str_cat.h"
+#include "server/version.h"
 
 namespace based {
 
@@ -25,20 +26,33 @@ class OpenAiCall::PromptSink final : public TokenSink {
   const int32_t prompt_;
 };
 
-OpenAiCall::OpenAiCall(Engine& engine, Metrics& metrics, std::shared_ptr<HttpExchange> exchange,
-                       OpenAiEndpoint endpoint, std::string request_id,
-                       std::string tenant, std::unique_ptr<OpenAiReply> reply)
-    : engine_(engine),
-      metrics_(metrics),
-      exchange_(std::move(exchange)),
-      endpoint_(endpoint),
-      request_id_(std::move(request_id)),
-      tenant_(std::move(tenant)),
-      reply_(std::move(reply)) {
-  metrics_.OnStreamOpened();
+OpenAiReplyOptions ReplyOptionsOf(const OpenAiRequest& request, const Model& model,
+                                  absl::string_view request_id) {
+  return {
+      .chat = request.chat,
+      .id = absl::StrCat(request.chat ? "chatcmpl-" : "cmpl-", request_id),
+      .created = std::chrono::duration_cast<std::chrono::seconds>(
+                     std::chrono::system_clock::now().time_since_epoch())
+                     .count(),
+      .model = model.name,
+      .fingerprint = absl::StrCat("based-", kVersion, "-", model.checkpoint.digest.substr(0, 12)),
+      .include_usage = request.include_usage,
+      .logprobs = request.logprobs,
+      .top_logprobs = request.requests[0].output.top_logprobs > 0,
+      .token_ids = request.token_ids,
+      .prompts = static_cast<int32_t>(request.requests.size()),
+      .n = request.requests[0].n,
+      .tokenizer = model.tokenizer.get()};
 }
 
-OpenAiCall::~OpenAiCall() { metrics_.OnStreamClosed(); }
+OpenAiCall::OpenAiCall(Engine& engine, std::shared_ptr<HttpExchange> exchange,
+                       OpenAiEndpoint endpoint, std::unique_ptr<OpenAiReply> reply,
+                       std::unique_ptr<OpenAiCallObserver> observer)
+    : engine_(engine),
+      exchange_(std::move(exchange)),
+      endpoint_(endpoint),
+      observer_(std::move(observer)),
+      reply_(std::move(reply)) {}
 
 void OpenAiCall::Start(std::vector<Request> requests) {
   exchange_->OnClosed([weak = weak_from_this()] {
@@ -50,8 +64,8 @@ void OpenAiCall::Start(std::vector<Request> requests) {
   }
   for (size_t i = 0; i < requests.size(); ++i) {
     absl::StatusOr<RequestId> id =
-        engine_.Submit(std::move(requests[i]), std::make_shared<PromptSink>(
-                                                   shared_from_this(), static_cast<int32_t>(i)));
+        engine_.Submit(std::move(requests[i]),
+                       std::make_shared<PromptSink>(shared_from_this(), static_cast<int32_t>(i)));
     if (!id.ok()) return Fail(id.status());
     absl::Status gone;
     {
@@ -103,7 +117,7 @@ void OpenAiCall::OnFinished(int32_t prompt, const Finished& finished) {
   BeginIfReady();
   ended_ = true;
   reply_->Finish(usage_);
-  LogAccess();
+  TellObserver();
 }
 
 void OpenAiCall::OnClientGone() { Fail(absl::CancelledError("the client has closed the call")); }
@@ -117,23 +131,18 @@ void OpenAiCall::Fail(const absl::Status& status) {
     status_ = status;
     ids = ids_;
     reply_->Fail(ErrorOfStatus(status, endpoint_));
-    LogAccess();
+    TellObserver();
   }
   // Ids that have ended are ignored.
   for (const RequestId id : ids) engine_.Cancel(id, status);
 }
 
-void OpenAiCall::LogAccess() const {
-  const int status = status_.ok() ? 200 : ErrorOfStatus(status_, endpoint_).status;
-  metrics_.OnHttpResponse(status);
-  LogHttpCall(exchange_->request(), request_id_,
-              {.status = status,
-               .message = std::string(status_.message()),
-               .tenant = tenant_,
-               .prompt_tokens = usage_.prompt_tokens,
-               .generated_tokens = std::max(usage_.completion_tokens, delivered_),
-               .timings = timings_,
-               .total = Clock::now() - arrival_});
+void OpenAiCall::TellObserver() const {
+  observer_->OnEnd({.status = status_,
+                    .prompt_tokens = usage_.prompt_tokens,
+                    .generated_tokens = std::max(usage_.completion_tokens, delivered_),
+                    .timings = timings_,
+                    .total = Clock::now() - arrival_});
 }
 
 }  // namespace based

@@ -3,28 +3,49 @@
 #ifndef BASED_SERVER_OPENAI_CALL_H_
 #define BASED_SERVER_OPENAI_CALL_H_
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "engine/engine.h"
 #include "kernels/base/mutex.h"
 #include "server/http_server.h"
-#include "server/metrics.h"
 #include "server/openai_reply.h"
 #include "server/openai_request.h"
 
 namespace based {
 
+// What is known of a call when it ends.
+struct OpenAiCallSummary {
+  absl::Status status;  // CANCELLED: the client left before the end
+  int64_t prompt_tokens = 0;
+  int64_t generated_tokens = 0;
+  Timings timings;
+  std::chrono::nanoseconds total{0};
+};
+
+// Whoever counts and logs calls. Lives as long as the call.
+class OpenAiCallObserver {
+ public:
+  virtual ~OpenAiCallObserver() = default;
+  // Once, when the reply has been told how the call ended; must not call back.
+  virtual void OnEnd(const OpenAiCallSummary& summary) = 0;
+};
+
+// What every reply to `request`, served by `model`, says; headers and bounds are the caller's.
+OpenAiReplyOptions ReplyOptionsOf(const OpenAiRequest& request, const Model& model,
+                                  absl::string_view request_id);
+
 class OpenAiCall : public std::enable_shared_from_this<OpenAiCall> {
  public:
-  // References must outlive the call. Requests have their ids and deadlines.
-  OpenAiCall(Engine& engine, Metrics& metrics, std::shared_ptr<HttpExchange> exchange,
-             OpenAiEndpoint endpoint, std::string request_id, std::string tenant,
-             std::unique_ptr<OpenAiReply> reply);
-  ~OpenAiCall();
+  // `engine` must outlive the call.
+  OpenAiCall(Engine& engine, std::shared_ptr<HttpExchange> exchange, OpenAiEndpoint endpoint,
+             std::unique_ptr<OpenAiReply> reply, std::unique_ptr<OpenAiCallObserver> observer);
 
-  // Submits the requests; the reply tells the rest. Call once.
+  // Submits the requests, which have their ids, tenants and deadlines; the reply tells the rest.
+  // Call once.
   void Start(std::vector<Request> requests);
 
  private:
@@ -40,14 +61,12 @@ class OpenAiCall : public std::enable_shared_from_this<OpenAiCall> {
   // Ends the call with `status`, the first that is not OK; the others are ignored.
   void Fail(const absl::Status& status);
   void BeginIfReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void LogAccess() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TellObserver() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Engine& engine_;
-  Metrics& metrics_;
   const std::shared_ptr<HttpExchange> exchange_;
   const OpenAiEndpoint endpoint_;
-  const std::string request_id_;
-  const std::string tenant_;
+  const std::unique_ptr<OpenAiCallObserver> observer_;
   const Clock::time_point arrival_ = Clock::now();
 
   mutable Mutex mutex_;
@@ -59,7 +78,7 @@ class OpenAiCall : public std::enable_shared_from_this<OpenAiCall> {
   bool begun_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
-  OpenAiUsage usage_ ABSL_GUARDED_BY(mutex_);  // of what has ended
+  OpenAiUsage usage_ ABSL_GUARDED_BY(mutex_);      // of what has ended
   int64_t delivered_ ABSL_GUARDED_BY(mutex_) = 0;  // tokens of the Deltas
   Timings timings_ ABSL_GUARDED_BY(mutex_);        // of the last to end
 };

@@ -59,6 +59,13 @@ constexpr Field kFields[] = {
     {"bad_words", kC | kH},
     {"return_token_ids", kC | kH},
     {"priority", kC | kH},
+    // What the text must look like: see openai_constraint.h.
+    {"response_format", kC | kH},
+    {"structured_outputs", kC | kH},
+    {"guided_json", kC | kH},
+    {"guided_regex", kC | kH},
+    {"guided_choice", kC | kH},
+    {"guided_grammar", kC | kH},
     {"tokens", kD},
     {"skip_special_tokens", kD},
     {"add_special_tokens", kT, false, "true\nfalse"},  // nothing is ever added
@@ -75,13 +82,6 @@ constexpr Field kFields[] = {
     {"web_search_options", kH, false},
     {"use_beam_search", kC | kH, false, "false"},
     {"prompt_logprobs", kC | kH, false},
-    // What the text must look like: see ReadConstraint.
-    {"response_format", kC | kH, false, "{\"type\":\"text\"}"},
-    {"structured_outputs", kC | kH, false},
-    {"guided_json", kC | kH, false},
-    {"guided_regex", kC | kH, false},
-    {"guided_choice", kC | kH, false},
-    {"guided_grammar", kC | kH, false},
 };
 
 const Field* FindField(absl::string_view name, OpenAiEndpoint endpoint) {

@@ -15,7 +15,6 @@
 #include "server/openai_json.h"
 #include "server/openai_tokenizer.h"
 #include "server/request_id.h"
-#include "server/version.h"
 
 namespace based {
 namespace {
@@ -60,6 +59,42 @@ std::string ModelJson(const Engine& engine, int64_t created) {
       "{\"id\":", JsonString(engine.model().name), ",\"object\":\"model\",\"created\":", created,
       ",\"owned_by\":\"based-serve\",\"max_model_len\":", engine.capacity().max_prompt_tokens, "}");
 }
+
+// Counts and logs one completion.
+class CallLog final : public OpenAiCallObserver {
+ public:
+  CallLog(Metrics& metrics, std::shared_ptr<HttpExchange> exchange, OpenAiEndpoint endpoint,
+          std::string request_id, std::string tenant)
+      : metrics_(metrics),
+        exchange_(std::move(exchange)),
+        endpoint_(endpoint),
+        request_id_(std::move(request_id)),
+        tenant_(std::move(tenant)) {
+    metrics_.OnStreamOpened();
+  }
+  ~CallLog() override { metrics_.OnStreamClosed(); }
+
+  void OnEnd(const OpenAiCallSummary& summary) override {
+    const absl::Status& status = summary.status;
+    const int code = status.ok() ? 200 : ErrorOfStatus(status, endpoint_).status;
+    metrics_.OnHttpResponse(code);
+    LogHttpCall(exchange_->request(), request_id_,
+                {.status = code,
+                 .message = std::string(status.message()),
+                 .tenant = tenant_,
+                 .prompt_tokens = summary.prompt_tokens,
+                 .generated_tokens = summary.generated_tokens,
+                 .timings = summary.timings,
+                 .total = summary.total});
+  }
+
+ private:
+  Metrics& metrics_;
+  const std::shared_ptr<HttpExchange> exchange_;
+  const OpenAiEndpoint endpoint_;
+  const std::string request_id_;
+  const std::string tenant_;
+};
 
 }  // namespace
 
@@ -113,10 +148,7 @@ OpenAiGateway::~OpenAiGateway() = default;
 
 void OpenAiGateway::Serve(Engine& engine, const std::string& foreign_chat_template) {
   loaded_ = std::make_unique<Served>(
-      Served{.engine = engine,
-             .model = {.name = engine.model().name,
-                       .has_tokenizer = engine.model().tokenizer != nullptr,
-                       .foreign_chat_template = foreign_chat_template}});
+      Served{.engine = engine, .model = OpenAiModelOf(engine.model(), foreign_chat_template)});
   served_.store(loaded_.get(), std::memory_order_release);
 }
 
@@ -241,13 +273,15 @@ absl::StatusOr<Clock::time_point> OpenAiGateway::DeadlineOf(const HttpRequest& r
 }
 
 void OpenAiGateway::Complete(Call& call) {
-  const absl::StatusOr<nlohmann::json> body = ParseBody(call.exchange->TakeBody());
-  StartCall(call, body.ok() ? ReadCompletion(*body, call.served->model) : body.status());
+  const std::string raw = call.exchange->TakeBody();
+  const absl::StatusOr<nlohmann::json> body = ParseBody(raw);
+  StartCall(call, body.ok() ? ReadCompletion(*body, raw, call.served->model) : body.status());
 }
 
 void OpenAiGateway::Chat(Call& call) {
-  const absl::StatusOr<nlohmann::json> body = ParseBody(call.exchange->TakeBody());
-  StartCall(call, body.ok() ? ReadChat(*body, call.served->model) : body.status());
+  const std::string raw = call.exchange->TakeBody();
+  const absl::StatusOr<nlohmann::json> body = ParseBody(raw);
+  StartCall(call, body.ok() ? ReadChat(*body, raw, call.served->model) : body.status());
 }
 
 void OpenAiGateway::StartCall(Call& call, absl::StatusOr<OpenAiRequest> request) {
@@ -266,26 +300,15 @@ void OpenAiGateway::StartCall(Call& call, absl::StatusOr<OpenAiRequest> request)
     one.deadline = *deadline;
   }
   Engine& engine = call.served->engine;
-  const Model& model = engine.model();
-  OpenAiReplyOptions options{
-      .chat = request->chat,
-      .id = absl::StrCat(request->chat ? "chatcmpl-" : "cmpl-", call.request_id),
-      .created = SecondsNow(),
-      .model = model.name,
-      .fingerprint = absl::StrCat("based-", kVersion, "-", model.checkpoint.digest.substr(0, 12)),
-      .headers = call.headers,
-      .include_usage = request->include_usage,
-      .logprobs = request->logprobs,
-      .top_logprobs = request->requests[0].output.top_logprobs > 0,
-      .token_ids = request->token_ids,
-      .prompts = static_cast<int32_t>(request->requests.size()),
-      .n = request->requests[0].n,
-      .tokenizer = model.tokenizer.get(),
-      .queue_bytes = options_.stream_queue_bytes};
+  OpenAiReplyOptions options = ReplyOptionsOf(*request, engine.model(), call.request_id);
+  options.headers = call.headers;
+  options.queue_bytes = options_.stream_queue_bytes;
   auto reply = request->stream ? NewStreamReply(std::move(options), call.exchange)
                                : NewWholeReply(std::move(options), call.exchange);
-  std::make_shared<OpenAiCall>(engine, metrics_, call.exchange, call.endpoint, call.request_id,
-                               call.caller.tenant, std::move(reply))
+  auto observer = std::make_unique<CallLog>(metrics_, call.exchange, call.endpoint, call.request_id,
+                                            call.caller.tenant);
+  std::make_shared<OpenAiCall>(engine, call.exchange, call.endpoint, std::move(reply),
+                               std::move(observer))
       ->Start(std::move(request->requests));
 }
 

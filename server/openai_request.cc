@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/json_file.h"
 #include "engine/json_reader.h"
+#include "engine/openai_constraint.h"
 #include "engine/utf8.h"
 #include "kernels/base/status.h"
 #include "server/convert.h"
@@ -84,9 +85,6 @@ StopConditions ReadStop(OpenAiFields& fields, bool chat) {
   return stop;
 }
 
-// Where a constraint on the text's form will be read: until the engine has one, CheckOpenAiFields
-// has refused every field that asks for it.
-
 void ReadStream(OpenAiFields& fields, OpenAiRequest& call) {
   fields.Read("stream", call.stream);
   const Json* options = fields.Find("stream_options");
@@ -125,8 +123,10 @@ void ReadPriority(OpenAiFields& fields, Request& request) {
 }
 
 // What both endpoints share, for every prompt of the call.
-Request ReadTemplate(OpenAiFields& fields, const OpenAiModel& model, OpenAiRequest& call) {
+absl::StatusOr<Request> ReadTemplate(OpenAiFields& fields, const Json& body, std::string_view raw,
+                                     const OpenAiModel& model, OpenAiRequest& call) {
   Request request;
+  BASED_ASSIGN_OR_RETURN(request.constraint, ReadOpenAiConstraint(body, raw));
   ReadStream(fields, call);
   ReadCounts(fields, call.stream, request);
   ReadPriority(fields, request);
@@ -169,8 +169,8 @@ absl::Status AddPrompt(const Json& prompt, const std::string& place, Request req
     request.prompt_token_ids.resize(prompt.size());
     for (size_t i = 0; i < prompt.size(); ++i) {
       if (!JsonToInt32(prompt[i], request.prompt_token_ids[i])) {
-        return Invalid(absl::StrCat(place, "[", i, "] is ", JsonExcerpt(prompt[i]),
-                                    "; expected a token id"));
+        return Invalid(
+            absl::StrCat(place, "[", i, "] is ", JsonExcerpt(prompt[i]), "; expected a token id"));
       }
     }
   } else {
@@ -198,6 +198,12 @@ absl::Status AddPrompts(const Json& prompt, const Request& request, OpenAiReques
 
 }  // namespace
 
+OpenAiModel OpenAiModelOf(const Model& model, std::string foreign_chat_template) {
+  return {.name = model.name,
+          .has_tokenizer = model.tokenizer != nullptr,
+          .foreign_chat_template = std::move(foreign_chat_template)};
+}
+
 absl::StatusOr<Json> ParseBody(std::string_view body) {
   if (const size_t at = FindInvalidUtf8(body); at != std::string::npos) {
     return Invalid(absl::StrCat("the body is not UTF-8 at byte ", at));
@@ -210,11 +216,12 @@ absl::StatusOr<Json> ParseBody(std::string_view body) {
   return parsed;
 }
 
-absl::StatusOr<OpenAiRequest> ReadCompletion(const Json& body, const OpenAiModel& model) {
+absl::StatusOr<OpenAiRequest> ReadCompletion(const Json& body, std::string_view raw,
+                                             const OpenAiModel& model) {
   OpenAiRequest call;
   BASED_RETURN_IF_ERROR(Check(body, OpenAiEndpoint::kCompletions, model, call));
   OpenAiFields fields(body);
-  Request request = ReadTemplate(fields, model, call);
+  BASED_ASSIGN_OR_RETURN(Request request, ReadTemplate(fields, body, raw, model, call));
   ReadLegacyLogprobs(fields, call, request.output);
   BASED_RETURN_IF_ERROR(fields.status());
   const Json* prompt = fields.Find("prompt");
@@ -223,7 +230,8 @@ absl::StatusOr<OpenAiRequest> ReadCompletion(const Json& body, const OpenAiModel
   return call;
 }
 
-absl::StatusOr<OpenAiRequest> ReadChat(const Json& body, const OpenAiModel& model) {
+absl::StatusOr<OpenAiRequest> ReadChat(const Json& body, std::string_view raw,
+                                       const OpenAiModel& model) {
   OpenAiRequest call;
   call.chat = true;
   BASED_RETURN_IF_ERROR(Check(body, OpenAiEndpoint::kChat, model, call));
@@ -240,7 +248,7 @@ absl::StatusOr<OpenAiRequest> ReadChat(const Json& body, const OpenAiModel& mode
         "start the daemon with --tokenizer");
   }
   OpenAiFields fields(body);
-  Request request = ReadTemplate(fields, model, call);
+  BASED_ASSIGN_OR_RETURN(Request request, ReadTemplate(fields, body, raw, model, call));
   fields.Read("logprobs", call.logprobs);
   request.output.logprobs = call.logprobs;
   fields.Read("top_logprobs", request.output.top_logprobs);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/model.h"
 #include "engine/request.h"
 #include "nlohmann/json.hpp"
 #include "server/openai_error.h"
@@ -20,6 +21,8 @@ struct OpenAiModel {
   // Why chat is refused; see ForeignChatTemplate. Empty: the plain template.
   std::string foreign_chat_template;
 };
+
+OpenAiModel OpenAiModelOf(const Model& model, std::string foreign_chat_template);
 
 struct OpenAiRequest {
   bool chat = false;
@@ -36,13 +39,16 @@ struct OpenAiRequest {
 // when it nests deeper than 64 levels.
 absl::StatusOr<nlohmann::json> ParseBody(std::string_view body);
 
-// Checks what the engine cannot see and copies the rest, which Engine::Submit checks; request_id
-// and deadline stay as they are in Request{}. Messages name OpenAI's fields.
+// Checks what the engine cannot see and copies the rest, which Engine::Submit checks; `raw` is the
+// text of `body`; request_id and deadline stay as they are in Request{}. Messages name OpenAI's
+// fields.
 //   INVALID_ARGUMENT  a field has a wrong type or contradicts another
 //   NOT_FOUND         `model` is not served
 //   UNIMPLEMENTED     a field is refused by name, or chat with a foreign template
-absl::StatusOr<OpenAiRequest> ReadCompletion(const nlohmann::json& body, const OpenAiModel& model);
-absl::StatusOr<OpenAiRequest> ReadChat(const nlohmann::json& body, const OpenAiModel& model);
+absl::StatusOr<OpenAiRequest> ReadCompletion(const nlohmann::json& body, std::string_view raw,
+                                             const OpenAiModel& model);
+absl::StatusOr<OpenAiRequest> ReadChat(const nlohmann::json& body, std::string_view raw,
+                                       const OpenAiModel& model);
 
 }  // namespace based
 

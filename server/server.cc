@@ -4,6 +4,7 @@
 
 #include "based/v1/completion.grpc.pb.h"
 #include "kernels/base/status.h"
+#include "server/batch_service.h"
 #include "server/completion_service.h"
 #include "server/gate.h"
 #include "server/model_service.h"
@@ -19,22 +20,25 @@ class GrpcServer final : public Server {
   GrpcServer(const ServerOptions& options, const AccessControl& access, Metrics& metrics)
       : watch_(options.write_timeout),
         gate_(access, options.connections.max_header_bytes),
+        batches_(gate_),
         completion_(gate_, metrics, watch_, static_cast<size_t>(options.stream_queue)),
         model_(gate_),
         sessions_(gate_),
         tokenizer_(gate_) {}
 
   absl::Status Listen(const ServerOptions& options) {
-    BASED_ASSIGN_OR_RETURN(endpoint_,
-                           GrpcEndpoint::Start("listen", options.listen, options.connections,
-                                               {&completion_, &model_, &sessions_, &tokenizer_}));
+    BASED_ASSIGN_OR_RETURN(
+        endpoint_,
+        GrpcEndpoint::Start("listen", options.listen, options.connections,
+                            {&batches_, &completion_, &model_, &sessions_, &tokenizer_}));
     SetServing(false);
     return absl::OkStatus();
   }
 
   int port() const override { return endpoint_->port(); }
 
-  void Serve(Engine& engine) override {
+  void Serve(Engine& engine, BatchJobs* batches) override {
+    if (batches != nullptr) batches_.Serve(*batches);
     gate_.Open(engine);
     SetServing(true);
   }
@@ -52,6 +56,7 @@ class GrpcServer final : public Server {
  private:
   StreamWatch watch_;
   Gate gate_;
+  BatchService batches_;
   CompletionService completion_;
   ModelService model_;
   SessionService sessions_;
@@ -73,7 +78,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                                       Metrics& metrics) {
   static const auto* open = new AccessControl();
   BASED_ASSIGN_OR_RETURN(std::unique_ptr<Server> server, Start(options, *open, metrics));
-  server->Serve(engine);
+  server->Serve(engine, nullptr);
   return server;
 }
 

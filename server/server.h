@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access.h"
+#include "server/batch_jobs.h"
 #include "server/grpc_endpoint.h"
 #include "server/metrics.h"
 
@@ -38,8 +39,8 @@ class Server {
   virtual int port() const = 0;
 
   // The model is loaded: calls reach `engine`, which must outlive the server, and health says
-  // SERVING. Call once.
-  virtual void Serve(Engine& engine) = 0;
+  // SERVING. `batches`, which must outlive it too, may be null: there are none. Call once.
+  virtual void Serve(Engine& engine, BatchJobs* batches) = 0;
 
   // What health says of "" and based.v1.CompletionService; watchers hear of a change.
   virtual void SetServing(bool serving) = 0;

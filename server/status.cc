@@ -47,7 +47,23 @@ const char* ReasonOf(RefusalReason reason) {
   return "REFUSED";
 }
 
+std::string BatchReason(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kNotFound:
+      return "BATCH_NOT_FOUND";
+    case absl::StatusCode::kFailedPrecondition:
+      return "NO_BATCHES";
+    case absl::StatusCode::kResourceExhausted:
+      return "BATCH_LIMIT";
+    case absl::StatusCode::kUnavailable:
+      return "NOT_SERVING";
+    default:
+      return StatusCodeName(code);
+  }
+}
+
 std::string Reason(absl::StatusCode code, FailedAt failed_at) {
+  if (failed_at == FailedAt::kBatch) return BatchReason(code);
   switch (code) {
     case absl::StatusCode::kInvalidArgument:
       return "INVALID_FIELD";
@@ -69,9 +85,10 @@ std::string Reason(absl::StatusCode code, FailedAt failed_at) {
 // Milliseconds after which a retry may help; 0: none would.
 int64_t RetryDelayMs(const absl::Status& status, FailedAt failed_at) {
   if (const auto refusal = RefusalOf(status)) return refusal->retry_after.count();
-  const bool later = status.code() == absl::StatusCode::kResourceExhausted ||
-                     status.code() == absl::StatusCode::kUnavailable;
-  return failed_at == FailedAt::kAdmission && later ? kRetryDelayMs : 0;
+  const bool later = absl::IsUnavailable(status)
+                         ? failed_at != FailedAt::kStream
+                         : absl::IsResourceExhausted(status) && failed_at == FailedAt::kAdmission;
+  return later ? kRetryDelayMs : 0;
 }
 
 // Valid UTF-8 of bounded length, as protobuf strings and HTTP/2 trailers need it.
@@ -96,6 +113,8 @@ const char* FinishReasonName(FinishReason reason) {
       return "stop_token";
     case FinishReason::kMaxTokens:
       return "max_tokens";
+    case FinishReason::kConstraint:
+      return "constraint";
   }
   return "none";
 }

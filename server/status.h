@@ -18,6 +18,7 @@ namespace based {
 enum class FailedAt : uint8_t {
   kAdmission,  // nothing was done; a retry may be admitted
   kStream,     // a running request was ended
+  kBatch,      // a call of BatchService: its limits hold until jobs are deleted
 };
 
 // Wait that a daemon asks for before a retry where no Refusal says how long.

@@ -46,6 +46,10 @@ class StepProfile final : public Observer {
   void OnParks(int32_t parks, int32_t resumes) override { next_.OnParks(parks, resumes); }
   void OnStateSaved(std::chrono::nanoseconds took) override { next_.OnStateSaved(took); }
   void OnStateRestored(std::chrono::nanoseconds took) override { next_.OnStateRestored(took); }
+  void OnConstraint(const absl::Status& status, bool reused,
+                    std::chrono::nanoseconds took) override {
+    next_.OnConstraint(status, reused, took);
+  }
   void OnFirstToken(std::chrono::nanoseconds since_submit) override {
     next_.OnFirstToken(since_submit);
   }

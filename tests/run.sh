@@ -41,6 +41,10 @@ requirements=tests/e2e/requirements.txt
 if ! cmp -s "$requirements" build/venv/installed.txt; then
   python3 -m venv build/venv
   build/venv/bin/pip install -q -r "$requirements"
+  # The JSON-Schema-Test-Suite is part of the source distribution alone.
+  rm -rf build/json_schema_suite
+  build/venv/bin/pip download -q --no-deps --no-binary jsonschema -d build/json_schema_suite \
+    "$(grep '^jsonschema==' "$requirements")"
   cp "$requirements" build/venv/installed.txt
 fi
 BASED_BIN_DIR=$PWD/build/bin build/venv/bin/python -m pytest -q tests/e2e

@@ -41,7 +41,7 @@ FACTORIES = {"server/main.cc", "client/main.cc"}
 BANNED = [
     ("a thread", r"\bstd::j?thread\b(?!::)",
      r"engine/(engine\.cc|delivery\.(h|cc)|weight_scan\.cc)|kernels/cpu/thread_pool\.(h|cc)"
-     r"|server/(daemon\.cc|connection_listener\.(h|cc)|http_server\.cc|metrics_listener\.cc|stream_watch\.(h|cc))"),
+     r"|server/(batch_jobs\.(h|cc)|daemon\.cc|connection_listener\.(h|cc)|http_server\.cc|metrics_listener\.cc|stream_watch\.(h|cc))"),
     ("printing", r"\b(printf|fprintf|puts|putchar|std::cout|std::cerr)\b",
      r"client/.*|server/(main|daemon)\.cc|kernels/base/check\.h"),
     ("ending the process", r"\b(exit|_exit|_Exit|quick_exit|abort)\s*\(",

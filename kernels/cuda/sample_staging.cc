@@ -77,6 +77,7 @@ absl::Status SampleStaging::Stage(const std::vector<SampleRow>& samples, DeviceS
   BASED_RETURN_IF_ERROR(Reserve(bytes, "sampling rules", rules_));
   BASED_RETURN_IF_ERROR(
       Reserve(top_count_ * static_cast<int64_t>(sizeof(DeviceScore)), "alternatives", top_));
+  masks_.clear();
   std::byte* next_rules = rules_.as<std::byte>();
   DeviceScore* next_top = top_.as<DeviceScore>();
   for (size_t i = 0; i < samples.size(); ++i) {
@@ -85,12 +86,13 @@ absl::Status SampleStaging::Stage(const std::vector<SampleRow>& samples, DeviceS
     next_top += device[i].top_count;
     if (!samples[i].sample || samples[i].rules == nullptr) continue;
     device[i].rules = Pack(*samples[i].rules, next_rules);
-    next_rules += RuleBytes(*samples[i].rules);
   }
   return absl::OkStatus();
 }
 
-const DeviceRules* SampleStaging::Pack(const SampleRules& rules, std::byte* at) const {
+// Moves `at` past what was packed, at most RuleBytes.
+const DeviceRules* SampleStaging::Pack(const SampleRules& rules, std::byte*& at) {
+  std::byte* const begin = at;
   auto* packed = reinterpret_cast<DeviceRules*>(at);
   at += sizeof(DeviceRules);
   *packed = {.repetition_penalty = rules.repetition_penalty,
@@ -105,20 +107,21 @@ const DeviceRules* SampleStaging::Pack(const SampleRules& rules, std::byte* at) 
              .bias_size = static_cast<int32_t>(rules.biases.size()),
              .banned_size = static_cast<int32_t>(rules.banned.size()),
              .reserved = 0};
-  if (HasMask(rules)) {
-    auto* mask = reinterpret_cast<uint32_t*>(at);
-    PackMask(rules, mask);
-    packed->mask = mask;
-  }
+  if (HasMask(rules)) packed->mask = PackMask(rules, at);
+  at = begin + (at - begin + 15) / 16 * 16;
   return packed;
 }
 
 // The ids that are allowed and in the mask.
-void SampleStaging::PackMask(const SampleRules& rules, uint32_t* mask) const {
+const uint32_t* SampleStaging::PackMask(const SampleRules& rules, std::byte*& at) {
   const int64_t words = Words(vocab_size_);
+  auto* mask = reinterpret_cast<uint32_t*>(at);
   if (rules.allowed.empty()) {
+    const auto [known, is_new] = masks_.try_emplace(rules.mask.data(), mask);
+    if (!is_new) return known->second;
     std::copy_n(rules.mask.begin(), words, mask);
-    return;
+    at += 4 * words;
+    return mask;
   }
   std::fill_n(mask, words, 0);
   for (const int32_t id : rules.allowed) {
@@ -126,6 +129,8 @@ void SampleStaging::PackMask(const SampleRules& rules, uint32_t* mask) const {
     const uint32_t bit = uint32_t{1} << id % 32;
     if (rules.mask.empty() || (rules.mask[word] & bit) != 0) mask[word] |= bit;
   }
+  at += 4 * words;
+  return mask;
 }
 
 void SampleStaging::CopyTop(std::vector<TokenScore>& top) const {

@@ -3,16 +3,18 @@
 // with them replay the same graphs: a DeviceSample points to its own.
 //
 // Bytes of a sample's rules: 64, 8 for each count and bias, 4 for each banned id, and 4 *
-// ceil(vocab_size / 32) where ids are allowed or a mask is set. Memory is made for max_samples
-// masks (6.4 MiB for 1,024 at 50,264 ids) and kMostRequestedScores alternatives each; a step that
-// needs more (long counts: at most 8 * vocab_size bytes a sample) doubles it, which may take
-// milliseconds.
+// ceil(vocab_size / 32) where ids are allowed or a mask is set; samples with one mask (streams
+// under one constraint often have) share its copy. Memory is made for max_samples masks (6.4 MiB
+// for 1,024 at 50,264 ids) and kMostRequestedScores alternatives each; a step that needs more (long
+// counts: at most 8 * vocab_size bytes a sample) doubles it, which may take milliseconds.
 #ifndef BASED_KERNELS_CUDA_SAMPLE_STAGING_H_
 #define BASED_KERNELS_CUDA_SAMPLE_STAGING_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
@@ -37,11 +39,13 @@ class SampleStaging {
 
  private:
   int64_t RuleBytes(const SampleRules& rules) const;
-  const DeviceRules* Pack(const SampleRules& rules, std::byte* at) const;
-  void PackMask(const SampleRules& rules, uint32_t* mask) const;
+  const DeviceRules* Pack(const SampleRules& rules, std::byte*& at);
+  const uint32_t* PackMask(const SampleRules& rules, std::byte*& at);
 
   int32_t vocab_size_ = 0;
   PinnedBuffer rules_;
+  // Of the step in hand: copies of masks without allowed ids, by where they were copied from.
+  absl::flat_hash_map<const uint32_t*, const uint32_t*> masks_;
   PinnedBuffer top_;
   int64_t top_count_ = 0;
 };

@@ -23,11 +23,11 @@ RUN_LIMIT_S = 120
 TORN = re.compile(r"cut (\d+) bytes of a torn record")
 
 
-def start_daemon(bin_dir, log):
+def start_daemon(bin_dir, log, *flags):
     process = subprocess.Popen(
         [bin_dir / "based-server", f"--model={ROOT / 'tests/golden/tiny-a'}", "--backend=cpu",
          "--slots=16", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
-         "--http_listen="], stderr=log)
+         "--http_listen=", *flags], stderr=log)
     end = time.monotonic() + START_LIMIT_S
     while time.monotonic() < end and process.poll() is None:
         ready = re.search(r" grpc=(\S+)", pathlib.Path(log.name).read_text())

@@ -1,8 +1,9 @@
 """A batch of many short prompts against the engine alone, and how busy the slots were.
 
-Runs `serve_bench --engine` and then `based batch` on a daemon with the same model, slots and mean
-lengths, and prints one line: tokens per second of both, their ratio, and the share of slots that
-were in use (sampled twenty times a second) until 98% of the lines had ended.
+Runs `based batch` on a daemon, and before and after it `serve_bench --engine` with the same model,
+slots and lengths: a machine's speed drifts. Prints one line: tokens per second of all three, the
+batch's over the mean of the others, and the share of slots that were in use (sampled twenty times a
+second) until 98% of the lines had ended.
 Build first: cmake --build --preset cpu --target based based-server serve_bench
 """
 
@@ -55,6 +56,17 @@ class Sampler(threading.Thread):
             time.sleep(SAMPLE_S)
 
 
+def engine_rate(arguments):
+    """Tokens per second of the engine alone."""
+    bench = subprocess.run(
+        [arguments.build / "tests" / "serve_bench", "--engine", f"--model={ROOT / 'models/demo'}",
+         f"--slots={arguments.slots}", f"--streams={arguments.slots}",
+         f"--prompt_tokens={arguments.prompt_tokens}", f"--max_tokens={arguments.max_tokens}",
+         "--spread=0.5",
+         f"--seconds={arguments.engine_seconds}"], capture_output=True, text=True, check=True)
+    return float(re.search(r"tokens_per_s=(\S+)", bench.stdout).group(1))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lines", type=int, default=20_000)
@@ -65,12 +77,7 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "cpu")
     arguments = parser.parse_args()
     rng = random.Random(1)
-    bench = subprocess.run(
-        [arguments.build / "tests" / "serve_bench", "--engine", f"--model={ROOT / 'models/demo'}",
-         f"--slots={arguments.slots}", f"--streams={arguments.slots}",
-         f"--prompt_tokens={arguments.prompt_tokens}", f"--max_tokens={arguments.max_tokens}",
-         f"--seconds={arguments.engine_seconds}"], capture_output=True, text=True, check=True)
-    engine = float(re.search(r"tokens_per_s=(\S+)", bench.stdout).group(1))
+    engines = [engine_rate(arguments)]
     with tempfile.TemporaryDirectory() as folder, open(f"{folder}/daemon.log", "w") as log:
         folder = pathlib.Path(folder)
         tokens = 0
@@ -116,7 +123,10 @@ def main():
     used = [active / arguments.slots for when, active in sampler.samples
             if first + 0.2 <= when <= (late or end)]
     rate = tokens / (end - begin)
-    print(f"lines={arguments.lines} slots={arguments.slots} engine_tokens_per_s={engine:.0f} "
+    engines.append(engine_rate(arguments))
+    engine = sum(engines) / len(engines)
+    print(f"lines={arguments.lines} slots={arguments.slots} "
+          f"engine_tokens_per_s={engines[0]:.0f},{engines[1]:.0f} "
           f"batch_tokens_per_s={rate:.0f} ratio={rate / engine:.3f} "
           f"slots_busy={sum(used) / len(used):.4f} samples={len(used)} batch_s={end - begin:.1f}")
     return 0

@@ -182,6 +182,36 @@ void PrintDecode(Bench& bench, int32_t batch, const std::vector<double>& times) 
       floor_ms, 100 * floor_ms / ms);
 }
 
+// Of many steps: how the place in a fold's interval tells in their time, and how far the card's
+// clock drifted meanwhile.
+void PrintPhases(const std::vector<double>& times) {
+  constexpr size_t kInterval = 8;
+  constexpr size_t kWindow = 64;
+  if (times.size() < 4 * kWindow) return;
+  std::vector<double> of_phase;
+  for (size_t phase = 0; phase < kInterval; ++phase) {
+    std::vector<double> steps;
+    for (size_t i = phase; i < times.size(); i += kInterval) steps.push_back(times[i]);
+    of_phase.push_back(Quantile(steps, 0.5));
+  }
+  std::vector<double> medians;
+  std::vector<double> relative;  // to the median of the steps around
+  for (size_t begin = 0; begin + kWindow <= times.size(); begin += kWindow) {
+    const auto at = times.begin() + static_cast<ptrdiff_t>(begin);
+    const std::vector<double> window(at, at + kWindow);
+    medians.push_back(Quantile(window, 0.5));
+    for (const double time : window) relative.push_back(time / medians.back());
+  }
+  std::printf(
+      "  medians of the %zu fold phases: %.3f to %.3f ms; of windows of %zu steps: %.3f to %.3f "
+      "ms; "
+      "p99 against the window's median %.3f\n",
+      kInterval, *std::min_element(of_phase.begin(), of_phase.end()),
+      *std::max_element(of_phase.begin(), of_phase.end()), kWindow,
+      *std::min_element(medians.begin(), medians.end()),
+      *std::max_element(medians.begin(), medians.end()), Quantile(relative, 0.99));
+}
+
 void RunDecode(const Setup& setup, const std::vector<int32_t>& batches) {
   const int32_t most = *std::max_element(batches.begin(), batches.end());
   const int32_t rows = std::max(most, 2048);
@@ -191,7 +221,9 @@ void RunDecode(const Setup& setup, const std::vector<int32_t>& batches) {
   for (const int32_t batch : batches) {
     const int32_t few = batch >= 1024 ? 43 : 123;
     const int32_t steps = setup.steps > 0 ? setup.steps + 3 : few;
-    PrintDecode(bench, batch, bench.DecodeSteps(batch, position, steps));
+    const std::vector<double> times = bench.DecodeSteps(batch, position, steps);
+    PrintDecode(bench, batch, times);
+    PrintPhases(times);
     position += steps;
   }
 }

@@ -168,6 +168,11 @@ int main(int argc, char** argv) {
     return 2;
   }
   if (line->help) return std::fputs(based::FlagsHelp(groups).c_str(), stdout) < 0;
+  if (absl::GetFlag(FLAGS_rate) <= 0) {
+    std::fprintf(stderr, "overload_load: --rate is %g; expected more than 0\n",
+                 absl::GetFlag(FLAGS_rate));
+    return 2;
+  }
   based::RunLoad();
   return 0;
 }

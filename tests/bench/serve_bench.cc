@@ -24,6 +24,8 @@
 ABSL_FLAG(std::string, address, "127.0.0.1:7433", "Daemon to load.");
 ABSL_FLAG(bool, engine, false, "Load an engine in this process instead.");
 ABSL_FLAG(std::string, model, "models/demo", "With --engine: directory of the model.");
+ABSL_FLAG(std::string, tokenizer, "",
+          "With --engine: directory of the tokenizer; empty: the model's.");
 ABSL_FLAG(std::string, backend, "cpu", "With --engine: cpu, cuda or reference.");
 ABSL_FLAG(int32_t, slots, 64, "With --engine: sequences that live at once.");
 ABSL_FLAG(int32_t, threads, 0, "With --engine: CPU threads; 0: one per core.");
@@ -35,8 +37,13 @@ ABSL_FLAG(double, warmup, 1, "Seconds before the measurement.");
 ABSL_FLAG(double, seconds, 5, "Seconds of the measurement.");
 ABSL_FLAG(int64_t, max_tokens, 1000, "Tokens of each completion.");
 ABSL_FLAG(int32_t, prompt_tokens, 16, "Tokens of each prompt.");
+ABSL_FLAG(double, spread, 0,
+          "Lengths of prompts and completions vary by so much of the mean, up or down, by stream.");
 ABSL_FLAG(double, temperature, 0, "0: greedy.");
 ABSL_FLAG(int32_t, n, 1, "Completions of each request, which share its prompt.");
+ABSL_FLAG(std::string, regex, "", "Expression that each completion matches; empty: any text.");
+ABSL_FLAG(std::string, json_schema, "",
+          "JSON schema that each completion follows; empty: any text.");
 ABSL_FLAG(int32_t, delta_interval_ms, 0, "Tokens of so long a time go into one message.");
 ABSL_FLAG(int32_t, long_prompt, 0, "Tokens of one prompt sent after the measurement; 0: none.");
 ABSL_FLAG(int32_t, server_pid, 0, "The daemon's process, for its processor time.");
@@ -49,13 +56,34 @@ constexpr int32_t kPromptIds = 60;  // fewer than any model has
 
 Moment Now() { return Moment::Now(absl::GetFlag(FLAGS_server_pid)); }
 
+ConstraintAsk Constrained() {
+  using Kind = ConstraintAsk::Kind;
+  const std::string regex = absl::GetFlag(FLAGS_regex);
+  if (!regex.empty()) return {.kind = Kind::kRegex, .text = regex};
+  const std::string schema = absl::GetFlag(FLAGS_json_schema);
+  if (!schema.empty()) return {.kind = Kind::kJsonSchema, .text = schema};
+  return {};
+}
+
+// Around `mean` as --spread says, at least 1.
+template <typename T>
+T Spread(T mean, std::mt19937& random) {
+  const double spread = absl::GetFlag(FLAGS_spread);
+  if (spread <= 0) return mean;
+  std::uniform_real_distribution<double> factor(1 - spread, 1 + spread);
+  return std::max(T{1}, static_cast<T>(std::lround(static_cast<double>(mean) * factor(random))));
+}
+
 Ask MakeAsk(int32_t stream, int32_t prompt_tokens, int64_t max_tokens) {
+  std::mt19937 random(static_cast<uint32_t>(stream));
+  prompt_tokens = Spread(prompt_tokens, random);
+  max_tokens = Spread(max_tokens, random);
   Ask ask{.max_tokens = max_tokens,
           .seed = static_cast<uint64_t>(stream) * 1'000'000,
           .temperature = static_cast<float>(absl::GetFlag(FLAGS_temperature)),
           .n = absl::GetFlag(FLAGS_n),
-          .delta_interval_ms = absl::GetFlag(FLAGS_delta_interval_ms)};
-  std::mt19937 random(static_cast<uint32_t>(stream));
+          .delta_interval_ms = absl::GetFlag(FLAGS_delta_interval_ms),
+          .constraint = Constrained()};
   for (int32_t i = 0; i < prompt_tokens; ++i) {
     ask.prompt.push_back(static_cast<int32_t>(random() % kPromptIds));
   }
@@ -135,17 +163,17 @@ absl::Status RunOnEngine() {
   BASED_ASSIGN_OR_RETURN(
       const std::unique_ptr<Backend> backend,
       NewBackend({.kind = absl::GetFlag(FLAGS_backend), .threads = absl::GetFlag(FLAGS_threads)}));
-  BASED_ASSIGN_OR_RETURN(
-      std::unique_ptr<Model> model,
-      LoadModel({.model_dir = absl::GetFlag(FLAGS_model), .compile = backend->DefaultOptions()},
-                *backend));
+  BASED_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                         LoadModel({.model_dir = absl::GetFlag(FLAGS_model),
+                                    .tokenizer_dir = absl::GetFlag(FLAGS_tokenizer),
+                                    .compile = backend->DefaultOptions()},
+                                   *backend));
   StepTrace trace;
-  BASED_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Engine> engine,
-      Engine::Create(
-          std::move(model),
-          {.slots = absl::GetFlag(FLAGS_slots), .max_queue = absl::GetFlag(FLAGS_max_queue)},
-          &trace));
+  BASED_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                         Engine::Create(std::move(model),
+                                        {.slots = absl::GetFlag(FLAGS_slots),
+                                         .max_queue = absl::GetFlag(FLAGS_max_queue)},
+                                        &trace));
   BASED_RETURN_IF_ERROR(RunLoad(*NewEngineTarget(*engine), [&] { trace.Clear(); }));
   trace.Print();
   return absl::OkStatus();
@@ -153,11 +181,12 @@ absl::Status RunOnEngine() {
 
 absl::Status Main(absl::Span<const char* const> arguments) {
   const std::vector<FlagGroup> groups = {
-      {"Target", {"address", "server_pid", "engine", "model", "backend", "threads", "slots",
-                  "max_queue"}},
+      {"Target",
+       {"address", "server_pid", "engine", "model", "tokenizer", "backend", "threads", "slots",
+        "max_queue"}},
       {"Load",
        {"streams", "rate", "connections", "warmup", "seconds", "max_tokens", "prompt_tokens",
-        "temperature", "n", "delta_interval_ms", "long_prompt"}}};
+        "spread", "temperature", "n", "regex", "json_schema", "delta_interval_ms", "long_prompt"}}};
   BASED_ASSIGN_OR_RETURN(const CommandLine line, ParseCommandLine(arguments, groups));
   if (line.help) {
     std::fputs(FlagsHelp(groups).c_str(), stdout);

@@ -24,6 +24,7 @@ struct Ask {
   std::string tenant;
   bool batch = false;
   int32_t delta_interval_ms = 0;  // tokens of so long a time go into one message
+  ConstraintAsk constraint;       // kNothing, kJsonSchema or kRegex
 };
 
 // Hears one request, from one thread at a time: any number of OnTokens, then OnEnd.

@@ -40,6 +40,7 @@ class EngineTarget final : public Target {
     request.stop.ignore_eos = true;
     request.output.text = engine_.model().tokenizer != nullptr;
     request.output.token_ids = true;
+    request.constraint = ask.constraint;
     request.output.delta_interval = std::chrono::milliseconds(ask.delta_interval_ms);
     auto id = engine_.Submit(std::move(request), std::make_shared<ListenerSink>(listener));
     if (!id.ok()) return listener.OnEnd(id.status());
@@ -130,6 +131,11 @@ void Call::Begin(v1::CompletionService::Stub& stub, const Ask& ask) {
   request_.mutable_stop()->set_ignore_eos(true);
   request_.mutable_output()->set_token_ids(true);
   request_.set_tenant(ask.tenant);
+  if (ask.constraint.kind == ConstraintAsk::Kind::kRegex) {
+    request_.mutable_constraint()->set_regex(ask.constraint.text);
+  } else if (ask.constraint.kind == ConstraintAsk::Kind::kJsonSchema) {
+    request_.mutable_constraint()->set_json_schema(ask.constraint.text);
+  }
   if (ask.batch) request_.set_priority(v1::PRIORITY_BATCH);
   if (ask.delta_interval_ms > 0) {
     request_.mutable_output()->set_delta_interval_ms(ask.delta_interval_ms);

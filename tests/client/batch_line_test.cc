@@ -1,6 +1,7 @@
 // Lines of a batch's input as requests, and what is refused.
 #include "client/batch_line.h"
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -81,6 +82,7 @@ TEST(BatchLine, ErrorsNameThePlaceAndTheField) {
       {R"({"prompt":[1,-2]})", "prompt is an array"},
       {R"({"prompt":"a","max_tokens":"9"})", "in.jsonl:7: max_tokens is \"9\""},
       {R"({"prompt":"a","stream":true})", "stream is true"},
+      {R"({"prompt":"a","stream_options":{"include_usage":true}})", "stream_options is"},
       {R"({"prompt":"a","logprobs":3})", "logprobs is 3"},
       {R"({"prompt":"a","stop":[1]})", "stop is"},
       {R"({"prompt":"a","logit_bias":{"x":1}})", "logit_bias is"},
@@ -100,6 +102,30 @@ TEST(BatchLine, FieldsThatAskForNothingAreNotRefused) {
   EXPECT_EQ(ErrorOf(R"({"prompt":"a","stream":false,"logprobs":null,"tools":[],"suffix":"",
                         "response_format":{"type":"text"},"metadata":{"k":1}})"),
             "");
+}
+
+TEST(BatchLine, StructuredOutputBecomesAConstraint) {
+  const auto constraint = [](const std::string& fields) {
+    const auto line = ParseBatchLine(absl::StrCat(R"({"custom_id":"a","url":"/v1/chat/completions",
+        "body":{"messages":[{"role":"user","content":"x"}],)",
+                                                  fields, "}}"),
+                                     "f:1");
+    EXPECT_TRUE(line.ok()) << line.status();
+    return line.ok() ? line->request.constraint() : v1::Constraint();
+  };
+  // A schema's keys keep their order.
+  EXPECT_EQ(constraint(R"("response_format":{"type":"json_schema","json_schema":{"name":"n",
+                          "schema":{"type":"object","properties":{"z":{},"a":{}}}}})")
+                .json_schema(),
+            R"({"type":"object","properties":{"z":{},"a":{}}})");
+  EXPECT_EQ(constraint(R"("guided_regex":"[ab]+")").regex(), "[ab]+");
+  EXPECT_EQ(constraint(R"("structured_outputs":{"grammar":"root ::= \"a\""})").grammar(),
+            "root ::= \"a\"");
+  EXPECT_THAT(constraint(R"("guided_choice":["yes","no"])").choice().values(),
+              ElementsAre("yes", "no"));
+  EXPECT_EQ(ErrorOf(R"({"prompt":"a","response_format":{"type":"yaml"}})")
+                .find("in.jsonl:7: response_format.type is"),
+            0u);
 }
 
 }  // namespace

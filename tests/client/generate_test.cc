@@ -95,13 +95,32 @@ TEST(GenerateOptions, BecomeEqualRequestsHereAndAtADaemon) {
   }
 }
 
+TEST(GenerateOptions, ConstraintsAreTheSameHereAndAtADaemon) {
+  std::vector<GenerateOptions> all(5);
+  all[0].constraint.json_schema = "{}";
+  all[1].constraint.json = true;
+  all[2].constraint.regex = "a+";
+  all[3].constraint.choice = {"yes", "no"};
+  all[4].constraint.grammar = "root ::= \"a\"";
+  for (const GenerateOptions& options : all) {
+    const auto here = ToRequest(options, true);
+    const auto there = RequestFromProto(ToProto(options), true);
+    ASSERT_TRUE(here.ok()) << here.status();
+    ASSERT_TRUE(there.ok()) << there.status();
+    EXPECT_NE(here->constraint.kind, ConstraintAsk::Kind::kNothing);
+    EXPECT_EQ(here->constraint.kind, there->constraint.kind);
+    EXPECT_EQ(here->constraint.text, there->constraint.text);
+    EXPECT_EQ(here->constraint.choices, there->constraint.choices);
+  }
+}
+
 TEST(GenerateOptions, WhatNeitherServesIsNamed) {
   GenerateOptions options;
-  options.constraint.regex = "a+";
+  options.state.session = "s";
   const auto here = ToRequest(options, true);
   EXPECT_EQ(here.status().code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(here.status().message()), testing::HasSubstr("constraint.regex is set"));
-  options.constraint = {};
+  EXPECT_THAT(std::string(here.status().message()), testing::HasSubstr("state.session is set"));
+  options.state = {};
   options.output.tokens_per_message = 0;
   EXPECT_EQ(ToRequest(options, true).status().code(), absl::StatusCode::kInvalidArgument);
 }

@@ -32,10 +32,13 @@ def proto(tmp_path_factory):
     )
     assert code == 0
     sys.path.insert(0, str(out))
+    from based.v1 import batch_pb2, batch_pb2_grpc
     from based.v1 import completion_pb2, completion_pb2_grpc, model_pb2, model_pb2_grpc
     from based.v1 import session_pb2, session_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc
 
     class Modules:
+        batch = batch_pb2
+        batch_grpc = batch_pb2_grpc
         completion = completion_pb2
         completion_grpc = completion_pb2_grpc
         model = model_pb2

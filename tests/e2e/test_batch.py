@@ -93,6 +93,23 @@ def test_a_bad_input_is_refused_before_anything_is_sent(tmp_path):
     assert list(tmp_path.iterdir()) == [source]
 
 
+@pytest.mark.parametrize("line, fault", [
+    (b"{broken", ":2: not JSON"),
+    (b'{"prompt": "\xff"}', ":2: not UTF-8 at byte 12"),
+    (json.dumps(completion("b", model="other")).encode(), ':2: model is "other", expected "demo"'),
+    (json.dumps(completion("b", stream=True)).encode(), ":2: body.stream is true"),
+    (json.dumps(completion("b", stream_options={"include_usage": True})).encode(),
+     ":2: body.stream_options is"),
+    (b'{"prompt": "' + b"a" * (16 << 20) + b'"}', ":2: longer than 16777216 bytes"),
+], ids=["json", "utf8", "model", "stream", "stream_options", "long"])
+def test_bad_lines_are_named(tmp_path, line, fault):
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(json.dumps(completion("a", model="demo")).encode() + b"\n" + line + b"\n")
+    done = batch("127.0.0.1:1", source, tmp_path / "out.jsonl")
+    assert done.returncode == 1 and fault in done.stderr, done.stderr[:300]
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_another_model_than_the_served_one(demo, tmp_path):
     source = write_lines(tmp_path / "in.jsonl", [completion("a", model="gpt-4o-mini")])
     refused = batch(demo, source, tmp_path / "out.jsonl")

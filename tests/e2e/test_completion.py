@@ -198,7 +198,6 @@ def test_text_without_a_tokenizer(tiny, proto):
 @pytest.mark.parametrize(
     "field,change",
     [
-        ("constraint", set_field(constraint__json=True)),
         ("state.snapshot", set_field(state__snapshot="s")),
     ],
 )

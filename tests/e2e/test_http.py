@@ -196,7 +196,7 @@ def test_errors_are_the_packages(client):
     ({"prompt": "x", "stream_options": {}}, "stream_options", "only where stream is true"),
     ({"prompt": "x", "stream": True, "best_of": 2}, "best_of", "best_of is 2"),
     ({"prompt": "x", "suffix": "y"}, "suffix", "does not serve it"),
-    ({"prompt": "x", "response_format": {"type": "json_object"}}, "response_format", "response"),
+    ({"prompt": "x", "response_format": {"type": "yaml"}}, "response_format", "yaml"),
     ({"prompt": "x", "stop": ["a"] * 17}, "stop", "stop is 17 strings long"),
 ])
 def test_bad_bodies_are_named(demo, body, param, part):

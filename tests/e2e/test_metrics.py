@@ -24,6 +24,7 @@ CONSTANT = {
     "based_build_info", "based_state_layout_info", "based_state_slot_bytes",
     "based_state_pool_bytes", "based_weight_bytes", "based_workspace_bytes", "based_load_seconds",
     "based_process_start_time_seconds", "based_process_max_fds", "based_session_limit_bytes",
+    "based_batch_disk_limit_bytes",
 }
 # Cannot move here; where they are shown to.
 ELSEWHERE = {
@@ -34,6 +35,7 @@ ELSEWHERE = {
     'based_requests_total{code="UNAVAILABLE",finish_reason="none"}':
         "server_daemon_test; a daemon that cuts its requests is about to go",
     'based_cancellations_total{cause="drain"}': "likewise; server_metrics_test",
+    "based_batch_write_errors_total": "test_jobs.py, on a full disk",
     'based_rejections_total{code="INTERNAL",reason="internal"}': "server_metrics_test",
     'based_rejections_total{code="UNIMPLEMENTED",reason="request"}': "server_metrics_test",
 }
@@ -170,7 +172,9 @@ class Loads:
     def queue(self):
         running = [self.endless() for _ in range(2)]
         self.scraper.wait_for("based_predicted_wait_seconds")
-        assert self.code(timeout=0.5, max_tokens=100) == "DEADLINE_EXCEEDED"
+        # Less than a slot will take, on a fast machine too.
+        timeout = min(0.5, self.daemon.metric("based_predicted_wait_seconds") / 2)
+        assert self.code(timeout=timeout, max_tokens=100) == "DEADLINE_EXCEEDED"
         waiting = [self.call(max_tokens=100_000)]
         self.scraper.wait_for("based_queued_requests")
         assert self.code(max_tokens=900_000) == "RESOURCE_EXHAUSTED"  # tokens
@@ -185,8 +189,9 @@ class Loads:
     def parking(self):
         batch = self.proto.completion.PRIORITY_BATCH
         running = [self.endless(priority=batch) for _ in range(2)]
-        list(self.call(max_tokens=50))
+        interactive = self.endless()
         self.scraper.wait_for("based_parked_sequences")
+        interactive.cancel()
         self.scraper.wait_for("based_resumes_total")
         for stream in running:
             stream.cancel()
@@ -227,6 +232,38 @@ class Loads:
         link.close()
         return reply.status
 
+    def structured(self):
+        """A constraint twice, one that is none, and text that it leaves no choice of."""
+        def regex(text):
+            return dict(constraint=self.proto.completion.Constraint(regex=text), max_tokens=100)
+
+        for _ in range(2):
+            list(self.call(**regex("[ab] the whale swam slowly towards the harbour [0-9]")))
+        assert self.code(**regex("(")) == "INVALID_ARGUMENT"
+        self.scraper.wait_for("based_forced_tokens_total")
+        self.scraper.wait_for('based_requests_total{code="OK",finish_reason="constraint"}')
+
+    def batches(self):
+        """A job that is cancelled, and one behind it that ends with a result and an error."""
+        pb = self.proto.batch
+        stub = self.proto.batch_grpc.BatchServiceStub(self.channels[-1])
+        metadata = [("authorization", f"Bearer {self.keys['batcher']}")]
+        long = json.dumps({"prompt": "a", "max_tokens": 100_000, "ignore_eos": True}) + "\n"
+        short = "".join(json.dumps({"prompt": "a", "max_tokens": 1, "temperature": t}) + "\n"
+                        for t in (1, -5))
+        for name, lines in (("long", long * 9), ("short", short)):
+            request = pb.CreateBatchRequest(id=name, lines=lines.encode(), last=True)
+            stub.CreateBatch(iter([request]), metadata=metadata, timeout=LIMIT_S)
+        for state in ("running", "queued"):
+            self.scraper.wait_for(f'based_batch_jobs{{state="{state}"}}')
+        for name in ("lines_in_flight", "waiting_lines", "disk_bytes"):
+            self.scraper.wait_for(f"based_batch_{name}")
+        stub.CancelBatch(pb.CancelBatchRequest(id="long"), metadata=metadata, timeout=LIMIT_S)
+        for state in ("cancelled", "completed"):
+            self.scraper.wait_for(f'based_batch_jobs{{state="{state}"}}')
+        for outcome in ("result", "error"):
+            self.scraper.wait_for(f'based_batch_lines_total{{outcome="{outcome}"}}')
+
     def over_http(self):
         assert self.http_status("/v1/completions") == 200
         assert self.http_status("/v1/nothing") == 404
@@ -251,6 +288,7 @@ def start(start_daemon, tmp_path):
     made = {name: new_key(tenant=name) for name in ("a", "few", "short", "narrow")}
     made["idle"] = new_key(tenant="a", permissions="sessions")
     made["talker"] = new_key(tenant="a", permissions="generate,sessions")
+    made["batcher"] = new_key(tenant="a", permissions="generate,batches")
     access = tmp_path / "access.json"
     access.write_text(json.dumps(
         {"tenants": tenants, "keys": [entry for _, entry in made.values()]}))
@@ -259,7 +297,7 @@ def start(start_daemon, tmp_path):
         f"--model={DEMO}", "--backend=cpu", "--slots=2", "--max_queue=2",
         "--max_queue_tokens=300000", "--stream_queue=2", f"--access_file={access}",
         "--drain_timeout_ms=5000", "--session_memory=3500000",
-        f"--session_idle_s={SESSION_IDLE_S}")
+        f"--session_idle_s={SESSION_IDLE_S}", f"--batch_dir={tmp_path / 'jobs'}")
     return daemon, {name: key for name, (key, _) in made.items()}
 
 
@@ -268,8 +306,9 @@ def test_every_series_moves_when_it_should(start_daemon, proto, tmp_path):
     scraper = Scraper(daemon)
     loads = Loads(daemon, proto, keys, scraper)
     try:
-        for load in (loads.endings, loads.long_prompt, loads.refusals, loads.queue, loads.parking,
-                     loads.slow_reader, loads.sessions, loads.over_http, loads.drain):
+        for load in (loads.endings, loads.long_prompt, loads.refusals, loads.structured,
+                     loads.queue, loads.parking, loads.slow_reader, loads.sessions,
+                     loads.batches, loads.over_http, loads.drain):
             # What the last one has cancelled is gone.
             for phase in ("queued", "prefill", "decode"):
                 daemon.wait_for_metric(f'based_live_requests{{phase="{phase}"}}', 0)

@@ -272,19 +272,3 @@ def test_local_errors_are_those_of_the_daemon(demo):
     assert local.returncode == remote.returncode == 1
     assert local.stderr == remote.stderr
     assert "stop.min_tokens is 9" in local.stderr
-
-
-@pytest.mark.parametrize(
-    "flag, field",
-    [
-        ("--json_schema={}", "constraint.json_schema"),
-        ("--json_value", "constraint.json"),
-        ("--regex=a+", "constraint.regex"),
-        ("--choice=yes", "constraint.choice"),
-        ("--grammar=a", "constraint.grammar"),
-    ],
-)
-def test_constraints_are_refused_by_name_here(flag, field):
-    done = run_based("generate", "--local", f"--model={DEMO}", "--prompt=a", flag)
-    assert done.returncode == 1
-    assert f"UNIMPLEMENTED: {field} is set" in done.stderr

@@ -60,6 +60,19 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once(single, proto):
     assert single.metric('based_rejections_total{code="DEADLINE_EXCEEDED",reason="deadline"}') == 1
 
 
+def test_started_says_how_long_the_wait_is_thought_to_be(single, proto):
+    with single.channel() as channel:
+        stub = proto.completion_grpc.CompletionServiceStub(channel)
+        endless = stub.Generate(request_of(proto, 1_000_000))
+        assert next(endless).started.predicted_wait_ms == 0
+        for _ in range(20):
+            next(endless)
+        queued = stub.Generate(request_of(proto, 1))
+        assert next(queued).started.predicted_wait_ms > 1000
+        endless.cancel()
+        assert len(tokens_of(queued)) == 1
+
+
 def test_a_tenant_has_its_limits_and_others_do_not(start_daemon, proto, tmp_path):
     access = tmp_path / "access.json"
     access.write_text(json.dumps(

@@ -12,37 +12,17 @@
 #include "absl/strings/match.h"
 #include "engine/engine.h"
 #include "gtest/gtest.h"
-#include "kernels/backends.h"
 #include "tests/engine/completion_recorder.h"
+#include "tests/engine/test_backend.h"
 #include "tests/sim/sim_executable.h"
-#ifdef BASED_WITH_CUDA
-#include "kernels/cuda/cuda_backend.h"
-#endif
 
 namespace based {
 namespace {
 
 constexpr int32_t kSlots = 4;
 
-absl::StatusOr<std::unique_ptr<Backend>> TestBackend(const std::string& name) {
-#ifdef BASED_WITH_CUDA
-  if (name == "cuda") {
-    return NewCudaBackend({.batch_invariant = true, .precision = CudaPrecision::kF32});
-  }
-#endif
-  return NewBackend({.kind = name, .threads = 2});
-}
-
-std::vector<std::string> RealBackends() {
-  std::vector<std::string> names = {"cpu"};
-#ifdef BASED_WITH_CUDA
-  names.push_back("cuda");
-#endif
-  return names;
-}
-
 std::vector<std::string> AllModels() {
-  std::vector<std::string> names = RealBackends();
+  std::vector<std::string> names = FastBackends();
   names.insert(names.end(), {"sim_depth_1", "sim_depth_2"});
   return names;
 }
@@ -273,7 +253,7 @@ TEST_P(CompletionModelTest, ScoresAreTheLogprobsOfThePrompt) {
   EXPECT_EQ(scored->choices[0].finished[0].generated_tokens, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, CompletionModelTest, ::testing::ValuesIn(RealBackends()),
+INSTANTIATE_TEST_SUITE_P(Backends, CompletionModelTest, ::testing::ValuesIn(FastBackends()),
                          [](const auto& test) { return test.param; });
 
 }  // namespace

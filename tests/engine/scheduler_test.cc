@@ -1,6 +1,8 @@
 // Single rules of the scheduler; their interplay is tested by tests/sim.
 #include "engine/scheduler.h"
 
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -74,8 +76,7 @@ TEST_F(SchedulerTest, WhatNobodyNeedsGoesToTheOldest) {
 }
 
 TEST_F(SchedulerTest, PrefillBesideDecodesIsHeldToItsLimit) {
-  Scheduler scheduler(
-      {.slots = 4, .token_budget = 64, .max_spans = 8, .mixed_prefill_tokens = 6});
+  Scheduler scheduler({.slots = 4, .token_budget = 64, .max_spans = 8, .mixed_prefill_tokens = 6});
   scheduler.Submit(Spec(1, 2));
   Commit(scheduler, Plan(scheduler));
   scheduler.Submit(Spec(2, 100));
@@ -111,6 +112,26 @@ TEST_F(SchedulerTest, ASecondStepTakesItsInputFromTheOneInFlight) {
   Commit(scheduler, first, 7);
   const StepPlan third = Plan(scheduler);
   EXPECT_EQ(third.table.tokens, std::vector<int32_t>({kTokenFromPrevious, kTokenFromPrevious}));
+}
+
+// A step that a quarter of the sequences would sit out is planned once their draws are known.
+TEST_F(SchedulerTest, AheadIsPlannedOnlyWhereMostTakePart) {
+  auto penalized = std::make_shared<RuleSpec>();
+  penalized->rules.frequency_penalty = 1;
+  for (const RequestId with_history : {1, 2}) {
+    Scheduler scheduler({.slots = 5, .token_budget = 16, .max_spans = 8});
+    for (RequestId id = 1; id <= 5; ++id) {
+      SequenceSpec spec = Spec(id, 1);
+      if (id <= with_history) spec.rules = penalized;
+      scheduler.Submit(std::move(spec));
+    }
+    const StepPlan first = Plan(scheduler);
+    EXPECT_EQ(first.table.spans.size(), 5u);
+    const StepPlan ahead = Plan(scheduler);
+    EXPECT_EQ(ahead.table.spans.size(), with_history == 1 ? 4u : 0u);
+    Commit(scheduler, first);
+    EXPECT_EQ(Plan(scheduler).decode_tokens, 5);
+  }
 }
 
 TEST_F(SchedulerTest, TheSlotOfAStoppedSequenceIsFreeOnceItsStepsRetire) {

@@ -14,26 +14,14 @@
 #include "engine/engine.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/backends.h"
 #include "tests/engine/completion_recorder.h"
+#include "tests/engine/test_backend.h"
 #include "tests/sim/sim_executable.h"
-#ifdef BASED_WITH_CUDA
-#include "kernels/cuda/cuda_backend.h"
-#endif
 
 namespace based {
 namespace {
 
 using ::testing::HasSubstr;
-
-absl::StatusOr<std::unique_ptr<Backend>> TestBackend(const std::string& name) {
-#ifdef BASED_WITH_CUDA
-  if (name == "cuda") {
-    return NewCudaBackend({.batch_invariant = true, .precision = CudaPrecision::kF32});
-  }
-#endif
-  return NewBackend({.kind = name, .threads = 2});
-}
 
 class SessionsTest : public ::testing::TestWithParam<std::string> {
  protected:

@@ -118,6 +118,17 @@ TEST(StepCost, KnowsWhatAPromptTokenCosts) {
   EXPECT_NEAR(cost.PrefillSeconds(), 5e-5, 1e-6);
 }
 
+TEST(StepCost, ShortPromptsSayNothingAboutLongOnes) {
+  StepCost cost;
+  for (int i = 0; i < 50; ++i) cost.Observe(0, 3, 6e-3);
+  EXPECT_EQ(cost.PrefillSeconds(), 0);
+  for (int i = 0; i < 50; ++i) cost.Observe(8, 0, 2e-3);
+  for (int i = 0; i < 50; ++i) cost.Observe(8, 1, 4e-3);
+  EXPECT_EQ(cost.PrefillSeconds(), 0);
+  cost.Observe(0, 512, 10e-3);
+  EXPECT_NEAR(cost.PrefillSeconds(), 10e-3 / 512, 1e-9);
+}
+
 // Decodes at 1 ms + 10 us each, prefill at 2 ms + 5 us each: about an H100 and 1.3B parameters.
 TEST(StepCost, AFixedCostIsToldFromTheTokens) {
   const Machine machine = {1e-3, 1e-5, 5e-6, 2e-3};

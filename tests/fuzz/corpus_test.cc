@@ -15,6 +15,9 @@
 extern "C" {
 int checkpoint_fuzz(const uint8_t* data, size_t size);
 int config_fuzz(const uint8_t* data, size_t size);
+int ebnf_fuzz(const uint8_t* data, size_t size);
+int json_schema_fuzz(const uint8_t* data, size_t size);
+int regex_fuzz(const uint8_t* data, size_t size);
 int request_fuzz(const uint8_t* data, size_t size);
 int safetensors_fuzz(const uint8_t* data, size_t size);
 int scheduler_fuzz(const uint8_t* data, size_t size);
@@ -50,15 +53,14 @@ TEST_P(Corpus, EveryFileIsHandled) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fuzz, Corpus,
-                         testing::Values(Target{"checkpoint", checkpoint_fuzz},
-                                         Target{"config", config_fuzz},
-                                         Target{"request", request_fuzz},
-                                         Target{"safetensors", safetensors_fuzz},
-                                         Target{"scheduler", scheduler_fuzz},
-                                         Target{"text", text_fuzz},
-                                         Target{"tokenizer", tokenizer_fuzz}),
-                         [](const auto& target) { return std::string(target.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Fuzz, Corpus,
+    testing::Values(Target{"checkpoint", checkpoint_fuzz}, Target{"config", config_fuzz},
+                    Target{"ebnf", ebnf_fuzz}, Target{"json_schema", json_schema_fuzz},
+                    Target{"regex", regex_fuzz}, Target{"request", request_fuzz},
+                    Target{"safetensors", safetensors_fuzz}, Target{"scheduler", scheduler_fuzz},
+                    Target{"text", text_fuzz}, Target{"tokenizer", tokenizer_fuzz}),
+    [](const auto& target) { return std::string(target.param.name); });
 
 }  // namespace
 }  // namespace based

@@ -290,8 +290,102 @@ def requests() -> None:
     write("request", "wire-priority-unknown", bytes([3]) + b"\x12\x01a\x50\xff\xff\xff\xff\x07")
 
 
+def schemas() -> None:
+    person = {"type": "object", "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 20, "pattern": "^[A-Z]"},
+        "age": {"type": "integer", "minimum": 0, "exclusiveMaximum": 150},
+        "mail": {"type": ["string", "null"], "format": "email"},
+        "tags": {"type": "array", "items": {"enum": ["a", "b\"", 1.5, None]}, "maxItems": 3}},
+        "required": ["name", "tags"], "additionalProperties": False}
+    tree = {"$ref": "#/$defs/t", "$defs": {"t": {"type": "object", "properties": {
+        "v": {"type": "number", "multipleOf": 0.5, "minimum": -1.25},
+        "k": {"type": "array", "items": {"$ref": "#/$defs/t"}}}, "required": ["v"]}}}
+    texts = {
+        "person": person, "tree": tree, "true": True, "false": False, "empty": {},
+        "endless": {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
+        "loop": {"anyOf": [{"$ref": "#"}, {"type": "null"}]},
+        "one-of": {"oneOf": [{"type": "object", "properties": {"k": {"const": c}},
+                              "required": ["k"]} for c in "abc"]},
+        "conjunction": {"allOf": [{"anyOf": [{"minimum": i}, {"maxLength": i}]}
+                                  for i in range(5)]},
+        "tuple": {"type": "array", "prefixItems": [{"type": "null"}, {"const": [1, {}]}],
+                  "items": {"type": "boolean"}, "minItems": 1, "maxItems": 4},
+        "names": {"propertyNames": {"pattern": "^x?$", "maxLength": 3}, "required": ["x"],
+                  "additionalProperties": {"type": "string", "format": "ipv6"}},
+        "huge-counts": {"type": "string", "minLength": 20000, "maxLength": 1e300},
+        "huge-numbers": {"type": "integer", "minimum": -1e300, "maximum": 1e300,
+                         "multipleOf": 1023},
+        "wrong-types": {"type": 3, "required": {}, "enum": 1, "properties": [], "allOf": 0},
+        "pointer": {"$ref": "#/%7e1~0/~2/%zz"},
+        "not": {"properties": {"a": {"not": {}}}},
+    }
+    for name, schema in texts.items():
+        write("json_schema", name, json.dumps(schema))
+    write("json_schema", "deep", '{"items":' * 2000)
+    write("json_schema", "twice", '{"type":"null","type":"null"}')
+    write("json_schema", "truncated", json.dumps(person)[:-40])
+    write("json_schema", "not-utf8", b'{"const": "\xff"}')
+
+
+def expressions() -> None:
+    texts = {
+        "plain": r"^[A-Z][a-z]+(-\d{2,4})?$", "unicode": "[\u00e9-\u6f22]+\\u{1f600}\\ud83d\\ude00",
+        "category": r"\p{Lu}\P{L}[\p{Nd}\-]", "anchors": "(^|a)b($|c)^", "lazy": "a*?b+?c??d{1,3}?",
+        "groups": "(?:a|(?<n>b)|(?P<m>c)|)", "nothing": "a^b", "empty": "", "dot": ".{0,40}",
+        "nested-repeat": "((a{1,99}){1,99}){1,99}", "exponential": "(.*a){3}.{30}",
+        "backtracking": "(a*)*(a|aa)+$", "lookahead": "a(?=b)", "backreference": r"(a)\1",
+        "boundary": r"\ba", "braces": "a{2,1}{", "class": "[a-", "escapes": r"[\d\s\W\b\x41\0-z]",
+        "deep": "(" * 300, "surrogate": r"\ud800", "repeat-huge": "a{99999999999999999999}",
+    }
+    for name, text in texts.items():
+        write("regex", name, text)
+    write("regex", "not-utf8", b"a\xff")
+
+
+def grammars() -> None:
+    json_grammar = """root ::= ws value ws
+value ::= object | array | string | number | "true" | "false" | "null"
+object ::= "{" ws (pair (ws "," ws pair)*)? ws "}"
+pair ::= string ws ":" ws value
+array ::= "[" ws (value (ws "," ws value)*)? ws "]"
+string ::= "\\"" ([^"\\\\\\x00-\\x1F] | "\\\\" (["\\\\/bfnrt] | "u" [0-9a-fA-F]{4}))* "\\""
+number ::= "-"? ("0" | [1-9] [0-9]*) ("." [0-9]+)? ([eE] [-+]? [0-9]+)?
+ws ::= [ \\t\\n]{0,3}
+"""
+    texts = {
+        "json": json_grammar,
+        "choice": 'root ::= "yes" | "no" | "not" | \'it"s\'',
+        "left-recursion": "root ::= sum\nsum ::= more term | term\nmore ::= sum '+'\nterm ::= [0-9]+",
+        "hidden-left-recursion": 'root ::= e root "x" | "y"  e ::= "a"?',
+        "ambiguous": 'root ::= root root | root root root | "a" | ""',
+        "exponential": 'root ::= [ab]* "a" [ab]{40}',
+        "exponential-readings": 'root ::= "a" x "b" | "a" y "c" | "d" x ::= root | "e" y ::= root | "f"',
+        "deep": 'root ::= "[" root* "]"',
+        "must-be-deep": 'root ::= "a" b "a" b ::= "b" c "b" | root c ::= "c" root "c" | ""',
+        "unicode": "root ::= [\u00e0-\u00ff\U0001f600-\U0001f64f]+ . [^a-z]",
+        "empty-loops": 'root ::= ((""* "a"?)* | (("")+){3})* "b"{0}',
+        "repeats": 'root ::= (("a"{3}){2,}){1,4} "b"{,3}',
+        "many": 'root ::= ("ab"{99}){99}{99}',
+        "endless": 'root ::= "a" | b b ::= "c" b',
+        "undefined": "root ::= nothing",
+        "twice": 'root ::= "a" root ::= "b"',
+        "comments": "# one\nroot # two\n ::= # three\n 'a' # four",
+        "surrogate": 'root ::= "\\uD800"',
+        "open-class": "root ::= [a-",
+        "open-text": 'root ::= "abc\\',
+        "groups": "root ::= " + "(" * 300,
+        "same-rule": "root ::= root",
+    }
+    for name, text in texts.items():
+        write("ebnf", name, text.encode() + b"\0" + bytes(range(0, 256, 5)))
+    write("ebnf", "ill-formed", b'root ::= "\xc0\x80"')
+
+
 checkpoints()
 configs()
+schemas()
+expressions()
+grammars()
 requests()
 tensor_files()
 tokenizers()

@@ -96,7 +96,9 @@ const std::set<std::string>& Served() {
       "output.prompt_logprobs",
       "output.delta_interval_ms",
       "n",              "best_of",       "priority",      "tenant",
-      "state.session", "state.create_session", "state.session_tokens"};
+      "state.session", "state.create_session", "state.session_tokens",
+      "constraint.json_schema", "constraint.json", "constraint.regex",
+      "constraint.choice.values", "constraint.grammar"};
   return served;
 }
 

@@ -15,11 +15,11 @@ using testing::HasSubstr;
 const OpenAiModel kModel{.name = "demo", .has_tokenizer = true, .foreign_chat_template = ""};
 
 absl::StatusOr<OpenAiRequest> Complete(const std::string& body) {
-  return ReadCompletion(json::parse(body), kModel);
+  return ReadCompletion(json::parse(body), body, kModel);
 }
 
 absl::StatusOr<OpenAiRequest> Chat(const std::string& body) {
-  return ReadChat(json::parse(body), kModel);
+  return ReadChat(json::parse(body), body, kModel);
 }
 
 std::string With(const std::string& fields) { return R"({"prompt":"x",)" + fields + "}"; }
@@ -121,7 +121,7 @@ TEST(ReadCompletion, FourFormsOfPrompts) {
 TEST(ReadCompletion, WithoutATokenizerIdsGoBothWays) {
   OpenAiModel model = kModel;
   model.has_tokenizer = false;
-  const auto call = ReadCompletion(json::parse(R"({"prompt":[1]})"), model);
+  const auto call = ReadCompletion(json::parse(R"({"prompt":[1]})"), "", model);
   ASSERT_TRUE(call.ok());
   EXPECT_FALSE(call->requests[0].output.text);
   EXPECT_TRUE(call->requests[0].output.token_ids);
@@ -167,9 +167,9 @@ TEST(ReadCompletion, MessagesBeginWithTheField) {
 TEST(ReadCompletion, PromptsOfOneCallAreBounded) {
   json body{{"prompt", json::array()}, {"best_of", 64}};
   for (int i = 0; i < 17; ++i) body["prompt"].push_back("x");
-  EXPECT_THAT(std::string(ReadCompletion(body, kModel).status().message()), HasSubstr("1024"));
+  EXPECT_THAT(std::string(ReadCompletion(body, "", kModel).status().message()), HasSubstr("1024"));
   body["prompt"].erase(0);
-  EXPECT_TRUE(ReadCompletion(body, kModel).ok());
+  EXPECT_TRUE(ReadCompletion(body, "", kModel).ok());
 }
 
 TEST(ReadCompletion, OtherModelsAreNotFound) {
@@ -178,9 +178,8 @@ TEST(ReadCompletion, OtherModelsAreNotFound) {
 
 TEST(Fields, RefusedByNameUnlessTheyAskForNothing) {
   for (const char* field :
-       {R"("suffix":"s")", R"("response_format":{"type":"json_object"})", R"("guided_regex":"a")",
-        R"("use_beam_search":true)", R"("prompt_logprobs":1)", R"("skip_special_tokens":false)",
-        R"("structured_outputs":{"regex":"a"})"}) {
+       {R"("suffix":"s")", R"("use_beam_search":true)", R"("prompt_logprobs":1)",
+        R"("skip_special_tokens":false)"}) {
     const absl::Status status = Complete(With(field)).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << field << status;
     const std::string name = json::parse("{" + std::string(field) + "}").begin().key();
@@ -250,7 +249,7 @@ TEST(ReadChat, ForeignTemplateIsRefusedByName) {
   OpenAiModel model = kModel;
   model.foreign_chat_template = "chat_template.jinja";
   const absl::Status status =
-      ReadChat(json::parse(R"({"messages":[{"role":"user","content":"Hi"}]})"), model).status();
+      ReadChat(json::parse(R"({"messages":[{"role":"user","content":"Hi"}]})"), "", model).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(std::string(status.message()), HasSubstr("chat_template.jinja"));
 }

@@ -36,6 +36,17 @@ TEST(ToGrpcStatus, OnlyAdmissionMayBeRetried) {
   EXPECT_EQ(Details(ToGrpcStatus(full, FailedAt::kStream)).details_size(), 1);
 }
 
+TEST(ToGrpcStatus, LimitsOfBatchJobsAreNoReasonToTryAgain) {
+  const grpc::Status limit = ToGrpcStatus(absl::ResourceExhaustedError("full"), FailedAt::kBatch);
+  const google::rpc::Status wire = Details(limit);
+  ASSERT_EQ(wire.details_size(), 1);
+  google::rpc::ErrorInfo info;
+  ASSERT_TRUE(wire.details(0).UnpackTo(&info));
+  EXPECT_EQ(info.reason(), "BATCH_LIMIT");
+  const absl::Status draining = absl::UnavailableError("draining");
+  EXPECT_EQ(Details(ToGrpcStatus(draining, FailedAt::kBatch)).details_size(), 2);
+}
+
 TEST(ToGrpcStatus, MessagesAreBoundedUtf8) {
   const std::string bad = ToGrpcStatus(absl::InvalidArgumentError("text is \xFF\xFE"),
                                        FailedAt::kAdmission).error_message();

@@ -2,7 +2,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <string_view>
 #include <utility>
+
+#include "engine/constraint/constraint.h"
+#include "kernels/base/check.h"
+#include "tests/engine/completion_recorder.h"
 
 namespace based {
 
@@ -39,6 +44,7 @@ Scenario DrawScenario(Choices& choices) {
   const int32_t tenants = choices.Chance(0.5) ? uniform(2, 5) : 1;
   for (int32_t i = 0; i < tenants; ++i) s.weights.push_back(uniform(1, 4));
   s.session_share = choices.Chance(0.5) ? 0.6 : 0;
+  s.constraint_share = choices.Chance(0.4) ? 0.5 : 0;
   return s;
 }
 
@@ -61,6 +67,32 @@ Scenario ShortDay(Scenario s) {
 }
 
 namespace {
+
+// "ab", then "x" or "cdef" and one of "ghijk" up to eight times, then "yz": choices, texts that can
+// only follow, and an end that must come.
+std::shared_ptr<const Constraint> LettersConstraint(const Tokenizer& tokenizer,
+                                                    int32_t vocab_size) {
+  Grammar grammar;
+  ByteSet set;
+  for (const char letter : std::string_view("ghijk")) set.set(static_cast<uint8_t>(letter));
+  const auto word = grammar.Sequence({grammar.Bytes("cdef"), grammar.OneOf(set)});
+  const auto middle = grammar.Repeat(grammar.Choice({grammar.Bytes("x"), word}), 0, 8);
+  grammar.SetStart(grammar.Sequence({grammar.Bytes("ab"), middle, grammar.Bytes("yz")}));
+  auto trie = TokenTrie::Create(tokenizer, vocab_size, 0);
+  BASED_CHECK(trie.ok());
+  auto constraint = Constraint::Compile(grammar, *trie, {});
+  BASED_CHECK(constraint.ok());
+  return *constraint;
+}
+
+// Letters as tokens, and the one constraint of all scenarios.
+void AddConstraint(const Scenario& scenario, RuleSpec& rules, Choices& choices) {
+  static const LetterTokenizer tokenizer(scenario.model.vocab_size);
+  static const std::shared_ptr<const Constraint> constraint =
+      LettersConstraint(tokenizer, scenario.model.vocab_size);
+  rules.constraint = constraint;
+  if (choices.Chance(0.8)) rules.spelling = &tokenizer;
+}
 
 void AddContinuations(const Scenario& scenario, SequenceSpec& spec, Choices& choices) {
   spec.score_from = static_cast<int64_t>(spec.prompt.size());
@@ -90,8 +122,8 @@ SequenceSpec DrawSpec(const Scenario& scenario, RequestId id, Clock::time_point 
   if (choices.Chance(scenario.eos_share)) spec.eos_token_id = 0;
   if (choices.Chance(0.2)) spec.stop_token_ids = {1, 2};
   if (choices.Chance(scenario.fork_share)) {
-    spec.completions = static_cast<int32_t>(choices.Uniform(scenario.least_completions,
-                                                        scenario.scheduler.slots));
+    spec.completions =
+        static_cast<int32_t>(choices.Uniform(scenario.least_completions, scenario.scheduler.slots));
   }
   if (scores) {
     spec.score_from = choices.Uniform(1, length - 1);
@@ -100,11 +132,16 @@ SequenceSpec DrawSpec(const Scenario& scenario, RequestId id, Clock::time_point 
     if (spec.max_tokens == 0) spec.completions = 1;
     if (spec.max_tokens == 0 && choices.Chance(0.7)) AddContinuations(scenario, spec, choices);
   }
-  if (choices.Chance(scenario.rules_share)) {
+  const bool penalized = choices.Chance(scenario.rules_share);
+  const bool constrained = choices.Chance(scenario.constraint_share);
+  if (penalized || constrained) {
     auto rules = std::make_shared<RuleSpec>();
-    rules->rules.repetition_penalty = 2;
-    rules->min_tokens = choices.Uniform(0, spec.max_tokens);
-    rules->endings = {0};
+    if (penalized) {
+      rules->rules.repetition_penalty = 2;
+      rules->min_tokens = choices.Uniform(0, spec.max_tokens);
+      rules->endings = {0};
+    }
+    if (constrained) AddConstraint(scenario, *rules, choices);
     spec.rules = std::move(rules);
   }
   if (choices.Chance(scenario.deadline_share)) {

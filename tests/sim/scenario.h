@@ -49,12 +49,13 @@ struct Scenario {
   int64_t max_tokens = 1;
   double cancel_share = 0;  // of requests, each at a random later step
   double deadline_share = 0;
-  double slow_share = 0;        // readers that give up after a few tokens
-  double eos_share = 0;         // requests that honour eos
-  double fork_share = 0;        // requests for several completions
+  double slow_share = 0;  // readers that give up after a few tokens
+  double eos_share = 0;   // requests that honour eos
+  double fork_share = 0;  // requests for several completions
   int32_t least_completions = 1;
   double score_share = 0;       // requests that score their prompt, some of them nothing else
   double rules_share = 0;       // requests whose draws depend on what they drew
+  double constraint_share = 0;  // requests whose text a grammar describes
   double batch_share = 0;       // requests of batch work
   double session_share = 0;     // requests that are a turn of a conversation
   std::vector<double> weights;  // of tenants, at least one
@@ -64,6 +65,9 @@ struct Scenario {
     return batch_share == 0 && (scheduler.max_parked == 0 || weights.size() == 1);
   }
 };
+
+// Tokens in a row, at most, that a constrained request takes without a draw.
+inline constexpr int64_t kLongestForced = 4;
 
 Scenario DrawScenario(Choices& choices);
 // `s` as nothing but requests for several completions, all at once.

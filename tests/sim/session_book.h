@@ -38,7 +38,8 @@ class SessionBook {
   // The turn of `whole` has drawn its end; what it was given is `tokens`.
   std::string Finish(const std::string& id, const SequenceSpec& whole, std::vector<int32_t> tokens,
                      FinishReason reason) {
-    if (reason != FinishReason::kMaxTokens && !whole.include_stop) tokens.pop_back();
+    const bool is_stop = reason == FinishReason::kEndOfText || reason == FinishReason::kStopToken;
+    if (is_stop && !whole.include_stop) tokens.pop_back();
     std::vector<int32_t>& conversation = conversations_[id];
     conversation = whole.prompt;
     conversation.insert(conversation.end(), tokens.begin(), tokens.end());

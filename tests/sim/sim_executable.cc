@@ -18,6 +18,13 @@ uint64_t Mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
+bool IsAllowed(const SampleRules* rules, int32_t id) {
+  if (rules == nullptr) return true;
+  if (std::find(rules->banned.begin(), rules->banned.end(), id) != rules->banned.end())
+    return false;
+  return rules->mask.empty() || (rules->mask[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0;
+}
+
 }  // namespace
 
 uint64_t SimState(uint64_t state, int32_t token) {
@@ -35,12 +42,13 @@ int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& param
           Mix(static_cast<uint64_t>(count.id) << 32 | static_cast<uint32_t>(count.output_count));
     }
   }
-  for (hash += counted;; hash = Mix(hash)) {
-    const auto id = static_cast<int32_t>((hash >> 20) % static_cast<uint64_t>(model.vocab_size));
-    const bool banned = rules != nullptr && std::find(rules->banned.begin(), rules->banned.end(),
-                                                      id) != rules->banned.end();
-    if (!banned) return id;
+  hash += counted;
+  for (int32_t i = 0; i < model.vocab_size; ++i) {
+    const auto first = static_cast<int32_t>((hash >> 20) % static_cast<uint64_t>(model.vocab_size));
+    const int32_t id = (first + i) % model.vocab_size;
+    if (IsAllowed(rules, id)) return id;
   }
+  return kNoId;
 }
 
 double SimLogprob(uint64_t state, int32_t token) {
@@ -108,7 +116,7 @@ absl::Status SimExecutable::Launch(const StepTable& table) {
     const uint64_t state = row_state[static_cast<size_t>(sample.row)];
     const int32_t id = SimDraw(model_, state, sample.params, sample.rules);
     output.finite.push_back(id == kNone ? 0 : 1);
-    output.ids.push_back(sample.sample ? id : kNone);
+    output.ids.push_back(sample.sample ? std::max(id, kNone) : kNone);
     const int32_t target = sample.target == kNone ? id : sample.target;
     output.logprobs.push_back(sample.logprob ? SimLogprob(state, target) : 0);
     for (int32_t i = 0; i < sample.top_logprobs; ++i) {

@@ -22,8 +22,9 @@ struct SimModel {
 };
 
 uint64_t SimState(uint64_t state, int32_t token);
-// The id drawn after `state`, or kNone when the logits are not finite. Counts and banned ids of
-// `rules` (may be null) change it; the other rules do not.
+// The id drawn after `state`; kNone when the logits are not finite, kNoId when no id is left.
+// Counts, banned ids and the mask of `rules` (may be null) change it; the other rules do not.
+inline constexpr int32_t kNoId = -2;
 int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& params,
                 const SampleRules* rules = nullptr);
 // Log-probability of `token` after `state`.
@@ -54,7 +55,7 @@ class SimExecutable final : public Executable {
   struct Slot {
     uint64_t state = kSimEmptyState;
     uint64_t before = kSimEmptyState;  // without the last token: the spare one
-    int64_t position = -1;  // -1: never cleared, must not be used
+    int64_t position = -1;             // -1: never cleared, must not be used
   };
 
   void Require(bool condition, const std::string& what);

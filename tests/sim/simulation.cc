@@ -20,6 +20,7 @@ namespace {
 
 struct Choice {
   int64_t stop_after = -1;  // tokens until a stop string is found
+  bool stopping = false;    // found it: hears no more, and the scheduler is told after the events
   bool ended = false;
   int64_t unserved_steps = 0;  // while decoding
   std::vector<int32_t> tokens;
@@ -86,6 +87,7 @@ class Simulation {
   Scenario scenario_;
   SimExecutable device_;
   SessionBook sessions_;
+  std::vector<std::pair<RequestId, int32_t>> stops_;
   Scheduler scheduler_;
   std::map<RequestId, Client> clients_;
   std::vector<RequestId> waiting_;        // submitted, not yet started, not yet ended; by arrival
@@ -114,7 +116,9 @@ void Simulation::Arrive() {
     SequenceSpec spec = client.spec;
     spec.lease = std::make_shared<int>(0);
     client.lease = spec.lease;
-    if (Chance(scenario_.session_share)) JoinSession(spec, client);
+    // A session's draws are all its own: see MakeRules.
+    const bool jumps = spec.rules != nullptr && spec.rules->spelling != nullptr;
+    if (!jumps && Chance(scenario_.session_share)) JoinSession(spec, client);
     scheduler_.Submit(std::move(spec));
     waiting_.push_back(id);
     clients_.emplace(id, std::move(client));
@@ -232,7 +236,7 @@ void Simulation::CheckService(const StepPlan& plan) {
   if (!scenario_.steady()) return;  // tests/sim/fairness_test.cc has the bounds
   // With a step in flight a prompt may be launched to its end and its first token not yet known.
   if (!prefill_order_.empty() && in_flight_.empty()) {
-    Require(plan.prefill_tokens > 0, "prefill starves");
+    Require(plan.prefill_tokens > plan.forced_rows, "prefill starves");
   }
   const int32_t rows = std::min(scenario_.scheduler.token_budget, scenario_.scheduler.max_spans);
   const int32_t least = std::max(1, rows - std::max(1, rows / 4));
@@ -244,7 +248,10 @@ void Simulation::CheckService(const StepPlan& plan) {
       if (!decodes || choice.tokens.empty()) continue;
       ++decoding;
       ++choice.unserved_steps;
-      Require(choice.unserved_steps <= patience + 2,
+      const bool constrained =
+          client.spec.rules != nullptr && client.spec.rules->constraint != nullptr;
+      const int64_t turns = constrained ? 1 + kLongestForced : 1;  // to feed what needed no draw
+      Require(choice.unserved_steps <= turns * (patience + 2),
               absl::StrCat("request ", id, " saw no token for ", choice.unserved_steps, " steps"));
     }
   }
@@ -291,6 +298,12 @@ void Simulation::Apply() {
     }
     Require(!client.ended || client.lease.expired(), "the lease outlives the request");
   }
+  for (const auto& [id, index] : std::exchange(stops_, {})) {
+    scheduler_.Stop(id, index);
+    Client& client = clients_.at(id);
+    Choice& choice = client.choices[static_cast<size_t>(index)];
+    if (!client.ended && !choice.ended) EndChoice(client, choice);
+  }
   for (const SchedulerEvent& event : events) {
     Client& client = clients_.at(event.id);
     const bool gives_up = client.gives_up_after > 0 && client.tokens >= client.gives_up_after;
@@ -326,6 +339,7 @@ void Simulation::CheckTurn(const Client& client) {
 void Simulation::ApplyToken(Client& client, const SchedulerEvent& event) {
   Choice& choice = client.choices[static_cast<size_t>(event.index)];
   Require(!choice.ended, absl::StrCat("completion ", event.index, " goes on after its end"));
+  if (choice.stopping) return;
   if (event.token != kNone) {
     choice.tokens.push_back(event.token);
     choice.unserved_steps = 0;
@@ -343,8 +357,8 @@ void Simulation::ApplyToken(Client& client, const SchedulerEvent& event) {
     Require(difference.empty(), absl::StrCat("request ", event.id, ": ", difference));
     EndChoice(client, choice);
   } else if (static_cast<int64_t>(choice.tokens.size()) == choice.stop_after) {
-    scheduler_.Stop(event.id, event.index);
-    EndChoice(client, choice);
+    choice.stopping = true;
+    stops_.emplace_back(event.id, event.index);
   }
 }
 
@@ -384,6 +398,10 @@ std::string Simulation::CompareScores(const Client& client, int32_t index) const
   return "";
 }
 
+void TakeForced(const DrawRules& rules, std::deque<int32_t>& forced) {
+  for (const int32_t token : rules.Forced()) forced.push_back(token);
+}
+
 // Runs the completion by itself, token by token, and compares.
 std::string Simulation::CompareWithAlone(const Client& client, int32_t index,
                                          FinishReason reason) const {
@@ -395,25 +413,37 @@ std::string Simulation::CompareWithAlone(const Client& client, int32_t index,
   params.seed += static_cast<uint64_t>(index);
   std::unique_ptr<DrawRules> rules;
   if (spec.rules != nullptr) rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
+  std::deque<int32_t> forced;
   for (size_t i = 0; i < tokens.size(); ++i) {
     params.position = static_cast<int64_t>(spec.prompt.size() + i);
-    const SampleRules* draw_rules =
-        rules == nullptr ? nullptr : &rules->ForDraw(static_cast<int64_t>(i));
-    const int32_t token = SimDraw(scenario_.model, state, params, draw_rules);
+    int32_t token = kNone;
+    if (forced.empty()) {
+      const SampleRules* draw_rules =
+          rules == nullptr ? nullptr : &rules->ForDraw(static_cast<int64_t>(i));
+      token = SimDraw(scenario_.model, state, params, draw_rules);
+    } else {
+      token = forced.front();
+      forced.pop_front();
+    }
     if (token != tokens[i]) return absl::StrCat("token ", i, " differs from running alone");
     if (rules != nullptr) rules->OnToken(token);
     state = SimState(state, token);
     const bool stop = std::find(spec.stop_token_ids.begin(), spec.stop_token_ids.end(), token) !=
                       spec.stop_token_ids.end();
-    const bool ends =
-        token == spec.eos_token_id || stop || static_cast<int64_t>(i) + 1 == spec.max_tokens;
+    const bool complete = rules != nullptr && rules->complete();
+    const bool ends = token == spec.eos_token_id || stop || complete ||
+                      static_cast<int64_t>(i) + 1 == spec.max_tokens;
     const bool last = i + 1 == tokens.size();
     if (ends != last) {
       return absl::StrCat("token ", i, last ? " ended it early" : " should have ended it");
     }
-    if (!last) continue;
+    if (!last) {
+      if (rules != nullptr && forced.empty()) TakeForced(*rules, forced);
+      continue;
+    }
     const FinishReason expected = token == spec.eos_token_id ? FinishReason::kEndOfText
                                   : stop                     ? FinishReason::kStopToken
+                                  : complete                 ? FinishReason::kConstraint
                                                              : FinishReason::kMaxTokens;
     if (expected != reason) return "wrong finish reason";
   }

@@ -1,0 +1,59 @@
+#include "client/batch_input.h"
+
+#include <optional>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/command.h"
+#include "kernels/base/status.h"
+
+namespace based {
+namespace {
+
+constexpr int64_t kMostShards = 1'000'000;
+
+absl::StatusOr<BatchLineFacts> FactsOf(absl::string_view text, const std::string& place) {
+  BASED_ASSIGN_OR_RETURN(const BatchLine line, ParseBatchLine(text, place));
+  const v1::GenerateRequest& request = line.request;
+  BatchLineFacts facts = {
+      .custom_id = line.custom_id, .model = request.model(), .sequences = line.sequences()};
+  std::optional<int64_t> most;
+  if (request.stop().has_max_tokens()) most = request.stop().max_tokens();
+  if (request.has_text()) {
+    facts.work = ExpectedBatchWork(GuessTokens(request.text().size()), most);
+    facts.prefix = BatchPrefix(request.text().data(), request.text().size());
+  } else {
+    const auto& ids = request.token_ids().ids();
+    facts.work = ExpectedBatchWork(static_cast<float>(ids.size()), most);
+    facts.prefix = BatchPrefix(ids.data(), static_cast<size_t>(ids.size()) * sizeof(int32_t));
+  }
+  return facts;
+}
+
+}  // namespace
+
+absl::StatusOr<Shard> ParseShard(absl::string_view text) {
+  Shard shard;
+  const std::vector<absl::string_view> parts = absl::StrSplit(text, '/');
+  if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &shard.index) ||
+      !absl::SimpleAtoi(parts[1], &shard.count) || shard.index < 0 || shard.index >= shard.count ||
+      shard.count > kMostShards) {
+    return UsageError(absl::StrCat("--shard is '", text,
+                                   "'; expected i/n with 0 <= i < n and n at most ", kMostShards,
+                                   ", e.g. 0/4"));
+  }
+  return shard;
+}
+
+absl::StatusOr<BatchPlan> ReadBatchInput(const std::string& path, Shard shard) {
+  return BatchPlan::Read(path, shard, FactsOf);
+}
+
+absl::StatusOr<BatchLine> LineOf(const BatchPlan& plan, size_t entry) {
+  BASED_ASSIGN_OR_RETURN(const std::string text, plan.Text(entry));
+  return ParseBatchLine(text, plan.Place(entry));
+}
+
+}  // namespace based

@@ -1,0 +1,157 @@
+// Inputs of a batch: the checks between lines, shards and the order.
+#include "client/batch_input.h"
+
+#include <fstream>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "client/batch_outcome.h"
+#include "client/command.h"
+#include "engine/batch_result.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace based {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+std::string WriteFile(const std::string& name, const std::string& text) {
+  const std::string path = testing::TempDir() + "/" + name;
+  std::ofstream(path, std::ios::binary) << text;
+  return path;
+}
+
+std::string ErrorOf(const std::string& path) {
+  const auto plan = ReadBatchInput(path, {});
+  return plan.ok() ? "" : std::string(plan.status().message());
+}
+
+TEST(BatchInput, FaultsBetweenLinesNameBoth) {
+  const std::string path = WriteFile("faults.jsonl", R"({"custom_id":"a","prompt":"x","model":"m"})"
+                                                     "\n\n"
+                                                     R"({"custom_id":"a","prompt":"y"})"
+                                                     "\n"
+                                                     R"({"prompt":"z","model":"other"})"
+                                                     "\n{broken\n");
+  const std::string error = ErrorOf(path);
+  EXPECT_THAT(error, HasSubstr(absl::StrCat(path, ":3: custom_id is \"a\", as on line 1")));
+  EXPECT_THAT(error, HasSubstr(absl::StrCat(path, ":4: model is \"other\", expected \"m\"")));
+  EXPECT_THAT(error, HasSubstr(absl::StrCat(path, ":5: not JSON")));
+}
+
+TEST(BatchInput, ManyFaultsAreCut) {
+  std::string text;
+  for (int i = 0; i < 30; ++i) absl::StrAppend(&text, "broken\n");
+  const std::string error = ErrorOf(WriteFile("many.jsonl", text));
+  EXPECT_THAT(error, HasSubstr("many.jsonl:10:"));
+  EXPECT_THAT(error, Not(HasSubstr("many.jsonl:11:")));
+  EXPECT_THAT(error, HasSubstr("30 faults, the first of them:\n"));
+}
+
+TEST(BatchInput, PiecesMakeTheSamePlan) {
+  std::string text;
+  for (int i = 0; i < 20; ++i) absl::StrAppend(&text, "{\"prompt\":\"", i, "\"}\n\n");
+  const std::string path = WriteFile("pieces.jsonl", text);
+  const auto whole = ReadBatchInput(path, {});
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  const auto facts = [](absl::string_view, const std::string&) { return BatchLineFacts{}; };
+  for (const int64_t bytes : {1, 20, 1000}) {
+    auto reader = BatchPlanReader::Open(path, facts);
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    int pieces = 1;
+    while (!*(*reader)->ReadSome(bytes)) ++pieces;
+    EXPECT_GE(pieces, static_cast<int64_t>(text.size()) / (bytes + 20));
+    const auto plan = (*reader)->Finish({});
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    EXPECT_EQ(plan->digest(), whole->digest());
+    EXPECT_EQ(plan->entries().size(), 20u);
+  }
+}
+
+TEST(BatchInput, MissingFileAndDirectory) {
+  EXPECT_THAT(ErrorOf("/nowhere/in.jsonl"), HasSubstr("cannot read /nowhere/in.jsonl"));
+  EXPECT_THAT(ErrorOf(testing::TempDir()), HasSubstr("not a regular file"));
+}
+
+TEST(BatchInput, ShardsPutTogetherAreTheWhole) {
+  std::string text;
+  for (int i = 0; i < 23; ++i) absl::StrAppend(&text, "{\"prompt\":\"", i, "\"}\n");
+  const std::string path = WriteFile("shards.jsonl", text);
+  std::vector<std::string> prompts;
+  std::set<std::string> digests;
+  for (int64_t i = 0; i < 5; ++i) {
+    const auto plan = ReadBatchInput(path, {.index = i, .count = 5});
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    digests.insert(plan->digest());
+    for (size_t entry = 0; entry < plan->entries().size(); ++entry) {
+      prompts.push_back(LineOf(*plan, entry)->request.text());
+    }
+  }
+  EXPECT_EQ(digests.size(), 5u);
+  ASSERT_EQ(prompts.size(), 23u);
+  for (int i = 0; i < 23; ++i) EXPECT_EQ(prompts[i], absl::StrCat(i));
+}
+
+TEST(ParseShard, TakesPartsFromZero) {
+  ASSERT_TRUE(ParseShard("2/3").ok());
+  for (const char* bad :
+       {"3/3", "-1/3", "1", "1/0", "a/b", "1/2/3", "", "4611686018427387904/9223372036854775807"}) {
+    EXPECT_TRUE(IsUsageError(ParseShard(bad).status())) << bad;
+  }
+}
+
+TEST(BatchInput, LongestFirstAndPrefixesTogether) {
+  const std::string path = WriteFile("order.jsonl", R"({"prompt":"aaa","max_tokens":10})"
+                                                    "\n"
+                                                    R"({"prompt":"bbb","max_tokens":1000})"
+                                                    "\n"
+                                                    R"({"prompt":"ccc","max_tokens":1000})"
+                                                    "\n"
+                                                    R"({"prompt":"bbb","max_tokens":1010})"
+                                                    "\n"
+                                                    R"({"prompt":"ccc","max_tokens":1005})"
+                                                    "\n");
+  const auto plan = ReadBatchInput(path, {});
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const std::vector<int32_t> order = plan->Order();
+  ASSERT_EQ(order.size(), 5u);
+  EXPECT_EQ(order[4], 0);
+  const auto prompt = [&](size_t at) {
+    return LineOf(*plan, static_cast<size_t>(order[at]))->request.text();
+  };
+  EXPECT_EQ(prompt(0), prompt(1));
+  EXPECT_EQ(prompt(2), prompt(3));
+}
+
+TEST(BatchInput, AChangedFileIsNoticed) {
+  const std::string path =
+      WriteFile("changed.jsonl", "{\"prompt\":\"one\"}\n{\"prompt\":\"two\"}\n");
+  const auto plan = ReadBatchInput(path, {});
+  ASSERT_TRUE(plan.ok());
+  WriteFile("changed.jsonl", "{\"prompt\":\"one\"}\n{\"prompt\":\"owt\"}\n");
+  EXPECT_TRUE(LineOf(*plan, 0).ok());
+  EXPECT_TRUE(absl::IsDataLoss(LineOf(*plan, 1).status()));
+  WriteFile("changed.jsonl", "{}");
+  EXPECT_TRUE(absl::IsDataLoss(LineOf(*plan, 0).status()));
+}
+
+TEST(IsOutputOf, KnowsItsInput) {
+  const std::string path = WriteFile("known.jsonl", "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n");
+  const auto plan = ReadBatchInput(path, {});
+  ASSERT_TRUE(plan.ok());
+  std::string text;
+  for (int i = 1; i <= 2; ++i) {
+    const BatchOutcome outcome{.choices = {{.text = "x"}}};
+    absl::StrAppend(&text, BatchOutcomeJson({.input = plan->digest()}, {}, i, outcome), "\n");
+  }
+  EXPECT_TRUE(*IsOutputOf(WriteFile("known.out", text), *plan));
+  EXPECT_FALSE(*IsOutputOf(WriteFile("more.out", text + "{}\n"), *plan));
+  EXPECT_FALSE(*IsOutputOf(WriteFile("less.out", text.substr(0, text.find('\n') + 1)), *plan));
+  const auto other = ReadBatchInput(WriteFile("other.jsonl", "{\"prompt\":\"a\"}\n"), {});
+  EXPECT_FALSE(*IsOutputOf(WriteFile("known.out", text), *other));
+}
+
+}  // namespace
+}  // namespace based
