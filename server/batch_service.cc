@@ -2,18 +2,16 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "engine/session_store.h"
 #include "kernels/base/status.h"
 #include "server/batch_create.h"
 #include "server/batch_stream.h"
 #include "server/call_context.h"
+#include "server/page.h"
 #include "server/status.h"
 
 namespace based {
 namespace {
-
-constexpr int32_t kMostPerPage = 1000;
 
 absl::Status Draining() { return absl::UnavailableError("the daemon is draining"); }
 
@@ -28,14 +26,7 @@ absl::Status WithJob(const BatchJobs& jobs, const std::string& tenant, const Mes
 
 absl::Status List(const BatchJobs& jobs, const std::string& tenant,
                   const v1::ListBatchesRequest& request, v1::ListBatchesResponse& response) {
-  const int32_t size = request.page_size() == 0 ? kMostPerPage : request.page_size();
-  if (size < 1 || size > kMostPerPage) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("page_size is ", size, "; expected 1 to ", kMostPerPage));
-  }
-  if (!request.page_token().empty()) {
-    BASED_RETURN_IF_ERROR(CheckSessionId("page_token", request.page_token()));
-  }
+  BASED_ASSIGN_OR_RETURN(const int32_t size, PageSizeOf(request));
   const auto most = static_cast<size_t>(size);
   for (const auto& job : jobs.store().List(tenant, request.page_token(), most + 1)) {
     if (response.batches_size() == size) {

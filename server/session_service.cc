@@ -2,15 +2,13 @@
 
 #include <chrono>
 
-#include "absl/strings/str_cat.h"
 #include "kernels/base/status.h"
 #include "server/call_context.h"
+#include "server/page.h"
 #include "server/status.h"
 
 namespace based {
 namespace {
-
-constexpr int32_t kMostPerPage = 1000;
 
 int64_t Milliseconds(Clock::duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
@@ -32,14 +30,7 @@ absl::Status Answer(const absl::StatusOr<SessionInfo>& info, v1::Session& messag
 
 absl::Status List(SessionStore& store, const std::string& tenant,
                   const v1::ListSessionsRequest& request, v1::ListSessionsResponse& response) {
-  const int32_t size = request.page_size() == 0 ? kMostPerPage : request.page_size();
-  if (size < 1 || size > kMostPerPage) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("page_size is ", size, "; expected 1 to ", kMostPerPage));
-  }
-  if (!request.page_token().empty()) {
-    BASED_RETURN_IF_ERROR(CheckSessionId("page_token", request.page_token()));
-  }
+  BASED_ASSIGN_OR_RETURN(const int32_t size, PageSizeOf(request));
   const auto most = static_cast<size_t>(size);
   const auto sessions = store.List(tenant, request.page_token(), most + 1);
   for (const SessionInfo& info : sessions) {

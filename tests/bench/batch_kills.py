@@ -76,14 +76,18 @@ def run_killed(command, rng, longest_s, counts):
     return True
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_arguments(doc):
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--lines", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--bin", type=pathlib.Path,
                         default=os.environ.get("BASED_BIN_DIR", ROOT / "build" / "bin"))
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse_arguments(__doc__)
     rng = random.Random(arguments.seed)
     counts = {"kills": 0, "torn": 0, "batches": 0, "restarts_complete": 0}
     with tempfile.TemporaryDirectory() as folder, open(f"{folder}/daemon.log", "w") as log:

@@ -6,9 +6,7 @@ order. Prints one line of figures; exit status 1 when a line is lost, repeated o
 first: cmake --build --preset cpu --target based based-server
 """
 
-import argparse
 import json
-import os
 import pathlib
 import random
 import subprocess
@@ -16,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from batch_kills import ROOT, answers, start_daemon, write_input
+from batch_kills import answers, parse_arguments, start_daemon, write_input
 
 
 class Jobs:
@@ -57,13 +55,7 @@ class Jobs:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--lines", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--bin", type=pathlib.Path,
-                        default=os.environ.get("BASED_BIN_DIR", ROOT / "build" / "bin"))
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__)
     rng = random.Random(arguments.seed)
     kills = rounds = 0
     with tempfile.TemporaryDirectory() as folder:
