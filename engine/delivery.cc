@@ -105,8 +105,11 @@ void Delivery::Flush() {
 void Delivery::Run(Shard& shard) {
   Batch batch;
   while (TakeBatch(shard, batch)) {
-    Deliver(shard, batch);
-    DeliverDue(shard);
+    {
+      const DeliveryBatch together;
+      Deliver(shard, batch);
+      DeliverDue(shard);
+    }
     batch = Batch();
   }
 }

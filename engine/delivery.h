@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "engine/delivery_batch.h"
 #include "engine/observer.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"

@@ -3,6 +3,7 @@
 #define BASED_SERVER_COMPLETION_SERVICE_H_
 
 #include "based/v1/completion.grpc.pb.h"
+#include "server/connection_table.h"
 #include "server/gate.h"
 #include "server/metrics.h"
 #include "server/stream_watch.h"
@@ -13,10 +14,11 @@ class CompletionService final : public v1::CompletionService::CallbackService {
  public:
   // All references must outlive the service.
   CompletionService(const Gate& gate, Metrics& metrics, StreamWatch& watch,
-                    size_t max_queued_messages)
+                    const ConnectionTable& connections, size_t max_queued_messages)
       : gate_(gate),
         metrics_(metrics),
         watch_(watch),
+        connections_(connections),
         max_queued_messages_(max_queued_messages) {}
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
@@ -29,6 +31,7 @@ class CompletionService final : public v1::CompletionService::CallbackService {
   const Gate& gate_;
   Metrics& metrics_;
   StreamWatch& watch_;
+  const ConnectionTable& connections_;
   const size_t max_queued_messages_;
 };
 

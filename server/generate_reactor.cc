@@ -23,16 +23,19 @@ int64_t Microseconds(std::chrono::nanoseconds duration) {
 }  // namespace
 
 GenerateReactor::GenerateReactor(const Gate& gate, Metrics& metrics, StreamWatch& watch,
+                                 std::shared_ptr<Connection> connection,
                                  grpc::CallbackServerContext* context, size_t max_queued_messages)
     : gate_(gate),
       metrics_(metrics),
       watch_(watch),
+      connection_(std::move(connection)),
       context_(context),
       max_queued_messages_(max_queued_messages),
       request_id_(RequestIdOf(*context)),
       deadline_(DeadlineOf(*context)),
       trace_(ParseTraceparent(MetadataOf(*context, "traceparent"))) {
   metrics_.OnStreamOpened();
+  if (connection_ != nullptr) connection_->OnStreamOpened();
 }
 
 void GenerateReactor::Start(const v1::GenerateRequest& message) {
@@ -56,7 +59,7 @@ void GenerateReactor::Start(const v1::GenerateRequest& message) {
   tenant_ = request->tenant;
   request->request_id = request_id_;
   request->deadline = deadline_;
-  auto stream = std::make_shared<GenerateStream>(this, context_, request_id_,
+  auto stream = std::make_shared<GenerateStream>(this, context_, connection_, request_id_,
                                                  request->output.token_ids, max_queued_messages_);
   // Set before Submit: the engine may start and even finish the stream before Submit returns, and
   // gRPC, which has not bound the reactor yet, calls OnWriteDone and OnDone only afterwards.
@@ -86,6 +89,8 @@ void GenerateReactor::OnCancel() {
 
 void GenerateReactor::OnDone() {
   metrics_.OnStreamClosed();
+  if (connection_ != nullptr) connection_->OnStreamClosed();
+  if (stream_ != nullptr) stream_->OnCallDone();
   if (stream_ != nullptr) metrics_.OnStreamStalled(stream_->summary().longest_write);
   LogAccess();
   delete this;

@@ -9,6 +9,7 @@
 
 #include "based/v1/completion.grpc.pb.h"
 #include "engine/engine.h"
+#include "server/connection_table.h"
 #include "server/gate.h"
 #include "server/generate_stream.h"
 #include "server/metrics.h"
@@ -19,9 +20,10 @@ namespace based {
 
 class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
-  // All references must outlive the call.
+  // All references must outlive the call. `connection`, which the call came by, may be null.
   GenerateReactor(const Gate& gate, Metrics& metrics, StreamWatch& watch,
-                  grpc::CallbackServerContext* context, size_t max_queued_messages);
+                  std::shared_ptr<Connection> connection, grpc::CallbackServerContext* context,
+                  size_t max_queued_messages);
 
   // Submits the request, or finishes the call with what is wrong with it. Call once, before gRPC is
   // given the reactor: until then nothing calls back into it.
@@ -38,6 +40,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   const Gate& gate_;
   Metrics& metrics_;
   StreamWatch& watch_;
+  const std::shared_ptr<Connection> connection_;
   grpc::CallbackServerContext* const context_;
   const size_t max_queued_messages_;
   const std::string request_id_;

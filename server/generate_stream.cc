@@ -29,7 +29,7 @@ bool GenerateStream::OnDelta(Delta delta) {
     const bool carries = !delta.text.empty() || (token_ids_ && !delta.token_ids.empty()) ||
                          !delta.logprobs.empty() || !delta.prompt_logprobs.empty();
     if (broken_ || !carries) return true;
-    const bool merge = !queue_.empty() && queue_.back().has_delta() &&
+    const bool merge = queue_.size() >= separate_ && queue_.back().has_delta() &&
                        queue_.back().delta().index() == delta.index &&
                        last_tokens_ < kMergeTokens &&
                        queue_.back().delta().text().size() < kMergeBytes;
@@ -86,13 +86,12 @@ void GenerateStream::OnError(const absl::Status& status) {
 }
 
 void GenerateStream::OnWriteDone(bool ok) {
+  if (connection_ != nullptr) connection_->AwaitRelease();
   Action action;
   {
     MutexLock lock(mutex_);
     busy_ = false;
-    in_flight_ = false;
-    summary_.longest_write =
-        std::max<std::chrono::nanoseconds>(summary_.longest_write, Clock::now() - write_began_);
+    WriteIsOver();
     if (!ok) {
       broken_ = true;
       queue_.clear();
@@ -102,29 +101,37 @@ void GenerateStream::OnWriteDone(bool ok) {
   Do(action);
 }
 
+void GenerateStream::OnCallDone() {
+  MutexLock lock(mutex_);
+  if (in_flight_) WriteIsOver();
+}
+
 void GenerateStream::CutIfStalled(Clock::time_point since) {
+  grpc_call* call = nullptr;
   {
     MutexLock lock(mutex_);
     if (!in_flight_ || cut_ || write_began_ > since) return;
     cut_ = true;
-    cutting_ = true;
+    // What is in flight may be the last thing that the call waits for: it must not go under us.
+    call = context_->c_call();
+    grpc_call_ref(call);
   }
   // The access log will say CANCELLED, as if the client had gone.
   Log(LogLevel::kWarning, "write_timeout", {{"request_id", absl::string_view(request_id_)}});
   // Without the lock: the callbacks of the cancelled call may run inside.
-  context_->TryCancel();
-  Action action;
-  {
-    MutexLock lock(mutex_);
-    cutting_ = false;
-    action = NextAction();
-  }
-  Do(action);
+  grpc_call_cancel_with_status(call, GRPC_STATUS_CANCELLED, "the client reads too slowly", nullptr);
+  grpc_call_unref(call);
 }
 
 StreamSummary GenerateStream::summary() const {
   MutexLock lock(mutex_);
   return summary_;
+}
+
+void GenerateStream::WriteIsOver() {
+  in_flight_ = false;
+  summary_.longest_write =
+      std::max<std::chrono::nanoseconds>(summary_.longest_write, Clock::now() - write_began_);
 }
 
 void GenerateStream::End(absl::Status status) {
@@ -134,21 +141,25 @@ void GenerateStream::End(absl::Status status) {
 }
 
 GenerateStream::Action GenerateStream::NextAction() {
-  if (busy_ || cutting_ || (queue_.empty() && !ended_)) return Action::kWait;
+  if (busy_ || (queue_.empty() && !ended_)) return Action::kWait;
   busy_ = true;
   if (queue_.empty()) return Action::kFinish;
   writing_ = std::move(queue_.front());
   queue_.pop_front();
   in_flight_ = true;
   write_began_ = Clock::now();
-  return Action::kWrite;
+  return queue_.empty() && ended_ ? Action::kWriteLast : Action::kWrite;
 }
 
 // busy_ is true, so no other thread acts on the reactor. After Finish the reactor may be gone.
 void GenerateStream::Do(Action action) {
+  if (action != Action::kWait && connection_ != nullptr) connection_->HoldWrites();
   switch (action) {
     case Action::kWait:
       return;
+    case Action::kWriteLast:
+      return reactor_->StartWriteAndFinish(&writing_, {},
+                                           FailCall(context_, summary().status, FailedAt::kStream));
     case Action::kWrite:
       return reactor_->StartWrite(&writing_);
     case Action::kFinish:

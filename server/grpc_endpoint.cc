@@ -86,7 +86,7 @@ void ServeChannelz() { grpc::channelz::experimental::InitChannelzService(); }
 
 absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(
     const std::string& flag, const std::string& address, const EndpointOptions& options,
-    const std::vector<grpc::Service*>& services) {
+    const std::vector<grpc::Service*>& services, ConnectionTable* connections) {
   InitOnce();
   std::unique_ptr<GrpcEndpoint> endpoint(new GrpcEndpoint());
   const int64_t descriptors = RaiseDescriptorLimit() - kReservedDescriptors;
@@ -104,12 +104,14 @@ absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(
   endpoint->server_ = builder.BuildAndStart();
   if (endpoint->server_ == nullptr) return absl::InternalError("gRPC did not start");
   endpoint->SetServing("", false);
-  endpoint->listener_->Start([acceptor = endpoint->acceptor_.get()](int listener, int connection) {
-    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
-    parameters.listener_fd = listener;
-    parameters.fd = connection;
-    acceptor->HandleNewConnection(&parameters);
-  });
+  endpoint->listener_->Start(
+      [acceptor = endpoint->acceptor_.get(), connections](int listener, int connection) {
+        if (connections != nullptr) connections->Add(connection);
+        grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+        parameters.listener_fd = listener;
+        parameters.fd = connection;
+        acceptor->HandleNewConnection(&parameters);
+      });
   return endpoint;
 }
 

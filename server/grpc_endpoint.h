@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "grpcpp/grpcpp.h"
 #include "server/connection_listener.h"
+#include "server/connection_table.h"
 
 namespace based {
 
@@ -35,11 +36,11 @@ void ServeChannelz();
 class GrpcEndpoint {
  public:
   // Serves `services`, which must outlive it, health and reflection at HOST:PORT; port 0 takes a
-  // free one. Health says NOT_SERVING. UNAVAILABLE, naming `flag`, when the address cannot be
-  // bound.
+  // free one. Accepted connections are entered into `connections`, which may be null. Health says
+  // NOT_SERVING. UNAVAILABLE, naming `flag`, when the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<GrpcEndpoint>> Start(
       const std::string& flag, const std::string& address, const EndpointOptions& options,
-      const std::vector<grpc::Service*>& services);
+      const std::vector<grpc::Service*>& services, ConnectionTable* connections = nullptr);
   ~GrpcEndpoint() { Shutdown(std::chrono::milliseconds(0)); }
 
   int port() const { return listener_->port(); }

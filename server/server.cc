@@ -6,6 +6,7 @@
 #include "kernels/base/status.h"
 #include "server/batch_service.h"
 #include "server/completion_service.h"
+#include "server/connection_table.h"
 #include "server/gate.h"
 #include "server/model_service.h"
 #include "server/session_service.h"
@@ -21,7 +22,8 @@ class GrpcServer final : public Server {
       : watch_(options.write_timeout),
         gate_(access, options.connections.max_header_bytes),
         batches_(gate_),
-        completion_(gate_, metrics, watch_, static_cast<size_t>(options.stream_queue)),
+        completion_(gate_, metrics, watch_, connections_,
+                    static_cast<size_t>(options.stream_queue)),
         model_(gate_),
         sessions_(gate_),
         tokenizer_(gate_) {}
@@ -30,7 +32,8 @@ class GrpcServer final : public Server {
     BASED_ASSIGN_OR_RETURN(
         endpoint_,
         GrpcEndpoint::Start("listen", options.listen, options.connections,
-                            {&batches_, &completion_, &model_, &sessions_, &tokenizer_}));
+                            {&batches_, &completion_, &model_, &sessions_, &tokenizer_},
+                            &connections_));
     SetServing(false);
     return absl::OkStatus();
   }
@@ -55,6 +58,7 @@ class GrpcServer final : public Server {
 
  private:
   StreamWatch watch_;
+  ConnectionTable connections_;
   Gate gate_;
   BatchService batches_;
   CompletionService completion_;

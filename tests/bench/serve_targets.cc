@@ -1,5 +1,6 @@
 // The two things that a load can run on: an Engine in this process, and a daemon over gRPC.
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "based/v1/completion.grpc.pb.h"
@@ -61,26 +62,52 @@ class EngineTarget final : public Target {
 
 class GrpcTarget;
 
-// One call; deletes itself in OnDone.
-class Call final : public grpc::ClientReadReactor<v1::GenerateResponse> {
+// One call: a single operation of it is under way at any time. Deletes itself at its end.
+class Call {
  public:
   Call(GrpcTarget& target, Listener& listener) : target_(target), listener_(listener) {}
-  void Begin(v1::CompletionService::Stub& stub, const Ask& ask);
+  void Begin(v1::CompletionService::Stub& stub, const Ask& ask, grpc::CompletionQueue& queue);
   void Cancel() { context_.TryCancel(); }
 
+  // From the queue's thread: the operation has ended.
+  void OnEvent(bool ok);
+
  private:
-  void OnReadDone(bool ok) override {
-    if (!ok) return;
-    if (response_.has_delta()) listener_.OnTokens(response_.delta().token_ids_size());
-    StartRead(&response_);
-  }
-  void OnDone(const grpc::Status& status) override;
+  enum class Operation : uint8_t { kStart, kRead, kFinish };
+
+  void End();
 
   GrpcTarget& target_;
   Listener& listener_;
+  Operation operation_ = Operation::kStart;
   grpc::ClientContext context_;
   v1::GenerateRequest request_;
   v1::GenerateResponse response_;
+  grpc::Status status_;
+  std::unique_ptr<grpc::ClientAsyncReader<v1::GenerateResponse>> reader_;
+};
+
+// A queue of gRPC's events and the thread that takes them: whoever polls a connection also hears
+// what it brings, and no other thread is woken for each message.
+class EventThread {
+ public:
+  EventThread() : thread_([this] { Run(); }) {}
+  ~EventThread() {
+    queue_.Shutdown();
+    thread_.join();
+  }
+
+  grpc::CompletionQueue& queue() { return queue_; }
+
+ private:
+  void Run() {
+    void* call = nullptr;
+    bool ok = false;
+    while (queue_.Next(&call, &ok)) static_cast<Call*>(call)->OnEvent(ok);
+  }
+
+  grpc::CompletionQueue queue_;
+  std::thread thread_;
 };
 
 class GrpcTarget final : public Target {
@@ -91,18 +118,19 @@ class GrpcTarget final : public Target {
       arguments.SetInt("grpc.channel_number", i);  // equal arguments would share a connection
       stubs_.push_back(v1::CompletionService::NewStub(
           grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments)));
+      threads_.push_back(std::make_unique<EventThread>());
     }
   }
 
   void Start(const Ask& ask, Listener& listener) override {
     auto* call = new Call(*this, listener);
-    v1::CompletionService::Stub* stub = nullptr;
+    size_t connection = 0;
     {
       MutexLock lock(mutex_);
       calls_.insert(call);
-      stub = stubs_[started_++ % stubs_.size()].get();
+      connection = started_++ % stubs_.size();
     }
-    call->Begin(*stub, ask);
+    call->Begin(*stubs_[connection], ask, threads_[connection]->queue());
   }
 
   void CancelAll() override {
@@ -117,12 +145,13 @@ class GrpcTarget final : public Target {
 
  private:
   std::vector<std::unique_ptr<v1::CompletionService::Stub>> stubs_;
+  std::vector<std::unique_ptr<EventThread>> threads_;  // of each stub
   Mutex mutex_;
   std::set<Call*> calls_ ABSL_GUARDED_BY(mutex_);
   size_t started_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-void Call::Begin(v1::CompletionService::Stub& stub, const Ask& ask) {
+void Call::Begin(v1::CompletionService::Stub& stub, const Ask& ask, grpc::CompletionQueue& queue) {
   request_.mutable_token_ids()->mutable_ids()->Add(ask.prompt.begin(), ask.prompt.end());
   request_.mutable_sampling()->set_temperature(ask.temperature);
   request_.mutable_sampling()->set_seed(ask.seed);
@@ -140,16 +169,24 @@ void Call::Begin(v1::CompletionService::Stub& stub, const Ask& ask) {
   if (ask.delta_interval_ms > 0) {
     request_.mutable_output()->set_delta_interval_ms(ask.delta_interval_ms);
   }
-  stub.async()->Generate(&context_, &request_, this);
-  StartRead(&response_);
-  StartCall();
+  reader_ = stub.PrepareAsyncGenerate(&context_, request_, &queue);
+  reader_->StartCall(this);
 }
 
-void Call::OnDone(const grpc::Status& status) {
+void Call::OnEvent(bool ok) {
+  if (operation_ == Operation::kFinish) return End();
+  if (operation_ == Operation::kRead && ok && response_.has_delta()) {
+    listener_.OnTokens(response_.delta().token_ids_size());
+  }
+  operation_ = ok ? Operation::kRead : Operation::kFinish;
+  ok ? reader_->Read(&response_, this) : reader_->Finish(&status_, this);
+}
+
+void Call::End() {
   target_.Forget(this);
   Listener& listener = listener_;
-  const absl::Status end(static_cast<absl::StatusCode>(status.error_code()),
-                         status.error_message());
+  const absl::Status end(static_cast<absl::StatusCode>(status_.error_code()),
+                         status_.error_message());
   delete this;
   listener.OnEnd(end);
 }

@@ -19,16 +19,25 @@ Delta OneToken(size_t bytes) {
 
 TEST(GenerateStream, HoldsTheDocumentedNumberOfTokensForAReaderThatDoesNotRead) {
   UnboundReactor reactor;
-  GenerateStream stream(&reactor, nullptr, "id", false, 4);
+  GenerateStream stream(&reactor, nullptr, nullptr, "id", false, 4);
   stream.OnStarted({});  // in flight for ever
   int tokens = 0;
   while (stream.OnDelta(OneToken(1))) ASSERT_LT(++tokens, 1000);
-  EXPECT_EQ(tokens, 4 * GenerateStream::kMergeTokens);
+  EXPECT_EQ(tokens, 1 + 3 * GenerateStream::kMergeTokens);
+}
+
+TEST(GenerateStream, AFewDeltasThatWaitStaySingle) {
+  UnboundReactor reactor;
+  GenerateStream stream(&reactor, nullptr, nullptr, "id", false, 8);
+  stream.OnStarted({});
+  int tokens = 0;
+  while (stream.OnDelta(OneToken(1))) ASSERT_LT(++tokens, 1000);
+  EXPECT_EQ(tokens, 3 + 5 * GenerateStream::kMergeTokens);
 }
 
 TEST(GenerateStream, HoldsTheDocumentedNumberOfBytes) {
   UnboundReactor reactor;
-  GenerateStream stream(&reactor, nullptr, "id", false, 4);
+  GenerateStream stream(&reactor, nullptr, nullptr, "id", false, 4);
   stream.OnStarted({});
   int tokens = 0;
   while (stream.OnDelta(OneToken(GenerateStream::kMergeBytes))) ASSERT_LT(++tokens, 1000);
@@ -37,7 +46,7 @@ TEST(GenerateStream, HoldsTheDocumentedNumberOfBytes) {
 
 TEST(GenerateStream, DeltasThatCarryNothingTakeNoRoom) {
   UnboundReactor reactor;
-  GenerateStream stream(&reactor, nullptr, "id", false, 1);
+  GenerateStream stream(&reactor, nullptr, nullptr, "id", false, 1);
   stream.OnStarted({});
   for (int i = 0; i < 1000; ++i) ASSERT_TRUE(stream.OnDelta(OneToken(0)));
   EXPECT_EQ(stream.summary().delivered_tokens, 1000);
@@ -45,7 +54,7 @@ TEST(GenerateStream, DeltasThatCarryNothingTakeNoRoom) {
 
 TEST(GenerateStream, AfterAFailedWriteNothingIsKept) {
   UnboundReactor reactor;
-  GenerateStream stream(&reactor, nullptr, "id", true, 1);
+  GenerateStream stream(&reactor, nullptr, nullptr, "id", true, 1);
   stream.OnStarted({});
   stream.OnWriteDone(false);
   for (int i = 0; i < 1000; ++i) ASSERT_TRUE(stream.OnDelta(OneToken(10)));

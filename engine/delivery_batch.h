@@ -1,0 +1,42 @@
+// The events that a delivery thread hands to its sinks in one go: a sink that would rather do
+// something once for all of them than once for each asks for it here.
+#ifndef BASED_ENGINE_DELIVERY_BATCH_H_
+#define BASED_ENGINE_DELIVERY_BATCH_H_
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace based {
+
+class DeliveryBatch {
+ public:
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void OnBatchEnd() = 0;
+  };
+
+  // This thread's batch, from now to the end of this object's life.
+  DeliveryBatch() { current_ = this; }
+  ~DeliveryBatch() {
+    current_ = nullptr;
+    for (const auto& listener : listeners_) listener->OnBatchEnd();
+  }
+  DeliveryBatch(const DeliveryBatch&) = delete;
+  DeliveryBatch& operator=(const DeliveryBatch&) = delete;
+
+  // Null outside of a batch.
+  static DeliveryBatch* Current() { return current_; }
+
+  // Calls `listener` when the batch has been handed over, once for each time that it was added.
+  void AtEnd(std::shared_ptr<Listener> listener) { listeners_.push_back(std::move(listener)); }
+
+ private:
+  static inline thread_local DeliveryBatch* current_ = nullptr;
+  std::vector<std::shared_ptr<Listener>> listeners_;
+};
+
+}  // namespace based
+
+#endif  // BASED_ENGINE_DELIVERY_BATCH_H_
