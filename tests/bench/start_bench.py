@@ -4,7 +4,7 @@
     python3 tests/bench/start_bench.py --make DIR      # writes a 2.7 GB checkpoint first
 
 Cold: the kernel is asked to drop the weights' pages before each start (posix_fadvise), which it may
-not do in full where another process maps them. Needs what tests/e2e/requirements.txt names.
+not do in full where another process maps them. The token is heard by `based generate`. Needs numpy.
 """
 
 import argparse
@@ -14,8 +14,6 @@ import pathlib
 import re
 import struct
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 
@@ -106,9 +104,6 @@ def warm(model):
 
 def run(model, flags):
     """Seconds from the start until it listens, is ready and has sent a first token; and of phases."""
-    import grpc
-    from based.v1 import completion_pb2, completion_pb2_grpc
-
     start = time.monotonic()
     process = subprocess.Popen(
         [BIN / "based-server", f"--model={model}", "--listen=127.0.0.1:0", "--metrics_listen=",
@@ -125,26 +120,12 @@ def run(model, flags):
                       for name in ("read", "compile")}
             break
     threading.Thread(target=process.stderr.read, daemon=True).start()
-    with grpc.insecure_channel(address) as channel:
-        request = completion_pb2.GenerateRequest(
-            token_ids=completion_pb2.TokenIds(ids=[1, 2, 3]))
-        request.stop.max_tokens = 1
-        request.output.token_ids, request.output.text = True, False
-        call = completion_pb2_grpc.CompletionServiceStub(channel).Generate(request)
-        next(response for response in call if response.HasField("delta"))
-        times["first token"] = time.monotonic() - start
+    subprocess.run([BIN / "based", "generate", f"--address={address}", "--prompt_token_ids=1,2,3",
+                    "--max_tokens=1", "--token_ids"], check=True, capture_output=True)
+    times["first token"] = time.monotonic() - start
     process.terminate()
     process.wait()
     return times, phases
-
-
-def stubs():
-    from grpc_tools import protoc
-
-    out = tempfile.mkdtemp()
-    assert protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"--python_out={out}",
-                        f"--grpc_python_out={out}", "based/v1/completion.proto"]) == 0
-    sys.path.insert(0, out)
 
 
 def main():
@@ -158,7 +139,6 @@ def main():
     if arguments.make:
         make(arguments.make)
         return
-    stubs()
     size = sum(path.stat().st_size for path in weights_of(arguments.model))
     print(f"{arguments.model.name}: {size / 1e9:.3f} GB")
     for name, prepare in (("warm", warm), ("cold", drop)):
