@@ -176,7 +176,7 @@ absl::Status SimExecutable::Collect(StepOutput& output) {
   if (uncollected_.size() == 1) Require(late_.empty(), "collected while it waits for rules");
   output = std::move(uncollected_.front());
   uncollected_.pop_front();
-  return absl::OkStatus();
+  return error_.empty() ? absl::OkStatus() : absl::InternalError(error_);
 }
 
 absl::Status SimExecutable::ClearSlots(absl::Span<const int32_t> slots) {

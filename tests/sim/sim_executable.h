@@ -33,7 +33,7 @@ double SimLogprob(uint64_t state, int32_t token);
 inline constexpr uint64_t kSimEmptyState = 0x9e3779b97f4a7c15ull;
 
 // Records the first broken rule in error() instead of aborting, so that a simulation can name its
-// seed.
+// seed, and fails every Collect from then on.
 class SimExecutable final : public Executable {
  public:
   explicit SimExecutable(const SimModel& model);

@@ -262,11 +262,13 @@ void Simulation::CheckService(const StepPlan& plan) {
 
 void Simulation::CollectAndCommit() {
   StepOutput output;
-  Require(device_.Collect(output).ok(), "collect failed");
+  const absl::Status collected = device_.Collect(output);
+  Require(collected.ok(), std::string(collected.message()));
   in_flight_.pop_front();
   scheduler_.Commit(output, events_);
   const std::vector<const SampleRules*> late = scheduler_.LateRules();
-  Require(device_.SupplyRules(late).ok(), "rules refused");
+  const absl::Status supplied = device_.SupplyRules(late);
+  Require(supplied.ok(), std::string(supplied.message()));
   result_.late_draws += static_cast<int64_t>(late.size());
   result_.void_draws += std::count(late.begin(), late.end(), nullptr);
   Require(KeepSessions(scheduler_.TakeKept(), device_, nullptr).ok(), "keep failed");

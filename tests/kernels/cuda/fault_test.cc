@@ -24,7 +24,9 @@ TEST(CudaFault, EndsEveryRequestAndIsToldByHealth) {
   std::vector<std::shared_ptr<CollectingSink>> sinks;
   for (int32_t i = 0; i < 12; ++i) {
     sinks.push_back(std::make_shared<CollectingSink>());
-    ASSERT_TRUE((*engine)->Submit(IdsRequest({i}, 1'000'000), sinks.back()).ok());
+    Request request = IdsRequest({i}, 1'000'000);
+    if (i % 2 == 1) request.sampling.frequency_penalty = 0.1f;  // its rules follow its steps
+    ASSERT_TRUE((*engine)->Submit(request, sinks.back()).ok());
   }
   ASSERT_TRUE(sinks[0]->WaitForDeltas(20));
   EXPECT_NE(RunTrap(), cudaSuccess);
