@@ -158,7 +158,7 @@ class Executable {
   }
 
   // Waits for the oldest uncollected step. `output` is overwritten; its vectors are reused.
-  // INTERNAL, at once, where it waits for rules.
+  // INTERNAL, at once, where it waits for rules, and where it waited for them too long.
   virtual absl::Status Collect(StepOutput& output) = 0;
 
   // Slots become those of an empty sequence (position 0).

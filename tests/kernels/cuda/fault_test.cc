@@ -37,8 +37,7 @@ TEST(CudaFault, EndsEveryRequestAndIsToldByHealth) {
     for (const int32_t id : sink->token_ids()) EXPECT_TRUE(id >= 0 && id < kVocabulary) << id;
   }
   EXPECT_TRUE(absl::IsUnavailable((*engine)->health())) << (*engine)->health();
-  const auto refused =
-      (*engine)->Submit(IdsRequest({1}, 1), std::make_shared<CollectingSink>());
+  const auto refused = (*engine)->Submit(IdsRequest({1}, 1), std::make_shared<CollectingSink>());
   EXPECT_TRUE(absl::IsUnavailable(refused.status())) << refused.status();
   EXPECT_EQ((*engine)->capacity().slots_active, 0);
 }
