@@ -80,4 +80,12 @@ const SampleRules& DrawRules::ForDraw(int64_t draw) {
   return rules_;
 }
 
+RuleSizes DrawRules::MostAfterNext() const {
+  const size_t banned = spec_.never.size() + spec_.endings.size() + spec_.bad_words.size();
+  return {.counts = static_cast<int32_t>(rules_.counts.size() + (counts_ ? 1 : 0)),
+          .biases = static_cast<int32_t>(rules_.biases.size()),
+          .banned = static_cast<int32_t>(banned),
+          .mask = matcher_.has_value() || !rules_.allowed.empty()};
+}
+
 }  // namespace based

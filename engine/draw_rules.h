@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 #include "engine/constraint/constraint.h"
 #include "engine/tokenizer.h"
+#include "kernels/backend.h"
 #include "kernels/sampling.h"
 
 namespace based {
@@ -38,8 +39,8 @@ class DrawRules {
   // `spec` must outlive this object.
   DrawRules(const RuleSpec& spec, absl::Span<const int32_t> prompt);
 
-  // The next draw's rules depend on the ids of all draws before it: it cannot be launched before
-  // they are known.
+  // The next draw's rules depend on the ids of all draws before it: they are not known before those
+  // are.
   bool needs_history() const { return counts_ || longest_word_ > 1 || matcher_.has_value(); }
 
   // A constraint lets nothing follow the tokens so far.
@@ -58,6 +59,9 @@ class DrawRules {
   // The rules of draw number `draw`, from 0; valid until the next call. REQUIRES: with
   // needs_history, OnToken was called `draw` times.
   const SampleRules& ForDraw(int64_t draw);
+
+  // What the rules of a draw come to at most where OnToken is called once more before.
+  RuleSizes MostAfterNext() const;
 
  private:
   void Count(int32_t token, int32_t output_count);

@@ -425,6 +425,7 @@ absl::Status EngineImpl::CollectOldest() {
                 std::chrono::duration<double>(ran).count());
   const int64_t forced = scheduler_.forced_tokens();
   scheduler_.Commit(output_, events_);
+  BASED_RETURN_IF_ERROR(model_->executable->SupplyRules(scheduler_.LateRules()));
   step.stats.forced_tokens = static_cast<int32_t>(scheduler_.forced_tokens() - forced);
   BASED_RETURN_IF_ERROR(KeepSessions(scheduler_.TakeKept(), *model_->executable, observer_));
   Publish(collected);

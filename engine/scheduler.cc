@@ -7,13 +7,6 @@
 #include "kernels/base/check.h"
 
 namespace based {
-namespace {
-
-// At most one decoding sequence in so many sits out a step that is planned ahead.
-constexpr int64_t kOneInMaySitOut = 4;
-
-}  // namespace
-
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
       mixed_prefill_tokens_(options.mixed_prefill_tokens > 0 ? options.mixed_prefill_tokens : -1),
@@ -160,15 +153,6 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
   sequences_[spec.id].push_back(std::move(fork));
 }
 
-// Whether so many decoding sequences would sit out a step planned now that it is better planned
-// when the draws in flight are known: a step of few rows takes nearly as long as one of all.
-bool Scheduler::AwaitsDraws() const {
-  if (in_flight_.empty()) return false;
-  const auto waiting = std::count_if(decoding_.begin(), decoding_.end(),
-                                     [](Sequence* sequence) { return !sequence->may_draw(); });
-  return waiting > 0 && waiting * kOneInMaySitOut >= static_cast<int64_t>(decoding_.size());
-}
-
 void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
   // A waiting prompt needs tokens, but only a few spans.
   const bool share = std::any_of(prefilling_.begin(), prefilling_.end(),
@@ -189,7 +173,7 @@ void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
   for (size_t i = 0; i < count && plan.decode_tokens < most; ++i) {
     Sequence& sequence = *decoding_.front();
     decoding_.pop_front();
-    if (!sequence.may_draw()) {
+    if (!MayDraw(sequence)) {
       waiting.push_back(&sequence);
     } else if (Yields(sequence)) {
       yielding.push_back(&sequence);
@@ -286,19 +270,6 @@ void Scheduler::AddScores(Sequence& sequence, int32_t row, int32_t length, StepP
   }
 }
 
-void Scheduler::AddDraw(Sequence& sequence, int32_t row, StepPlan& plan, InFlight& step) {
-  sequence.draw_step = steps_planned_ + 1;
-  sequence.draw_sample = static_cast<int32_t>(plan.table.samples.size());
-  const SequenceSpec& spec = sequence.spec;
-  SampleRow sample{.row = row, .params = spec.sampling, .logprob = spec.logprobs};
-  if (spec.logprobs) sample.top_logprobs = spec.top_logprobs;
-  sample.params.position = sequence.position;
-  if (sequence.rules != nullptr) sample.rules = &sequence.rules->ForDraw(sequence.draws);
-  ++sequence.draws;
-  plan.table.samples.push_back(sample);
-  step.samples.push_back({&sequence, kNone});
-}
-
 // The prompt is fed as far as it is to be.
 void Scheduler::LeavePrefill(Sequence& sequence) {
   std::erase(prefilling_, &sequence);
@@ -322,7 +293,7 @@ void Scheduler::Commit(const StepOutput& output, std::vector<SchedulerEvent>& ev
   size_t top = 0;
   for (size_t i = 0; i < step.samples.size(); ++i) {
     const Sampled& sampled = step.samples[i];
-    if (sampled.sequence->phase != Sequence::Phase::kEnded) {
+    if (sampled.sequence->phase != Sequence::Phase::kEnded && !sampled.is_void) {
       CommitSample(output, i, top, sampled, events);
     }
     const SequenceSpec& spec = sampled.sequence->spec;
@@ -363,22 +334,6 @@ void Scheduler::CommitSample(const StepOutput& output, size_t sample, size_t top
   if (spec.logprobs) event.logprobs.push_back(std::move(scored));
   CommitToken(sequence, std::move(event), events);
   JumpAhead(sequence, events);
-}
-
-// Takes the tokens that can only follow the one just drawn.
-void Scheduler::JumpAhead(Sequence& sequence, std::vector<SchedulerEvent>& events) {
-  if (sequence.rules == nullptr || sequence.phase == Sequence::Phase::kEnded) return;
-  const std::vector<int32_t> forced = sequence.rules->Forced();
-  if (forced.empty()) return;
-  sequence.ahead.push_back(sequence.last_token);
-  for (const int32_t token : forced) {
-    if (sequence.phase == Sequence::Phase::kEnded) return;
-    sequence.ahead.push_back(token);
-    ++sequence.draws;
-    ++forced_tokens_;
-    CommitToken(sequence, {.id = sequence.spec.id, .token = token, .index = sequence.index},
-                events);
-  }
 }
 
 void Scheduler::CommitScore(Sequence& sequence, TokenLogprob scored,

@@ -35,8 +35,11 @@
 //   Sessions   a sequence may start from a session's state and leave its own there (TakeKept) when
 //              it draws its end; what else ends it leaves the session as it was.
 //   Pipelining Plan may run while one earlier step is uncommitted: a decode's input id is then
-//              taken on the device from that step (kTokenFromPrevious). A sequence whose sampling
-//              rules depend on what it drew (DrawRules::needs_history) sits out until its draw is
+//              taken on the device from that step (kTokenFromPrevious). Where sampling rules
+//              depend on what was drawn (DrawRules::needs_history), they are late (LateRules). When
+//              the draw before shows that there is none to make, since the sequence ended or forced
+//              tokens follow, the draw is void; the token before it has been fed all the same.
+//              Where the device takes no late rules, such a sequence sits out until its draw is
 //              known; where a quarter or more would, nothing is planned until then.
 #ifndef BASED_ENGINE_SCHEDULER_H_
 #define BASED_ENGINE_SCHEDULER_H_
@@ -77,6 +80,7 @@ struct SchedulerOptions {
   int32_t max_parked = 0;      // sequences parked at a time; 0: none is
   Clock::duration batch_patience = std::chrono::seconds(60);
   int64_t burst_tokens = 16'384;  // see FairQueue
+  bool late_rules = false;        // the device takes them
 };
 
 // What the scheduler needs to know of a request.
@@ -197,6 +201,11 @@ class Scheduler {
   // Takes what the oldest planned step drew, aligned with its samples.
   void Commit(const StepOutput& output, std::vector<SchedulerEvent>& events);
 
+  // The late rules of the step in flight, for Executable::SupplyRules: once after each Commit, and
+  // before anything else that takes the device's time, since the step waits for them. Valid until
+  // the next call.
+  std::vector<const SampleRules*> LateRules();
+
   // What sequences that ended in the latest Commit leave to their sessions. The slots named hold it
   // until the next Plan; it is to be taken out before their events are told.
   std::vector<KeptState> TakeKept() { return std::exchange(kept_, {}); }
@@ -228,6 +237,8 @@ class Scheduler {
   struct Sampled {
     Sequence* sequence;
     int32_t target;  // prompt token that is scored; kNone: a draw
+    bool has_late_rules = false;
+    bool is_void = false;  // the draw is not to be made, though the sequence goes on
   };
   struct InFlight {
     std::vector<Sequence*> members;  // one per span
@@ -261,6 +272,7 @@ class Scheduler {
   void Settle(Sequence& sequence);
   void StartForks(StepPlan& plan);
   void StartFork(Sequence& source, StepPlan& plan);
+  bool MayDraw(const Sequence& sequence) const;
   bool AwaitsDraws() const;
   void PlanDecodes(StepPlan& plan, InFlight& step);
   void PlanDecode(Sequence& sequence, int32_t& spare, StepPlan& plan, InFlight& step);
@@ -279,6 +291,7 @@ class Scheduler {
   void CommitScore(Sequence& sequence, TokenLogprob scored, std::vector<SchedulerEvent>& events);
   void CommitToken(Sequence& sequence, SchedulerEvent event, std::vector<SchedulerEvent>& events);
   void JumpAhead(Sequence& sequence, std::vector<SchedulerEvent>& events);
+  void VoidDraw(Sequence& sequence);
   bool CompletesStopString(const Sequence& sequence) const;
   void Finish(Sequence& sequence);
   void Restore(Sequence& sequence, StepPlan& plan);

@@ -56,7 +56,9 @@ struct Scheduler::Sequence {
   int64_t first_sample() const { return std::min(spec.score_from, prompt_tokens()) - 1; }
   bool draw_is_known() const { return committed == draws; }
   // The rules of its next draw are known.
-  bool may_draw() const { return rules == nullptr || !rules->needs_history() || draw_is_known(); }
+  bool rules_are_known() const {
+    return rules == nullptr || !rules->needs_history() || draw_is_known();
+  }
   // Makes the continuation of this index the prompt's end and returns its tokens. REQUIRES: the
   // others have theirs.
   int64_t TakeContinuation() {

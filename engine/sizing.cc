@@ -63,7 +63,8 @@ absl::StatusOr<SchedulerOptions> SizeEngine(const Model& model, const EngineOpti
                          .max_samples = compiled.max_samples,
                          .reserved_slots = options.reserved_interactive_slots,
                          .max_parked = ParkedAtMost(info, options),
-                         .batch_patience = options.batch_patience};
+                         .batch_patience = options.batch_patience,
+                         .late_rules = info.late_rules};
   if (options.token_budget > 0) {
     sizes.token_budget = std::min(options.token_budget, compiled.max_rows);
   }

@@ -9,12 +9,19 @@
 //
 // Threads: an Executable is driven by one thread. Calls return quickly and take effect in the
 // order made; only Collect, ExportSlot and ImportSlot wait for the device.
+//
+// Late rules: what a draw may give can depend on the draw before it, which is not known yet when a
+// step is launched ahead. Such a sample's rules are supplied while its step is on the device, which
+// goes as far as it can without them:
+//
+//   Launch(n)  Launch(n + 1), some samples late  Collect(n)  SupplyRules, of n + 1  Collect(n + 1)
 #ifndef BASED_KERNELS_BACKEND_H_
 #define BASED_KERNELS_BACKEND_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +42,14 @@ struct Span {
   int64_t position = 0;  // tokens of this sequence that the slot's state already holds
 };
 
+// How large SampleRules may be.
+struct RuleSizes {
+  int32_t counts = 0;
+  int32_t biases = 0;
+  int32_t banned = 0;
+  bool mask = false;  // allowed ids, a mask, or both
+};
+
 // One wish for logits: of which row, and what to do with them.
 struct SampleRow {
   int32_t row = 0;       // row of the step whose logits are used
@@ -46,6 +61,10 @@ struct SampleRow {
   int32_t top_logprobs = 0;  // report this many of the most likely ids
   // Null: none. Read by Launch only. Not null only where info().sampling_rules.
   const SampleRules* rules = nullptr;
+  // Set: the sample is late. Its rules come by SupplyRules and are at most so large, so that room
+  // for them is made before the step is launched; `sample` is true and `rules` null. Set only where
+  // info().late_rules.
+  std::optional<RuleSizes> late;
 };
 
 inline constexpr int32_t kTokenFromPrevious = -1;
@@ -63,7 +82,9 @@ struct StepTable {
 
 // What came of one step, aligned with StepTable::samples.
 struct StepOutput {
-  std::vector<int32_t> ids;  // drawn id, or kNone where sample was false or rules leave none
+  // Drawn id, or kNone where sample was false, rules leave none or the sample is void
+  // (SupplyRules).
+  std::vector<int32_t> ids;
   // Natural log, over ids < vocab_size, before any sampling rule; 0 if not asked.
   std::vector<double> logprobs;
   // 0: NaN or Inf among the logits of ids < vocab_size; the id is then kNone.
@@ -103,6 +124,7 @@ struct ExecutableInfo {
   int32_t padded_vocab_size = 0;  // V
   bool sampling_rules = false;    // SampleRow::rules is followed
   bool top_logprobs = false;      // SampleRow::top_logprobs is followed
+  bool late_rules = false;        // SampleRow::late is followed
 };
 
 class Executable {
@@ -115,11 +137,28 @@ class Executable {
   // Launch. RESOURCE_EXHAUSTED when the memory is not there.
   virtual absl::Status CreateSlots(int32_t count) = 0;
 
-  // Enqueues one step. REQUIRES: fewer than pipeline_depth steps uncollected, table within
-  // CompileOptions and slots in range. An error is fatal for the device: the caller stops serving.
+  // Enqueues one step. REQUIRES: fewer than pipeline_depth steps uncollected, none of them waits
+  // for rules, table within CompileOptions and slots in range. An error is fatal for the device:
+  // the caller stops serving.
   virtual absl::Status Launch(const StepTable& table) = 0;
 
+  // Gives the late samples of the step launched last their rules, in the order of the samples.
+  // Null: nobody wants the draw any more. The sample is void: its id is kNone, the logprob of that
+  // 0, and no row may take its input from it. Rules are read before this returns. Nothing happens
+  // where the step has no late sample and `rules` is empty, nor without an uncollected step.
+  // REQUIRES: the step before has been collected; called once for a step with late samples, before
+  // it is collected, and before any call but Collect of the step before it. The device waits a
+  // limited time: the caller does nothing else first. An error is fatal for the device: INTERNAL
+  // when there are not as many as late samples, rules are larger than was said or the step awaits
+  // none, INVALID_ARGUMENT for a mask as in Launch. After an error, and when the executable is
+  // destroyed, samples that still wait are void.
+  virtual absl::Status SupplyRules(absl::Span<const SampleRules* const> rules) {
+    return rules.empty() ? absl::OkStatus()
+                         : absl::UnimplementedError("this backend takes no late rules");
+  }
+
   // Waits for the oldest uncollected step. `output` is overwritten; its vectors are reused.
+  // INTERNAL, at once, where it waits for rules, and where it waited for them too long.
   virtual absl::Status Collect(StepOutput& output) = 0;
 
   // Slots become those of an empty sequence (position 0).

@@ -58,14 +58,27 @@ absl::Status CheckSpans(const StepTable& table, const StepLimits& limits) {
   return absl::OkStatus();
 }
 
-// The mask comes from outside this library.
-absl::Status CheckMask(const SampleRow& sample, size_t index, const StepLimits& limits) {
-  if (sample.rules == nullptr || sample.rules->mask.empty()) return absl::OkStatus();
-  const size_t words = (static_cast<size_t>(limits.vocab_size) + 31) / 32;
-  if (sample.rules->mask.size() == words) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("step table: samples[", index, "].rules->mask has ", sample.rules->mask.size(),
-                   " words, expected ", words, " for ", limits.vocab_size, " ids"));
+size_t MaskWords(int32_t vocab_size) { return (static_cast<size_t>(vocab_size) + 31) / 32; }
+
+// The mask comes from outside this library. `where` names the rules.
+template <typename... Where>
+absl::Status CheckMask(const SampleRules& rules, int32_t vocab_size, const Where&... where) {
+  if (rules.mask.empty() || rules.mask.size() == MaskWords(vocab_size)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(where..., "mask has ", rules.mask.size(),
+                                                 " words, expected ", MaskWords(vocab_size),
+                                                 " for ", vocab_size, " ids"));
+}
+
+absl::Status CheckRules(const SampleRow& sample, size_t index, const StepLimits& limits) {
+  if (sample.late.has_value()) {
+    if (limits.late_rules && sample.sample && sample.rules == nullptr) return absl::OkStatus();
+    return Wrong(absl::StrCat("samples[", index, "] has late rules",
+                              !limits.late_rules ? ", which this backend does not take"
+                              : sample.sample    ? " and others"
+                                                 : " and no draw"));
+  }
+  if (sample.rules == nullptr) return absl::OkStatus();
+  return CheckMask(*sample.rules, limits.vocab_size, "step table: samples[", index, "].rules->");
 }
 
 absl::Status CheckSamples(const StepTable& table, const StepLimits& limits) {
@@ -85,7 +98,7 @@ absl::Status CheckSamples(const StepTable& table, const StepLimits& limits) {
     if (sample.top_logprobs < 0) {
       return Wrong(absl::StrCat("samples[", i, "].top_logprobs is ", sample.top_logprobs));
     }
-    BASED_RETURN_IF_ERROR(CheckMask(sample, i, limits));
+    BASED_RETURN_IF_ERROR(CheckRules(sample, i, limits));
   }
   return absl::OkStatus();
 }
@@ -107,6 +120,19 @@ absl::Status CheckStepTable(const StepTable& table, const StepLimits& limits) {
   BASED_RETURN_IF_ERROR(CheckTokens(table, limits));
   BASED_RETURN_IF_ERROR(CheckSpans(table, limits));
   return CheckSamples(table, limits);
+}
+
+absl::Status CheckLateRules(const SampleRules& rules, const RuleSizes& most, int32_t vocab_size) {
+  const auto above = [](size_t count, int32_t limit) { return count > static_cast<size_t>(limit); };
+  if (above(rules.counts.size(), most.counts) || above(rules.biases.size(), most.biases) ||
+      above(rules.banned.size(), most.banned) ||
+      (!most.mask && !(rules.allowed.empty() && rules.mask.empty()))) {
+    return absl::InternalError(absl::StrCat(
+        "late rules: ", rules.counts.size(), " counts, ", rules.biases.size(), " biases, ",
+        rules.banned.size(), " banned ids; the sample has room for ", most.counts, ", ",
+        most.biases, " and ", most.banned, most.mask ? "" : " and no mask"));
+  }
+  return CheckMask(rules, vocab_size, "late rules: ");
 }
 
 }  // namespace based

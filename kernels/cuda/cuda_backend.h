@@ -32,6 +32,9 @@ struct CudaBackendOptions {
   int32_t fold_interval = 8;
   // Decode-only steps as CUDA graphs.
   bool graphs = true;
+  // Whether steps may wait for rules on the device. Not under tools that run one kernel at a time:
+  // Launch would wait for what comes after it.
+  bool late_rules = true;
   // Device memory that info().available_bytes leaves alone.
   int64_t reserve_bytes = int64_t{512} << 20;
 };

@@ -52,6 +52,7 @@ absl::StatusOr<std::unique_ptr<Executable>> CudaExecutable::Create(
 
 CudaExecutable::~CudaExecutable() {
   // Buffers must outlive what still runs; a fault here was reported where it arose.
+  for (InFlight& step : in_flight_) step.sampling.VoidLate();
   cudaSetDevice(options_.device);
   if (stream_.get() != nullptr) cudaStreamSynchronize(stream_.get());
 }
@@ -93,6 +94,7 @@ absl::Status CudaExecutable::Build(const Program& program) {
   info_.padded_vocab_size = program_->padded_vocab_size();
   info_.sampling_rules = true;
   info_.top_logprobs = true;
+  info_.late_rules = options_.late_rules && info_.pipeline_depth > 1;
   return absl::OkStatus();
 }
 
@@ -191,7 +193,8 @@ absl::Status CudaExecutable::Check(const StepTable& table) const {
                                 .slots = slots_,
                                 .embed_rows = embed_rows_,
                                 .vocab_size = info_.vocab_size,
-                                .previous_samples = previous_samples_});
+                                .previous_samples = previous_samples_,
+                                .late_rules = info_.late_rules});
 }
 
 // Before a step, fold_position_ says how far a slot's state is folded. A span that does not go on
@@ -224,10 +227,22 @@ absl::Status CudaExecutable::PrepareLogits(const StepTable& table, InFlight& ste
 }
 
 absl::Status CudaExecutable::Launch(const StepTable& table) {
-  BASED_CHECK(launched_ - collected_ < info_.pipeline_depth);
+  BASED_CHECK(launched_ - collected_ < info_.pipeline_depth && !AwaitsRules());
   BASED_CUDA_RETURN_IF_ERROR(cudaSetDevice(options_.device));
   BASED_RETURN_IF_ERROR(Check(table));
   InFlight& step = in_flight_[launched_ % 2];
+  if (absl::Status started = Start(table, step); !started.ok()) return GiveUp(started);
+  for (const Span& span : table.spans) {
+    int64_t& folded = fold_position_[static_cast<size_t>(span.slot)];
+    folded = std::max(folded, span.position + span.length - 1);
+  }
+  previous_samples_ = step.samples;
+  ++launched_;
+  return absl::OkStatus();
+}
+
+// All that may allocate comes before the first kernel, which may come to wait for rules.
+absl::Status CudaExecutable::Start(const StepTable& table, InFlight& step) {
   BASED_RETURN_IF_ERROR(PrepareLogits(table, step));
   NoteFolds(table);
 
@@ -256,13 +271,26 @@ absl::Status CudaExecutable::Launch(const StepTable& table) {
                         cudaMemcpyDeviceToHost, stream_.get()));
   }
   BASED_CUDA_RETURN_IF_ERROR(cudaEventRecord(step.done.get(), stream_.get()));
-  for (const Span& span : table.spans) {
-    int64_t& folded = fold_position_[static_cast<size_t>(span.slot)];
-    folded = std::max(folded, span.position + span.length - 1);
-  }
-  previous_samples_ = step.samples;
-  ++launched_;
   return absl::OkStatus();
+}
+
+bool CudaExecutable::AwaitsRules() const {
+  return in_flight_[0].sampling.awaits_rules() || in_flight_[1].sampling.awaits_rules();
+}
+
+// The device, if it lives, shall not wait for a caller that stops.
+absl::Status CudaExecutable::GiveUp(absl::Status error) {
+  for (InFlight& step : in_flight_) step.sampling.VoidLate();
+  return error;
+}
+
+absl::Status CudaExecutable::SupplyRules(absl::Span<const SampleRules* const> rules) {
+  if (rules.empty() && !AwaitsRules()) return absl::OkStatus();
+  if (launched_ - collected_ != 1) {
+    return GiveUp(absl::InternalError(absl::StrCat("late rules: ", launched_ - collected_,
+                                                   " steps are not collected, expected one")));
+  }
+  return in_flight_[collected_ % 2].sampling.Supply(rules);
 }
 
 absl::Status CudaExecutable::Enqueue(const TableShape& shape, InFlight& step) {
@@ -279,7 +307,11 @@ absl::Status CudaExecutable::Collect(StepOutput& output) {
   BASED_CHECK(collected_ < launched_);
   BASED_CUDA_RETURN_IF_ERROR(cudaSetDevice(options_.device));
   const InFlight& step = in_flight_[collected_ % 2];
-  BASED_CUDA_RETURN_IF_ERROR(cudaEventSynchronize(step.done.get()));
+  if (step.sampling.awaits_rules()) {
+    return GiveUp(absl::InternalError("the step to collect waits for its rules"));
+  }
+  absl::Status done = ToStatus(cudaEventSynchronize(step.done.get()), "waiting for a step");
+  if (!done.ok()) return GiveUp(done);
   ++collected_;
   const size_t count = static_cast<size_t>(step.samples);
   const SampleResult* results = step.results.as<SampleResult>();
@@ -287,6 +319,11 @@ absl::Status CudaExecutable::Collect(StepOutput& output) {
   output.logprobs.resize(count);
   output.finite.resize(count);
   for (size_t i = 0; i < count; ++i) {
+    if (results[i].finite == kRulesNeverCame) {
+      return GiveUp(
+          absl::InternalError(absl::StrCat("sample ", i, " waited for its rules for longer than ",
+                                           kLateLimitNs / 1'000'000'000, " s")));
+    }
     output.ids[i] = step.drawn[i] != 0 ? results[i].id : kNone;
     output.logprobs[i] = results[i].logprob;
     output.finite[i] = results[i].finite != 0 ? 1 : 0;
@@ -329,7 +366,7 @@ absl::Status CudaExecutable::CopySlots(absl::Span<const SlotCopy> copies) {
 
 absl::Status CudaExecutable::ExportSlot(int32_t slot, int64_t position,
                                         absl::Span<std::byte> image) {
-  BASED_CHECK(static_cast<int64_t>(image.size()) == info_.image_bytes);
+  BASED_CHECK(static_cast<int64_t>(image.size()) == info_.image_bytes && !AwaitsRules());
   BASED_CUDA_RETURN_IF_ERROR(cudaSetDevice(options_.device));
   const ImageHeader header = {position, fold_position_[static_cast<size_t>(slot)]};
   std::memcpy(image.data(), &header, sizeof(header));
@@ -342,7 +379,7 @@ absl::Status CudaExecutable::ExportSlot(int32_t slot, int64_t position,
 
 absl::Status CudaExecutable::ImportSlot(int32_t slot, int64_t position,
                                         absl::Span<const std::byte> image) {
-  BASED_CHECK(static_cast<int64_t>(image.size()) == info_.image_bytes);
+  BASED_CHECK(static_cast<int64_t>(image.size()) == info_.image_bytes && !AwaitsRules());
   BASED_CUDA_RETURN_IF_ERROR(cudaSetDevice(options_.device));
   ImageHeader header;
   std::memcpy(&header, image.data(), sizeof(header));

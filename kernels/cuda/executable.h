@@ -32,6 +32,7 @@ class CudaExecutable : public Executable {
   const ExecutableInfo& info() const override { return info_; }
   absl::Status CreateSlots(int32_t count) override;
   absl::Status Launch(const StepTable& table) override;
+  absl::Status SupplyRules(absl::Span<const SampleRules* const> rules) override;
   absl::Status Collect(StepOutput& output) override;
   absl::Status ClearSlots(absl::Span<const int32_t> slots) override;
   absl::Status CopySlots(absl::Span<const SlotCopy> copies) override;
@@ -64,7 +65,10 @@ class CudaExecutable : public Executable {
   absl::Status Check(const StepTable& table) const;
   void NoteFolds(const StepTable& table);
   absl::Status PrepareLogits(const StepTable& table, InFlight& step);
+  absl::Status Start(const StepTable& table, InFlight& step);
   absl::Status Enqueue(const TableShape& shape, InFlight& step);
+  bool AwaitsRules() const;
+  absl::Status GiveUp(absl::Status error);
   std::byte* SlotAddress(int32_t slot) const;
 
   const CompileOptions compile_;

@@ -48,7 +48,15 @@ struct DeviceRules {
   int32_t count_size;
   int32_t bias_size;
   int32_t banned_size;
-  int32_t reserved;
+  int32_t state;  // of late rules: see LateState
+};
+
+// How a late sample's rules stand. The host moves them on from kAwaited, once, after it wrote all
+// that they point to.
+enum LateState : int32_t {
+  kAwaited = 0,
+  kGiven = 1,
+  kVoid = 2,  // nobody wants the draw; the rest of the rules is not set
 };
 
 // A TokenScore.
@@ -71,17 +79,21 @@ struct DeviceSample {
   int32_t top_count;  // most likely ids asked for; at most kMostTopScores and vocab_size
   uint8_t sample;
   uint8_t logprob;
-  uint8_t reserved[2];
+  uint8_t late;  // `rules` are there once their state says so
+  uint8_t reserved;
   const DeviceRules* rules;  // null: none
   DeviceScore* top;          // [top_count]
 };
 
 constexpr int32_t kMostTopScores = 1024;
 
+// SampleResult::finite of a late sample that waited in vain.
+constexpr int32_t kRulesNeverCame = -1;
+
 struct SampleResult {
   double logprob;
   int32_t id;
-  int32_t finite;
+  int32_t finite;  // 1, 0 or kRulesNeverCame
 };
 
 struct SlotPool {
@@ -218,12 +230,17 @@ cudaError_t WindowDecode(const WindowParams& p, cudaStream_t stream);
 bool WindowPrefillSupports(const WindowParams& p);
 cudaError_t WindowPrefill(const WindowParams& p, int32_t max_length, cudaStream_t stream);
 
+// How long a late sample waits for its rules: far beyond what a host that lives takes, so that
+// nothing hangs when it does not. Blocks that wait hold back those behind them.
+constexpr int64_t kLateLimitNs = int64_t{20} * 1'000'000'000;
+
 // Rows with rules are changed in place: their logits are spoilt.
 struct SampleParamsDevice {
   float* logits;                // [count, stride]
   const DeviceSample* samples;  // [count]
   SampleResult* results;        // [count]
   int32_t count, stride, vocab_size;
+  int64_t late_limit_ns = kLateLimitNs;
 };
 cudaError_t Sample(const SampleParamsDevice& p, cudaStream_t stream);
 

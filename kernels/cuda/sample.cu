@@ -203,11 +203,51 @@ __device__ int32_t DrawId(const DeviceSample& sample, float* logits, int size, R
   return Draw(row, kept, PhiloxUniform(sample.seed, sample.position), s);
 }
 
+__device__ __forceinline__ uint64_t GlobalNanoseconds() {
+  uint64_t now;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+  return now;
+}
+
+__device__ __forceinline__ int32_t LoadAcquire(const int32_t* word) {
+  int32_t value;
+  asm volatile("ld.acquire.sys.s32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+  return value;
+}
+
+// The state once the host has moved it on; kAwaited when the limit has passed.
+__device__ int32_t PollState(const int32_t* state, int64_t limit_ns) {
+  constexpr unsigned kLongestPause = 2000;
+  const uint64_t begin = GlobalNanoseconds();
+  for (unsigned pause = 100;; pause = min(2 * pause, kLongestPause)) {
+    const int32_t now = LoadAcquire(state);
+    if (now != kAwaited || GlobalNanoseconds() - begin > static_cast<uint64_t>(limit_ns)) {
+      return now;
+    }
+    __nanosleep(pause);
+  }
+}
+
+// Takes late rules into s.rules; returns their state. Nothing of them may be read before: the host
+// wrote them before its release store of the state, which the acquire load takes at system scope,
+// and the barrier orders the block's loads behind that. So ordinary loads of the rules, their lists
+// and their masks are right though the memory held others two steps ago and may be in a cache. Only
+// the non-coherent path (__ldg) is outside that order, and nothing of them goes by it.
+__device__ int32_t AwaitRules(const DeviceSample& sample, int64_t limit_ns, SampleShared& s) {
+  if (threadIdx.x == 0) {
+    const int32_t state = PollState(&sample.rules->state, limit_ns);
+    if (state == kGiven) s.rules = *sample.rules;
+    s.rules.state = state;
+  }
+  __syncthreads();
+  return s.rules.state;
+}
+
 __global__ void __launch_bounds__(kSampleThreads) SampleKernel(SampleParamsDevice p) {
   __shared__ SampleShared s;
   const DeviceSample sample = p.samples[blockIdx.x];
   // The host wrote them before it launched the step.
-  if (sample.rules != nullptr && threadIdx.x == 0) s.rules = *sample.rules;
+  if (sample.rules != nullptr && !sample.late && threadIdx.x == 0) s.rules = *sample.rules;
   WaitForPrevious();
   LetNextStart();
   if (sample.row < 0) return;
@@ -221,7 +261,11 @@ __global__ void __launch_bounds__(kSampleThreads) SampleKernel(SampleParamsDevic
         sample.logprob || sample.top_count > 0 ? LogSumExp(logits, p.vocab_size, best.key, s) : 0.0;
     const float target = sample.target >= 0 ? logits[sample.target] : 0.0f;
     if (sample.top_count > 0) WriteTop({logits, p.vocab_size, best.key, 1.0f}, sample, log_sum, s);
-    if (sample.sample) result.id = DrawId(sample, logits, p.vocab_size, best, s);
+    const int32_t state = sample.late ? AwaitRules(sample, p.late_limit_ns, s) : kGiven;
+    if (state == kAwaited) result.finite = kRulesNeverCame;
+    if (sample.sample && state == kGiven) {
+      result.id = DrawId(sample, logits, p.vocab_size, best, s);
+    }
     if (sample.logprob && sample.target >= 0) {
       result.logprob = static_cast<double>(target) - log_sum;
     } else if (sample.logprob && result.id >= 0) {

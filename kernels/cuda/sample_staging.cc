@@ -1,11 +1,14 @@
 #include "kernels/cuda/sample_staging.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status.h"
+#include "kernels/step_check.h"
 
 namespace based::cuda {
 namespace {
@@ -26,6 +29,21 @@ int64_t Bytes(const T& items) {
 int64_t Words(int32_t vocab_size) { return (vocab_size + 31) / 32; }
 
 bool HasMask(const SampleRules& rules) { return !rules.allowed.empty() || !rules.mask.empty(); }
+
+// Of the rules that it has or may have; null: it has none.
+std::optional<RuleSizes> SizesOf(const SampleRow& sample) {
+  if (!sample.sample || sample.rules == nullptr) return sample.late;
+  const SampleRules& rules = *sample.rules;
+  return RuleSizes{.counts = static_cast<int32_t>(rules.counts.size()),
+                   .biases = static_cast<int32_t>(rules.biases.size()),
+                   .banned = static_cast<int32_t>(rules.banned.size()),
+                   .mask = HasMask(rules)};
+}
+
+// What was written before is there for whoever takes the state with an acquire load.
+void SetState(DeviceRules& rules, LateState state) {
+  std::atomic_ref<int32_t>(rules.state).store(state, std::memory_order_release);
+}
 
 // Copies a list to `at` and moves `at` past it. Returns where it is.
 template <typename To, typename From>
@@ -54,18 +72,17 @@ absl::StatusOr<SampleStaging> SampleStaging::Create(int32_t max_samples, int32_t
   return staging;
 }
 
-int64_t SampleStaging::RuleBytes(const SampleRules& rules) const {
-  const int64_t bytes = static_cast<int64_t>(sizeof(DeviceRules)) + Bytes(rules.counts) +
-                        Bytes(rules.biases) + Bytes(rules.banned) +
-                        (HasMask(rules) ? 4 * Words(vocab_size_) : 0);
-  return (bytes + 15) / 16 * 16;
+int64_t SampleStaging::RuleBytes(const RuleSizes& sizes) const {
+  const size_t lists = static_cast<size_t>(sizes.counts) * sizeof(DeviceCount) +
+                       static_cast<size_t>(sizes.biases) * sizeof(DeviceBias) +
+                       static_cast<size_t>(sizes.banned) * sizeof(int32_t);
+  const auto bytes = static_cast<int64_t>(sizeof(DeviceRules) + lists);
+  return (bytes + (sizes.mask ? 4 * Words(vocab_size_) : 0) + 15) / 16 * 16;
 }
 
-absl::Status SampleStaging::Stage(const std::vector<SampleRow>& samples, DeviceSample* device) {
-  int64_t bytes = 0;
+absl::Status SampleStaging::CheckTop(const std::vector<SampleRow>& samples) {
   top_count_ = 0;
   for (size_t i = 0; i < samples.size(); ++i) {
-    if (samples[i].sample && samples[i].rules != nullptr) bytes += RuleBytes(*samples[i].rules);
     const int32_t count = std::min(samples[i].top_logprobs, vocab_size_);
     if (count > kMostTopScores) {
       return absl::InvalidArgumentError(absl::StrCat("step table: samples[", i,
@@ -74,42 +91,93 @@ absl::Status SampleStaging::Stage(const std::vector<SampleRow>& samples, DeviceS
     }
     top_count_ += count;
   }
+  return absl::OkStatus();
+}
+
+absl::Status SampleStaging::Stage(const std::vector<SampleRow>& samples, DeviceSample* device) {
+  late_.clear();
+  masks_.clear();
+  BASED_RETURN_IF_ERROR(CheckTop(samples));
+  int64_t bytes = 0;
+  for (const SampleRow& sample : samples) {
+    if (const auto sizes = SizesOf(sample); sizes.has_value()) bytes += RuleBytes(*sizes);
+  }
   BASED_RETURN_IF_ERROR(Reserve(bytes, "sampling rules", rules_));
   BASED_RETURN_IF_ERROR(
       Reserve(top_count_ * static_cast<int64_t>(sizeof(DeviceScore)), "alternatives", top_));
-  masks_.clear();
   std::byte* next_rules = rules_.as<std::byte>();
   DeviceScore* next_top = top_.as<DeviceScore>();
   for (size_t i = 0; i < samples.size(); ++i) {
     device[i].top_count = std::min(samples[i].top_logprobs, vocab_size_);
     device[i].top = next_top;
     next_top += device[i].top_count;
-    if (!samples[i].sample || samples[i].rules == nullptr) continue;
-    device[i].rules = Pack(*samples[i].rules, next_rules);
+    if (samples[i].late.has_value()) {
+      device[i].late = 1;
+      device[i].rules = MakeRoom(*samples[i].late, next_rules);
+    } else if (samples[i].sample && samples[i].rules != nullptr) {
+      device[i].rules = Pack(*samples[i].rules, next_rules);
+    }
   }
   return absl::OkStatus();
 }
 
-// Moves `at` past what was packed, at most RuleBytes.
-const DeviceRules* SampleStaging::Pack(const SampleRules& rules, std::byte*& at) {
+DeviceRules* SampleStaging::MakeRoom(const RuleSizes& most, std::byte*& at) {
+  auto* rules = reinterpret_cast<DeviceRules*>(at);
+  at += RuleBytes(most);
+  SetState(*rules, kAwaited);
+  late_.push_back({rules, most});
+  return rules;
+}
+
+absl::Status SampleStaging::Supply(absl::Span<const SampleRules* const> rules) {
+  absl::Status status;
+  if (rules.size() != late_.size()) {
+    status = absl::InternalError(absl::StrCat("late rules: those of ", rules.size(), " samples, ",
+                                              late_.size(), " wait for them"));
+  }
+  // Another mask may lie where one of Stage's lay.
+  masks_.clear();
+  for (size_t i = 0; i < late_.size(); ++i) {
+    const auto& [room, most] = late_[i];
+    const SampleRules* given = status.ok() ? rules[i] : nullptr;
+    if (given != nullptr) status = CheckLateRules(*given, most, vocab_size_);
+    if (given == nullptr || !status.ok()) {
+      SetState(*room, kVoid);
+      continue;
+    }
+    auto* at = reinterpret_cast<std::byte*>(room);
+    SetState(*Pack(*given, at), kGiven);
+  }
+  late_.clear();
+  return status;
+}
+
+void SampleStaging::VoidLate() {
+  for (const Late& late : late_) SetState(*late.rules, kVoid);
+  late_.clear();
+}
+
+// Moves `at` past what was packed, at most RuleBytes. Leaves the state alone, which the device may
+// be reading.
+DeviceRules* SampleStaging::Pack(const SampleRules& rules, std::byte*& at) {
   std::byte* const begin = at;
-  auto* packed = reinterpret_cast<DeviceRules*>(at);
   at += sizeof(DeviceRules);
-  *packed = {.repetition_penalty = rules.repetition_penalty,
-             .presence_penalty = rules.presence_penalty,
-             .frequency_penalty = rules.frequency_penalty,
-             .typical_p = rules.typical_p,
-             .counts = Append<DeviceCount>(rules.counts, at),
-             .biases = Append<DeviceBias>(rules.biases, at),
-             .banned = Append<int32_t>(rules.banned, at),
-             .mask = nullptr,
-             .count_size = static_cast<int32_t>(rules.counts.size()),
-             .bias_size = static_cast<int32_t>(rules.biases.size()),
-             .banned_size = static_cast<int32_t>(rules.banned.size()),
-             .reserved = 0};
-  if (HasMask(rules)) packed->mask = PackMask(rules, at);
+  DeviceRules packed = {.repetition_penalty = rules.repetition_penalty,
+                        .presence_penalty = rules.presence_penalty,
+                        .frequency_penalty = rules.frequency_penalty,
+                        .typical_p = rules.typical_p,
+                        .counts = Append<DeviceCount>(rules.counts, at),
+                        .biases = Append<DeviceBias>(rules.biases, at),
+                        .banned = Append<int32_t>(rules.banned, at),
+                        .mask = nullptr,
+                        .count_size = static_cast<int32_t>(rules.counts.size()),
+                        .bias_size = static_cast<int32_t>(rules.biases.size()),
+                        .banned_size = static_cast<int32_t>(rules.banned.size()),
+                        .state = kGiven};
+  if (HasMask(rules)) packed.mask = PackMask(rules, at);
+  std::memcpy(begin, &packed, offsetof(DeviceRules, state));
   at = begin + (at - begin + 15) / 16 * 16;
-  return packed;
+  return reinterpret_cast<DeviceRules*>(begin);
 }
 
 // The ids that are allowed and in the mask.

@@ -31,6 +31,9 @@ class HookedExecutable final : public Executable {
     hook_(steps_++, table);
     return sim_.Launch(table);
   }
+  absl::Status SupplyRules(absl::Span<const SampleRules* const> rules) override {
+    return sim_.SupplyRules(rules);
+  }
   absl::Status Collect(StepOutput& output) override { return sim_.Collect(output); }
   absl::Status ClearSlots(absl::Span<const int32_t> slots) override {
     return sim_.ClearSlots(slots);

@@ -144,6 +144,30 @@ TEST_P(CompletionOptionsTest, CompletionsAreThoseOfRequestsWithTheirSeeds) {
   }
 }
 
+// Whether a step waits for what its rules depend on, or the rules follow it, is not to be seen.
+TEST_P(CompletionOptionsTest, DrawsThatDependOnEarlierOnesAreThoseOfAStepAtATime) {
+  auto at_a_time = MakeEngine(std::make_unique<SimExecutable>(SimModel{.pipeline_depth = 1}));
+  for (int32_t i = 0; i < 8; ++i) {
+    Request request = IdsRequest({1, 2, i}, 60);
+    request.n = request.best_of = kSlots;
+    request.output.logprobs = i % 2 == 0;
+    request.sampling.frequency_penalty = 0.5f;
+    if (i % 4 >= 2) {
+      request.constraint = {.kind = ConstraintAsk::Kind::kRegex,
+                            .text = "([abc]{2}(defgh|xyz)|[p-t]){4,12}z"};
+    }
+    const auto drawn = Run(request);
+    std::swap(engine_, at_a_time);
+    const auto expected = Run(request);
+    std::swap(engine_, at_a_time);
+    for (int32_t k = 0; k < kSlots; ++k) {
+      const auto at = static_cast<size_t>(k);
+      EXPECT_EQ(drawn->choices[at].ids, expected->choices[at].ids) << "request " << i;
+      EXPECT_FALSE(drawn->choices[at].ids.empty());
+    }
+  }
+}
+
 TEST_P(CompletionOptionsTest, ManyForksShareFewSlotsWithoutDeadlock) {
   std::vector<std::shared_ptr<Recorder>> sinks;
   for (int32_t i = 0; i < 30; ++i) {

@@ -5,7 +5,9 @@
 #include <utility>
 #include <vector>
 
+#include "engine/constraint/constraint.h"
 #include "gtest/gtest.h"
+#include "tests/engine/completion_recorder.h"
 
 namespace based {
 namespace {
@@ -132,6 +134,107 @@ TEST_F(SchedulerTest, AheadIsPlannedOnlyWhereMostTakePart) {
     Commit(scheduler, first);
     EXPECT_EQ(Plan(scheduler).decode_tokens, 5);
   }
+}
+
+TEST_F(SchedulerTest, LateRulesFollowAStepThatIsPlannedAhead) {
+  auto penalized = std::make_shared<RuleSpec>();
+  penalized->rules.frequency_penalty = 1;
+  penalized->never = {3};
+  Scheduler scheduler({.slots = 2, .token_budget = 16, .max_spans = 4, .late_rules = true});
+  for (const RequestId id : {1, 2}) {
+    SequenceSpec spec = Spec(id, 2);
+    if (id == 2) spec.rules = penalized;
+    scheduler.Submit(std::move(spec));
+  }
+  const StepPlan first = Plan(scheduler);
+  ASSERT_NE(first.table.samples.at(1).rules, nullptr);
+  const StepPlan ahead = Plan(scheduler);
+  EXPECT_EQ(ahead.table.tokens, std::vector<int32_t>({kTokenFromPrevious, kTokenFromPrevious}));
+  EXPECT_FALSE(ahead.table.samples[0].late.has_value());
+  const SampleRow& late = ahead.table.samples[1];
+  ASSERT_TRUE(late.late.has_value());
+  EXPECT_EQ(late.rules, nullptr);
+  EXPECT_EQ(late.late->counts, 1);
+  EXPECT_EQ(late.late->banned, 1);
+  EXPECT_FALSE(late.late->mask);
+  EXPECT_EQ(late.params.position, 3);
+  Commit(scheduler, first, 7);
+  const std::vector<const SampleRules*> rules = scheduler.LateRules();
+  ASSERT_EQ(rules.size(), 1u);
+  ASSERT_EQ(rules[0]->counts.size(), 1u);
+  EXPECT_EQ(rules[0]->counts[0].id, 7);
+  EXPECT_EQ(rules[0]->counts[0].output_count, 1);
+  Commit(scheduler, ahead, 8);
+  EXPECT_TRUE(scheduler.LateRules().empty());
+  const StepPlan known = Plan(scheduler);
+  EXPECT_EQ(known.table.samples.at(1).rules->counts.size(), 2u);
+}
+
+TEST_F(SchedulerTest, ForcedTokensMakeTheDrawAheadVoid) {
+  const LetterTokenizer letters(26);
+  Grammar grammar;
+  ByteSet first_letters, last_letters;
+  for (const char letter : {'k', 'l'}) first_letters.set(static_cast<uint8_t>(letter));
+  for (const char letter : {'x', 'y'}) last_letters.set(static_cast<uint8_t>(letter));
+  grammar.SetStart(grammar.Sequence(
+      {grammar.OneOf(first_letters), grammar.Bytes("cdef"), grammar.OneOf(last_letters)}));
+  auto rules = std::make_shared<RuleSpec>();
+  rules->constraint = *Constraint::Compile(grammar, *TokenTrie::Create(letters, 26, 0), {});
+  rules->spelling = &letters;
+  SequenceSpec spec = Spec(1, 2);
+  spec.rules = rules;
+  Scheduler scheduler({.slots = 1, .token_budget = 16, .max_spans = 4, .late_rules = true});
+  scheduler.Submit(std::move(spec));
+  const StepPlan first = Plan(scheduler);
+  const StepPlan ahead = Plan(scheduler);
+  ASSERT_TRUE(ahead.table.samples.at(0).late.has_value());
+  EXPECT_TRUE(ahead.table.samples[0].late->mask);
+  events_.clear();
+  Commit(scheduler, first, 'k' - 'a');
+  const std::vector<int32_t> expected = {'k' - 'a', 'c' - 'a', 'd' - 'a', 'e' - 'a'};
+  std::vector<int32_t> tokens;
+  for (const SchedulerEvent& event : events_) tokens.push_back(event.token);
+  EXPECT_EQ(tokens, expected);
+  EXPECT_EQ(scheduler.LateRules(), std::vector<const SampleRules*>({nullptr}));
+  // What was drawn has been fed; the forced ones have not, and the draw after them has its rules.
+  const StepPlan chunk = Plan(scheduler);
+  EXPECT_EQ(chunk.table.tokens, std::vector<int32_t>({'c' - 'a', 'd' - 'a', 'e' - 'a'}));
+  EXPECT_EQ(chunk.table.spans.at(0).position, 3);
+  EXPECT_NE(chunk.table.samples.at(0).rules, nullptr);
+  EXPECT_EQ(chunk.table.samples[0].params.position, 6);
+  events_.clear();
+  Commit(scheduler, ahead, kNone);
+  EXPECT_TRUE(events_.empty());
+  EXPECT_TRUE(scheduler.LateRules().empty());
+  Commit(scheduler, chunk, 'f' - 'a');
+  ASSERT_EQ(events_.size(), 1u);
+  EXPECT_EQ(events_[0].token, 'f' - 'a');
+}
+
+TEST_F(SchedulerTest, TheDrawAheadOfAnEndedSequenceIsVoid) {
+  auto penalized = std::make_shared<RuleSpec>();
+  penalized->rules.frequency_penalty = 1;
+  Scheduler scheduler({.slots = 3, .token_budget = 16, .max_spans = 4, .late_rules = true});
+  for (const RequestId id : {1, 2, 3}) {
+    SequenceSpec spec = Spec(id, 2);
+    spec.rules = penalized;
+    if (id == 1) spec.eos_token_id = 7;
+    scheduler.Submit(std::move(spec));
+  }
+  const StepPlan first = Plan(scheduler);
+  const StepPlan ahead = Plan(scheduler);
+  scheduler.Cancel(3, absl::CancelledError("gone"), events_);
+  Commit(scheduler, first, 7);
+  const std::vector<const SampleRules*> rules = scheduler.LateRules();
+  ASSERT_EQ(rules.size(), 3u);
+  EXPECT_EQ(rules[0], nullptr);
+  EXPECT_NE(rules[1], nullptr);
+  EXPECT_EQ(rules[2], nullptr);
+  events_.clear();
+  Commit(scheduler, ahead, 8);
+  ASSERT_EQ(events_.size(), 1u);
+  EXPECT_EQ(events_[0].id, 2u);
+  EXPECT_EQ(scheduler.slots().free(), 2);
 }
 
 TEST_F(SchedulerTest, TheSlotOfAStoppedSequenceIsFreeOnceItsStepsRetire) {

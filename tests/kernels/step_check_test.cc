@@ -19,7 +19,8 @@ constexpr StepLimits kLimits = {.options = {.max_rows = 6, .max_spans = 3, .max_
                                 .slots = 5,
                                 .embed_rows = 12,
                                 .vocab_size = 10,
-                                .previous_samples = 2};
+                                .previous_samples = 2,
+                                .late_rules = true};
 
 StepTable SoundTable() {
   return {.tokens = {11, 0, 3, kTokenFromPrevious},
@@ -27,8 +28,11 @@ StepTable SoundTable() {
           .spans = {{.slot = 4, .row = 0, .length = 3, .position = 0},
                     {.slot = 0, .row = 3, .length = 1, .position = 77}},
           .samples = {{.row = 2, .params = {}},
-                      {.row = 3, .params = {}, .sample = false, .logprob = true, .target = 9}}};
+                      {.row = 3, .params = {}, .sample = false, .logprob = true, .target = 9},
+                      {.row = 3, .params = {}, .late = RuleSizes()}}};
 }
+
+const SampleRules kNoRules;
 
 struct Damage {
   const char* name;
@@ -58,7 +62,11 @@ const std::vector<Damage>& Damages() {
       {"target_high", [](StepTable& t) { t.samples[1].target = 10; }, "samples[1].target is 10"},
       {"target_low", [](StepTable& t) { t.samples[1].target = -2; }, "samples[1].target is -2"},
       {"logprob_of_nothing", [](StepTable& t) { t.samples[1].target = kNone; },
-       "samples[1] asks for a logprob of no id"}};
+       "samples[1] asks for a logprob of no id"},
+      {"late_twice", [](StepTable& t) { t.samples[2].rules = &kNoRules; },
+       "samples[2] has late rules and others"},
+      {"late_for_nothing", [](StepTable& t) { t.samples[2].sample = false; },
+       "samples[2] has late rules and no draw"}};
   return *damages;
 }
 
@@ -91,6 +99,30 @@ TEST(StepCheckTest, AMaskHasTheWordsOfTheVocabulary) {
   ASSERT_TRUE(absl::IsInvalidArgument(status)) << status;
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("samples[0].rules->mask has 2 words, expected 1 for 10 ids"));
+}
+
+TEST(StepCheckTest, LateRulesAreRefusedWhereNobodyTakesThem) {
+  StepLimits limits = kLimits;
+  limits.late_rules = false;
+  const absl::Status status = CheckStepTable(SoundTable(), limits);
+  ASSERT_TRUE(absl::IsInternal(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("samples[2] has late rules, which this backend does not take"));
+}
+
+TEST(StepCheckTest, LateRulesKeepToTheirSizes) {
+  const std::vector<uint32_t> words = {0xFFFFFFFF, 0};
+  const RuleSizes most{.counts = 1, .biases = 2, .banned = 3, .mask = true};
+  SampleRules rules{.counts = {{1, 1}}, .biases = {{2, 1}, {3, 1}}, .banned = {4, 5, 6}};
+  rules.mask = absl::MakeConstSpan(words).first(1);
+  EXPECT_TRUE(CheckLateRules(rules, most, 10).ok());
+  for (const RuleSizes less : {RuleSizes{0, 2, 3, true}, RuleSizes{1, 1, 3, true},
+                               RuleSizes{1, 2, 2, true}, RuleSizes{1, 2, 3, false}}) {
+    const absl::Status status = CheckLateRules(rules, less, 10);
+    EXPECT_TRUE(absl::IsInternal(status)) << status;
+  }
+  rules.mask = words;
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckLateRules(rules, most, 10)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Damages, DamagedStepTest, ::testing::ValuesIn(Damages()),

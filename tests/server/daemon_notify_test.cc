@@ -82,6 +82,9 @@ class DoorExecutable final : public Executable {
     if (doors_.fail) return absl::InternalError("failed as told");
     return sim_.Launch(table);
   }
+  absl::Status SupplyRules(absl::Span<const SampleRules* const> rules) override {
+    return sim_.SupplyRules(rules);
+  }
   absl::Status Collect(StepOutput& output) override {
     doors_.collect.Pass();
     return sim_.Collect(output);

@@ -45,6 +45,8 @@ Scenario DrawScenario(Choices& choices) {
   for (int32_t i = 0; i < tenants; ++i) s.weights.push_back(uniform(1, 4));
   s.session_share = choices.Chance(0.5) ? 0.6 : 0;
   s.constraint_share = choices.Chance(0.4) ? 0.5 : 0;
+  s.logprob_share = choices.Chance(0.3) ? 0.5 : 0;
+  s.model.late_rules = s.scheduler.late_rules = choices.Chance(0.7);
   return s;
 }
 
@@ -125,6 +127,8 @@ SequenceSpec DrawSpec(const Scenario& scenario, RequestId id, Clock::time_point 
     spec.completions =
         static_cast<int32_t>(choices.Uniform(scenario.least_completions, scenario.scheduler.slots));
   }
+  spec.logprobs = choices.Chance(scenario.logprob_share);
+  if (spec.logprobs) spec.top_logprobs = static_cast<int32_t>(choices.Uniform(0, 3));
   if (scores) {
     spec.score_from = choices.Uniform(1, length - 1);
     spec.top_logprobs = static_cast<int32_t>(choices.Uniform(0, 3));

@@ -54,6 +54,7 @@ struct Scenario {
   double fork_share = 0;  // requests for several completions
   int32_t least_completions = 1;
   double score_share = 0;       // requests that score their prompt, some of them nothing else
+  double logprob_share = 0;     // requests that ask for logprobs of what they draw
   double rules_share = 0;       // requests whose draws depend on what they drew
   double constraint_share = 0;  // requests whose text a grammar describes
   double batch_share = 0;       // requests of batch work

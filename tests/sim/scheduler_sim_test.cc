@@ -31,13 +31,18 @@ TEST(SchedulerSim, EverySeedKeepsEveryRule) {
     total.tokens += result.tokens;
     total.parks += result.parks;
     total.resumes += result.resumes;
+    total.late_draws += result.late_draws;
+    total.void_draws += result.void_draws;
   }
   std::cout << count << " seeds: " << total.steps << " steps, " << total.requests << " requests, "
             << total.finished << " finished, " << total.cancelled << " cut, " << total.tokens
-            << " tokens, " << total.parks << " parks, " << total.resumes << " resumes\n";
+            << " tokens, " << total.parks << " parks, " << total.resumes << " resumes, "
+            << total.late_draws << " late draws, " << total.void_draws << " of them void\n";
   EXPECT_GT(total.finished, 0);
   if (count > 100) {
     EXPECT_GT(total.resumes, 0);
+    EXPECT_GT(total.void_draws, 0);
+    EXPECT_GT(total.late_draws, total.void_draws);
   }
 }
 

@@ -5,9 +5,12 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/step_check.h"
 
 namespace based {
 namespace {
+
+constexpr int32_t kVoidId = -3;
 
 // splitmix64's finaliser (Vigna 2015).
 uint64_t Mix(uint64_t x) {
@@ -67,6 +70,7 @@ SimExecutable::SimExecutable(const SimModel& model) : model_(model) {
   info_.padded_vocab_size = model.vocab_size;
   info_.sampling_rules = true;
   info_.top_logprobs = true;
+  info_.late_rules = model.late_rules;
 }
 
 void SimExecutable::Require(bool condition, const std::string& what) {
@@ -90,6 +94,7 @@ void SimExecutable::RunSpan(const StepTable& table, const Span& span,
       const auto source = static_cast<size_t>(table.sources[static_cast<size_t>(row)]);
       Require(source < previous_ids_.size(), absl::StrCat("row ", row, " names sample ", source));
       token = source < previous_ids_.size() ? previous_ids_[source] : 0;
+      Require(token != kVoidId, absl::StrCat("row ", row, " takes its input from a void sample"));
     }
     slot.before = slot.state;
     slot.state = SimState(slot.state, token);
@@ -101,6 +106,7 @@ void SimExecutable::RunSpan(const StepTable& table, const Span& span,
 absl::Status SimExecutable::Launch(const StepTable& table) {
   if (launches_++ == fail_at_) return absl::InternalError("simulated fault");
   Require(static_cast<int32_t>(uncollected_.size()) < info_.pipeline_depth, "pipeline overrun");
+  Require(late_.empty(), "launched while a step waits for rules");
   std::vector<uint64_t> row_state(table.tokens.size());
   std::set<int32_t> used;
   int32_t next_row = 0;
@@ -112,15 +118,20 @@ absl::Status SimExecutable::Launch(const StepTable& table) {
   }
   Require(next_row == static_cast<int32_t>(table.tokens.size()), "rows without a span");
   StepOutput output;
-  for (const SampleRow& sample : table.samples) {
+  output.ids.resize(table.samples.size());
+  output.logprobs.resize(table.samples.size());
+  output.finite.resize(table.samples.size());
+  for (size_t i = 0; i < table.samples.size(); ++i) {
+    const SampleRow& sample = table.samples[i];
     const uint64_t state = row_state[static_cast<size_t>(sample.row)];
-    const int32_t id = SimDraw(model_, state, sample.params, sample.rules);
-    output.finite.push_back(id == kNone ? 0 : 1);
-    output.ids.push_back(sample.sample ? std::max(id, kNone) : kNone);
-    const int32_t target = sample.target == kNone ? id : sample.target;
-    output.logprobs.push_back(sample.logprob ? SimLogprob(state, target) : 0);
-    for (int32_t i = 0; i < sample.top_logprobs; ++i) {
-      output.top.push_back({i, SimLogprob(state, i)});
+    if (sample.late.has_value()) {
+      Require(info_.late_rules && sample.sample && sample.rules == nullptr, "late without need");
+      late_.push_back({i, sample, state});
+    } else {
+      Draw(sample, state, sample.rules, i, output);
+    }
+    for (int32_t id = 0; id < sample.top_logprobs; ++id) {
+      output.top.push_back({id, SimLogprob(state, id)});
     }
   }
   previous_ids_ = output.ids;
@@ -128,19 +139,54 @@ absl::Status SimExecutable::Launch(const StepTable& table) {
   return absl::OkStatus();
 }
 
-absl::Status SimExecutable::Collect(StepOutput& output) {
-  if (uncollected_.empty()) return absl::InternalError("nothing to collect");
-  output = std::move(uncollected_.front());
-  uncollected_.pop_front();
+void SimExecutable::Draw(const SampleRow& sample, uint64_t state, const SampleRules* rules,
+                         size_t index, StepOutput& output) const {
+  const int32_t id = SimDraw(model_, state, sample.params, rules);
+  output.finite[index] = id == kNone ? 0 : 1;
+  output.ids[index] = sample.sample ? std::max(id, kNone) : kNone;
+  const int32_t target = sample.target == kNone ? id : sample.target;
+  output.logprobs[index] = sample.logprob ? SimLogprob(state, target) : 0;
+}
+
+absl::Status SimExecutable::SupplyRules(absl::Span<const SampleRules* const> rules) {
+  Require(rules.size() == late_.size(),
+          absl::StrCat("rules for ", rules.size(), " of ", late_.size(), " late samples"));
+  if (!rules.empty()) Require(uncollected_.size() == 1, "the step before is not collected");
+  if (!error_.empty()) return absl::InternalError(error_);
+  for (size_t i = 0; i < rules.size(); ++i) {
+    const auto& [sample, row, state] = late_[i];
+    StepOutput& output = uncollected_.back();
+    if (rules[i] == nullptr) {
+      output.ids[sample] = kNone;
+      output.finite[sample] = 1;
+      previous_ids_[sample] = kVoidId;
+      continue;
+    }
+    const absl::Status fits = CheckLateRules(*rules[i], *row.late, info_.vocab_size);
+    Require(fits.ok(), std::string(fits.message()));
+    Draw(row, state, rules[i], sample, output);
+    previous_ids_[sample] = output.ids[sample];
+  }
+  late_.clear();
   return absl::OkStatus();
 }
 
+absl::Status SimExecutable::Collect(StepOutput& output) {
+  if (uncollected_.empty()) return absl::InternalError("nothing to collect");
+  if (uncollected_.size() == 1) Require(late_.empty(), "collected while it waits for rules");
+  output = std::move(uncollected_.front());
+  uncollected_.pop_front();
+  return error_.empty() ? absl::OkStatus() : absl::InternalError(error_);
+}
+
 absl::Status SimExecutable::ClearSlots(absl::Span<const int32_t> slots) {
+  Require(late_.empty(), "cleared while a step waits for rules");
   for (const int32_t slot : slots) slots_[static_cast<size_t>(slot)] = {.position = 0};
   return absl::OkStatus();
 }
 
 absl::Status SimExecutable::CopySlots(absl::Span<const SlotCopy> copies) {
+  Require(late_.empty(), "copied while a step waits for rules");
   for (const SlotCopy& copy : copies) {
     slots_[static_cast<size_t>(copy.to)] = slots_[static_cast<size_t>(copy.from)];
   }
@@ -150,6 +196,7 @@ absl::Status SimExecutable::CopySlots(absl::Span<const SlotCopy> copies) {
 absl::Status SimExecutable::ExportSlot(int32_t index, int64_t position,
                                        absl::Span<std::byte> image) {
   Slot slot = slots_[static_cast<size_t>(index)];
+  Require(late_.empty(), "exported while a step waits for rules");
   Require(
       slot.position == position || slot.position == position + 1,
       absl::StrCat("slot ", index, " holds ", slot.position, " tokens, exported at ", position));
@@ -162,6 +209,7 @@ absl::Status SimExecutable::ExportSlot(int32_t index, int64_t position,
 absl::Status SimExecutable::ImportSlot(int32_t index, int64_t position,
                                        absl::Span<const std::byte> image) {
   Slot& slot = slots_[static_cast<size_t>(index)];
+  Require(late_.empty(), "imported while a step waits for rules");
   std::memcpy(&slot, image.data(), sizeof(slot));
   Require(slot.position == position,
           absl::StrCat("an image of ", slot.position, " tokens is imported as one of ", position));

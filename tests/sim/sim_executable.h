@@ -17,6 +17,7 @@ namespace based {
 struct SimModel {
   int32_t vocab_size = 97;
   int32_t pipeline_depth = 1;
+  bool late_rules = true;
   // A draw whose hash is a multiple of this has logits that are not finite; 0: never.
   uint64_t nonfinite_every = 0;
 };
@@ -32,7 +33,7 @@ double SimLogprob(uint64_t state, int32_t token);
 inline constexpr uint64_t kSimEmptyState = 0x9e3779b97f4a7c15ull;
 
 // Records the first broken rule in error() instead of aborting, so that a simulation can name its
-// seed.
+// seed, and fails every Collect from then on.
 class SimExecutable final : public Executable {
  public:
   explicit SimExecutable(const SimModel& model);
@@ -40,6 +41,7 @@ class SimExecutable final : public Executable {
   const ExecutableInfo& info() const override { return info_; }
   absl::Status CreateSlots(int32_t count) override;
   absl::Status Launch(const StepTable& table) override;
+  absl::Status SupplyRules(absl::Span<const SampleRules* const> rules) override;
   absl::Status Collect(StepOutput& output) override;
   absl::Status ClearSlots(absl::Span<const int32_t> slots) override;
   absl::Status CopySlots(absl::Span<const SlotCopy> copies) override;
@@ -58,13 +60,24 @@ class SimExecutable final : public Executable {
     int64_t position = -1;             // -1: never cleared, must not be used
   };
 
+  // A draw whose rules are to come.
+  struct LateDraw {
+    size_t sample;
+    SampleRow row;
+    uint64_t state;
+  };
+
   void Require(bool condition, const std::string& what);
   void RunSpan(const StepTable& table, const Span& span, std::vector<uint64_t>& row_state);
 
   const SimModel model_;
   ExecutableInfo info_;
   std::vector<Slot> slots_;
-  std::vector<int32_t> previous_ids_;
+  void Draw(const SampleRow& sample, uint64_t state, const SampleRules* rules, size_t index,
+            StepOutput& output) const;
+
+  std::vector<int32_t> previous_ids_;  // kVoidId where nobody wanted the draw
+  std::vector<LateDraw> late_;         // of the step launched last
   std::deque<StepOutput> uncollected_;
   std::string error_;
   int64_t launches_ = 0;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/scheduler.h"
 #include "engine/slot_transfer.h"
+#include "tests/sim/alone.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/session_book.h"
 #include "tests/sim/sim_executable.h"
@@ -23,14 +24,14 @@ struct Choice {
   bool stopping = false;    // found it: hears no more, and the scheduler is told after the events
   bool ended = false;
   int64_t unserved_steps = 0;  // while decoding
-  std::vector<int32_t> tokens;
-  std::vector<TokenLogprob> scores;
+  Completion heard;
 };
 
 struct Client {
   SequenceSpec spec;
   int64_t cancel_at_step = -1;
-  int64_t gives_up_after = -1;  // tokens
+  bool cancel_in_flight = false;  // when that step's plans are launched, else before
+  int64_t gives_up_after = -1;    // tokens
   bool started = false;
   bool ended = false;
   std::vector<Choice> choices;  // one per completion or continuation
@@ -58,7 +59,7 @@ class Simulation {
 
   void Arrive();
   void JoinSession(SequenceSpec& spec, Client& client);
-  void CancelSome();
+  void CancelSome(bool in_flight);
   void PlanAndLaunch();
   void CheckPlan(const StepPlan& plan);
   void CheckService(const StepPlan& plan);
@@ -71,8 +72,6 @@ class Simulation {
   void ApplyStarted(Client& client);
   void ApplyToken(Client& client, const SchedulerEvent& event);
   void EndChoice(Client& client, Choice& choice);
-  std::string CompareWithAlone(const Client& client, int32_t index, FinishReason reason) const;
-  std::string CompareScores(const Client& client, int32_t index) const;
   void Require(bool condition, const std::string& what) {
     if (!condition && result_.error.empty()) {
       result_.error = absl::StrCat("step ", result_.steps, ": ", what);
@@ -111,7 +110,10 @@ void Simulation::Arrive() {
     for (Choice& choice : client.choices) {
       if (Chance(scenario_.slow_share)) choice.stop_after = Uniform(1, 5);
     }
-    if (Chance(scenario_.cancel_share)) client.cancel_at_step = step_ + Uniform(0, 40);
+    if (Chance(scenario_.cancel_share)) {
+      client.cancel_at_step = step_ + Uniform(0, 40);
+      client.cancel_in_flight = Chance(0.5);
+    }
     if (Chance(scenario_.slow_share)) client.gives_up_after = Uniform(1, 5);
     SequenceSpec spec = client.spec;
     spec.lease = std::make_shared<int>(0);
@@ -133,9 +135,9 @@ void Simulation::JoinSession(SequenceSpec& spec, Client& client) {
   if (sessions_.Join(id, spec, client.spec)) client.session = id;
 }
 
-void Simulation::CancelSome() {
+void Simulation::CancelSome(bool in_flight) {
   for (auto& [id, client] : clients_) {
-    if (!client.ended && client.cancel_at_step == step_) {
+    if (!client.ended && client.cancel_at_step == step_ && client.cancel_in_flight == in_flight) {
       scheduler_.Cancel(id, absl::CancelledError("client gone"), events_);
     }
   }
@@ -245,7 +247,7 @@ void Simulation::CheckService(const StepPlan& plan) {
   for (auto& [id, client] : clients_) {
     for (Choice& choice : client.choices) {
       const bool decodes = client.started && !client.ended && !choice.ended;
-      if (!decodes || choice.tokens.empty()) continue;
+      if (!decodes || choice.heard.tokens.empty()) continue;
       ++decoding;
       ++choice.unserved_steps;
       const bool constrained =
@@ -260,9 +262,15 @@ void Simulation::CheckService(const StepPlan& plan) {
 
 void Simulation::CollectAndCommit() {
   StepOutput output;
-  Require(device_.Collect(output).ok(), "collect failed");
+  const absl::Status collected = device_.Collect(output);
+  Require(collected.ok(), std::string(collected.message()));
   in_flight_.pop_front();
   scheduler_.Commit(output, events_);
+  const std::vector<const SampleRules*> late = scheduler_.LateRules();
+  const absl::Status supplied = device_.SupplyRules(late);
+  Require(supplied.ok(), std::string(supplied.message()));
+  result_.late_draws += static_cast<int64_t>(late.size());
+  result_.void_draws += std::count(late.begin(), late.end(), nullptr);
   Require(KeepSessions(scheduler_.TakeKept(), device_, nullptr).ok(), "keep failed");
   Apply();
 }
@@ -279,7 +287,7 @@ void Simulation::Apply() {
         ApplyStarted(client);
         break;
       case SchedulerEvent::Kind::kPrompt: {
-        auto& scores = client.choices[static_cast<size_t>(event.index)].scores;
+        auto& scores = client.choices[static_cast<size_t>(event.index)].heard.scores;
         scores.insert(scores.end(), event.logprobs.begin(), event.logprobs.end());
         break;
       }
@@ -341,22 +349,27 @@ void Simulation::ApplyToken(Client& client, const SchedulerEvent& event) {
   Require(!choice.ended, absl::StrCat("completion ", event.index, " goes on after its end"));
   if (choice.stopping) return;
   if (event.token != kNone) {
-    choice.tokens.push_back(event.token);
+    choice.heard.tokens.push_back(event.token);
+    choice.heard.logprobs.push_back(event.logprobs);
     choice.unserved_steps = 0;
     ++client.tokens;
     ++result_.tokens;
   }
   if (event.kind == SchedulerEvent::Kind::kFinished) {
-    std::string difference = CompareScores(client, event.index);
+    // The prompt of several completions is scored once, for the first.
+    const bool own = !client.spec.continuations.empty();
+    std::string difference = CompareScores(client.spec, event.index,
+                                           (own ? choice : client.choices.front()).heard.scores);
     if (client.spec.max_tokens > 0 && difference.empty()) {
-      difference = CompareWithAlone(client, event.index, event.reason);
+      difference =
+          CompareWithAlone(scenario_.model, client.spec, event.index, choice.heard, event.reason);
     }
     if (difference.empty() && !client.session.empty()) {
-      difference = sessions_.Finish(client.session, client.spec, choice.tokens, event.reason);
+      difference = sessions_.Finish(client.session, client.spec, choice.heard.tokens, event.reason);
     }
     Require(difference.empty(), absl::StrCat("request ", event.id, ": ", difference));
     EndChoice(client, choice);
-  } else if (static_cast<int64_t>(choice.tokens.size()) == choice.stop_after) {
+  } else if (static_cast<int64_t>(choice.heard.tokens.size()) == choice.stop_after) {
     choice.stopping = true;
     stops_.emplace_back(event.id, event.index);
   }
@@ -369,98 +382,18 @@ void Simulation::EndChoice(Client& client, Choice& choice) {
   if (client.ended) ++result_.finished;
 }
 
-// Every token of prompt and continuation from score_from on, once and in order.
-std::string Simulation::CompareScores(const Client& client, int32_t index) const {
-  const SequenceSpec& spec = client.spec;
-  std::vector<int32_t> tokens = spec.prompt;
-  if (!spec.continuations.empty()) {
-    const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(index)];
-    tokens.insert(tokens.end(), own.begin(), own.end());
-  }
-  // The prompt of several completions is scored once, for the first.
-  const std::vector<TokenLogprob>& scores =
-      client.choices[spec.continuations.empty() ? 0 : static_cast<size_t>(index)].scores;
-  const auto length = static_cast<int64_t>(tokens.size());
-  const int64_t expected = std::max<int64_t>(0, length - spec.score_from);
-  if (static_cast<int64_t>(scores.size()) != expected) return "scores are missing";
-  uint64_t state = kSimEmptyState;
-  for (int64_t i = 0; i < length; ++i) {
-    const int32_t token = tokens[static_cast<size_t>(i)];
-    if (i >= spec.score_from) {
-      const TokenLogprob& score = scores[static_cast<size_t>(i - spec.score_from)];
-      if (score.token_id != token || score.logprob != SimLogprob(state, token) ||
-          static_cast<int32_t>(score.alternatives.size()) != spec.top_logprobs) {
-        return absl::StrCat("the score of prompt token ", i, " is wrong");
-      }
-    }
-    state = SimState(state, token);
-  }
-  return "";
-}
-
-void TakeForced(const DrawRules& rules, std::deque<int32_t>& forced) {
-  for (const int32_t token : rules.Forced()) forced.push_back(token);
-}
-
-// Runs the completion by itself, token by token, and compares.
-std::string Simulation::CompareWithAlone(const Client& client, int32_t index,
-                                         FinishReason reason) const {
-  const SequenceSpec& spec = client.spec;
-  const std::vector<int32_t>& tokens = client.choices[static_cast<size_t>(index)].tokens;
-  uint64_t state = kSimEmptyState;
-  for (const int32_t token : spec.prompt) state = SimState(state, token);
-  SampleParams params = spec.sampling;
-  params.seed += static_cast<uint64_t>(index);
-  std::unique_ptr<DrawRules> rules;
-  if (spec.rules != nullptr) rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
-  std::deque<int32_t> forced;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    params.position = static_cast<int64_t>(spec.prompt.size() + i);
-    int32_t token = kNone;
-    if (forced.empty()) {
-      const SampleRules* draw_rules =
-          rules == nullptr ? nullptr : &rules->ForDraw(static_cast<int64_t>(i));
-      token = SimDraw(scenario_.model, state, params, draw_rules);
-    } else {
-      token = forced.front();
-      forced.pop_front();
-    }
-    if (token != tokens[i]) return absl::StrCat("token ", i, " differs from running alone");
-    if (rules != nullptr) rules->OnToken(token);
-    state = SimState(state, token);
-    const bool stop = std::find(spec.stop_token_ids.begin(), spec.stop_token_ids.end(), token) !=
-                      spec.stop_token_ids.end();
-    const bool complete = rules != nullptr && rules->complete();
-    const bool ends = token == spec.eos_token_id || stop || complete ||
-                      static_cast<int64_t>(i) + 1 == spec.max_tokens;
-    const bool last = i + 1 == tokens.size();
-    if (ends != last) {
-      return absl::StrCat("token ", i, last ? " ended it early" : " should have ended it");
-    }
-    if (!last) {
-      if (rules != nullptr && forced.empty()) TakeForced(*rules, forced);
-      continue;
-    }
-    const FinishReason expected = token == spec.eos_token_id ? FinishReason::kEndOfText
-                                  : stop                     ? FinishReason::kStopToken
-                                  : complete                 ? FinishReason::kConstraint
-                                                             : FinishReason::kMaxTokens;
-    if (expected != reason) return "wrong finish reason";
-  }
-  return "";
-}
-
 SimulationResult Simulation::Run() {
   constexpr int64_t kMostSteps = 100'000;
   while (result_.error.empty() && step_ < kMostSteps) {
     now_ms_ += Uniform(0, 3);
     if (result_.requests < scenario_.requests) Arrive();
-    CancelSome();
+    CancelSome(/*in_flight=*/false);
     while (static_cast<int32_t>(in_flight_.size()) < scenario_.model.pipeline_depth) {
       const size_t before = in_flight_.size();
       PlanAndLaunch();
       if (in_flight_.size() == before) break;
     }
+    CancelSome(/*in_flight=*/true);
     if (!in_flight_.empty()) CollectAndCommit();
     Require(device_.error().empty(), device_.error());
     ++step_;

@@ -12,15 +12,17 @@
 namespace based {
 
 struct SimulationResult {
-  std::string error;       // empty when every rule held; else the first that broke, with its step
-  uint64_t trace = 0;      // hash of everything that happened; equal for equal seeds
+  std::string error;   // empty when every rule held; else the first that broke, with its step
+  uint64_t trace = 0;  // hash of everything that happened; equal for equal seeds
   int64_t steps = 0;
   int64_t requests = 0;
-  int64_t finished = 0;    // ended by a finish reason, each with exactly the expected tokens
-  int64_t cancelled = 0;   // by client, deadline or slow reader
-  int64_t tokens = 0;      // drawn
+  int64_t finished = 0;   // ended by a finish reason, each with exactly the expected tokens
+  int64_t cancelled = 0;  // by client, deadline or slow reader
+  int64_t tokens = 0;     // drawn
   int64_t parks = 0;
   int64_t resumes = 0;
+  int64_t late_draws = 0;  // whose rules came after their step was launched
+  int64_t void_draws = 0;  // of these
 };
 
 SimulationResult Simulate(uint64_t seed);

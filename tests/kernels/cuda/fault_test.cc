@@ -24,7 +24,9 @@ TEST(CudaFault, EndsEveryRequestAndIsToldByHealth) {
   std::vector<std::shared_ptr<CollectingSink>> sinks;
   for (int32_t i = 0; i < 12; ++i) {
     sinks.push_back(std::make_shared<CollectingSink>());
-    ASSERT_TRUE((*engine)->Submit(IdsRequest({i}, 1'000'000), sinks.back()).ok());
+    Request request = IdsRequest({i}, 1'000'000);
+    if (i % 2 == 1) request.sampling.frequency_penalty = 0.1f;  // its rules follow its steps
+    ASSERT_TRUE((*engine)->Submit(request, sinks.back()).ok());
   }
   ASSERT_TRUE(sinks[0]->WaitForDeltas(20));
   EXPECT_NE(RunTrap(), cudaSuccess);
@@ -35,8 +37,7 @@ TEST(CudaFault, EndsEveryRequestAndIsToldByHealth) {
     for (const int32_t id : sink->token_ids()) EXPECT_TRUE(id >= 0 && id < kVocabulary) << id;
   }
   EXPECT_TRUE(absl::IsUnavailable((*engine)->health())) << (*engine)->health();
-  const auto refused =
-      (*engine)->Submit(IdsRequest({1}, 1), std::make_shared<CollectingSink>());
+  const auto refused = (*engine)->Submit(IdsRequest({1}, 1), std::make_shared<CollectingSink>());
   EXPECT_TRUE(absl::IsUnavailable(refused.status())) << refused.status();
   EXPECT_EQ((*engine)->capacity().slots_active, 0);
 }

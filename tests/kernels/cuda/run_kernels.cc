@@ -181,7 +181,7 @@ void RunSample() {
                              .count_size = 3,
                              .bias_size = 2,
                              .banned_size = 3,
-                             .reserved = 0};
+                             .state = kGiven};
   std::vector<DeviceSample> samples(5);
   for (size_t i = 0; i < samples.size(); ++i) {
     samples[i] = {.position = 3,
@@ -195,6 +195,7 @@ void RunSample() {
                   .top_count = i == 4 ? 20 : 0,
                   .sample = 1,
                   .logprob = 1,
+                  .late = 0,
                   .reserved = {},
                   .rules = i == 4 ? Upload(std::vector<DeviceRules>{rules}) : nullptr,
                   .top = Upload(std::vector<DeviceScore>(20))};

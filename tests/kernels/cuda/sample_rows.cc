@@ -1,9 +1,9 @@
 #include "tests/kernels/cuda/sample_rows.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/cuda/device_table.h"
-#include "kernels/cuda/sample_staging.h"
 
 namespace based::cuda {
 namespace {
@@ -20,9 +20,11 @@ DeviceBuffer Upload(const std::vector<T>& values) {
   return *std::move(buffer);
 }
 
-// Results begin as what no kernel writes.
-std::vector<SampleResult> Draw(const DeviceBuffer& logits, const std::vector<DeviceSample>& samples,
-                               int32_t stride, int32_t vocab_size) {
+// Results begin as what no kernel writes. `meanwhile` is called when the kernel has been launched.
+std::vector<SampleResult> Draw(
+    const DeviceBuffer& logits, const std::vector<DeviceSample>& samples, int32_t stride,
+    int32_t vocab_size, const std::function<void()>& meanwhile = [] {},
+    int64_t limit_ns = kLateLimitNs) {
   std::vector<SampleResult> results(samples.size(), {1e30, -99, 99});
   const DeviceBuffer device_samples = Upload(samples);
   const DeviceBuffer device_results = Upload(results);
@@ -31,8 +33,10 @@ std::vector<SampleResult> Draw(const DeviceBuffer& logits, const std::vector<Dev
                 .results = device_results.as<SampleResult>(),
                 .count = static_cast<int32_t>(samples.size()),
                 .stride = stride,
-                .vocab_size = vocab_size},
+                .vocab_size = vocab_size,
+                .late_limit_ns = limit_ns},
                nullptr));
+  meanwhile();
   Check(cudaMemcpy(results.data(), device_results.data(), results.size() * sizeof(SampleResult),
                    cudaMemcpyDeviceToHost));
   return results;
@@ -55,6 +59,12 @@ std::vector<DeviceSample> Staged(const std::vector<SampleRow>& rows, SampleStagi
 
 DrawnRows DrawRows(const std::vector<std::vector<float>>& logits, std::vector<SampleRow> samples,
                    int32_t stride) {
+  return DrawLateRows(logits, std::move(samples), stride, [](SampleStaging&) {});
+}
+
+DrawnRows DrawLateRows(const std::vector<std::vector<float>>& logits,
+                       std::vector<SampleRow> samples, int32_t stride,
+                       const std::function<void(SampleStaging&)>& supply, int64_t limit_ns) {
   const auto vocab_size = static_cast<int32_t>(logits.at(0).size());
   // What lies between the rows is larger than any logit.
   std::vector<float> flat(logits.size() * static_cast<size_t>(stride), 3e38f);
@@ -66,7 +76,8 @@ DrawnRows DrawRows(const std::vector<std::vector<float>>& logits, std::vector<Sa
   Check(staging.status());
   DrawnRows drawn;
   const std::vector<DeviceSample> staged = Staged(samples, *staging);
-  drawn.results = Draw(Upload(flat), staged, stride, vocab_size);
+  drawn.results = Draw(
+      Upload(flat), staged, stride, vocab_size, [&] { supply(*staging); }, limit_ns);
   staging->CopyTop(drawn.top);
   return drawn;
 }

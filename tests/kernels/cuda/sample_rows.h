@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "kernels/backend.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/sample_staging.h"
 
 namespace based::cuda {
 
@@ -21,6 +23,12 @@ struct DrawnRows {
 // Draws samples[i] from logits[i]; SampleRow::row is ignored. Rows lie `stride` apart.
 DrawnRows DrawRows(const std::vector<std::vector<float>>& logits, std::vector<SampleRow> samples,
                    int32_t stride);
+
+// The same, with late samples among them: `supply` is called when the kernel has been launched.
+DrawnRows DrawLateRows(const std::vector<std::vector<float>>& logits,
+                       std::vector<SampleRow> samples, int32_t stride,
+                       const std::function<void(SampleStaging&)>& supply,
+                       int64_t limit_ns = kLateLimitNs);
 
 // How often each id is drawn from `logits` at positions [0, draws), a multiple of 2^17. -1 is not
 // counted.

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "kernels/cuda/cuda_backend.h"
@@ -19,8 +21,35 @@ namespace based {
 namespace {
 
 using cuda::CountDraws;
+using cuda::DrawLateRows;
 using cuda::DrawnRows;
 using cuda::DrawRows;
+using cuda::SampleStaging;
+
+enum class Rules { kNone, kAtLaunch, kLate };
+
+RuleSizes SizesOf(const SampleRules& rules) {
+  return {.counts = static_cast<int32_t>(rules.counts.size()),
+          .biases = static_cast<int32_t>(rules.biases.size()),
+          .banned = static_cast<int32_t>(rules.banned.size()),
+          .mask = !rules.allowed.empty() || !rules.mask.empty()};
+}
+
+// Draws with the rules of every second sample supplied when the kernel waits for them.
+DrawnRows DrawSomeLate(const std::vector<std::vector<float>>& logits,
+                       std::vector<SampleRow> samples, int32_t stride) {
+  std::vector<const SampleRules*> late;
+  for (size_t i = 0; i < samples.size(); i += 2) {
+    if (samples[i].rules == nullptr) continue;
+    late.push_back(samples[i].rules);
+    samples[i].late = SizesOf(*samples[i].rules);
+    samples[i].rules = nullptr;
+  }
+  return DrawLateRows(logits, samples, stride, [&late](SampleStaging& staging) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    EXPECT_TRUE(staging.Supply(late).ok());
+  });
+}
 
 class CudaSampleTest : public ::testing::Test {
  protected:
@@ -59,7 +88,7 @@ class CudaSampleTest : public ::testing::Test {
   }
 
   // `mask` must outlive the rules.
-  SampleRules Rules(size_t vocab, std::vector<uint32_t>& mask) {
+  SampleRules RandomRules(size_t vocab, std::vector<uint32_t>& mask) {
     SampleRules rules;
     if (Chance(2)) rules.repetition_penalty = Number(0.2, 3);
     if (Chance(2)) rules.presence_penalty = Number(-3, 3);
@@ -87,7 +116,7 @@ class CudaSampleTest : public ::testing::Test {
   }
 
   // Rows of random logits and rules. The id is the host's; the rare other one is as good to fp32.
-  void ExpectHostIds(size_t vocab, int32_t stride, size_t rows, bool with_rules) {
+  void ExpectHostIds(size_t vocab, int32_t stride, size_t rows, Rules kind) {
     std::vector<std::vector<float>> logits;
     std::vector<SampleRow> samples(rows);
     std::vector<SampleRules> rules(rows);
@@ -95,11 +124,12 @@ class CudaSampleTest : public ::testing::Test {
     for (size_t i = 0; i < rows; ++i) {
       logits.push_back(Logits(vocab, i % 2 == 0));
       samples[i].params = Params();
-      if (!with_rules || i % 7 == 0) continue;
-      rules[i] = Rules(vocab, masks[i]);
+      if (kind == Rules::kNone || i % 7 == 0) continue;
+      rules[i] = RandomRules(vocab, masks[i]);
       samples[i].rules = &rules[i];
     }
-    const DrawnRows drawn = DrawRows(logits, samples, stride);
+    const DrawnRows drawn = kind == Rules::kLate ? DrawSomeLate(logits, samples, stride)
+                                                 : DrawRows(logits, samples, stride);
     size_t others = 0;
     for (size_t i = 0; i < rows; ++i) {
       SCOPED_TRACE(testing::Message() << "row " << i << " of " << vocab << " ids");
@@ -129,17 +159,74 @@ class CudaSampleTest : public ::testing::Test {
 };
 
 TEST_F(CudaSampleTest, PlainDrawsAreTheHosts) {
-  ExpectHostIds(50257, 50264, 150, false);
-  ExpectHostIds(1000, 1003, 1000, false);
-  ExpectHostIds(61, 64, 2000, false);
-  ExpectHostIds(1, 8, 20, false);
+  ExpectHostIds(50257, 50264, 150, Rules::kNone);
+  ExpectHostIds(1000, 1003, 1000, Rules::kNone);
+  ExpectHostIds(61, 64, 2000, Rules::kNone);
+  ExpectHostIds(1, 8, 20, Rules::kNone);
 }
 
 TEST_F(CudaSampleTest, DrawsUnderRulesAreTheHosts) {
-  ExpectHostIds(50257, 50264, 150, true);
-  ExpectHostIds(1000, 1003, 1000, true);
-  ExpectHostIds(61, 64, 2000, true);
-  ExpectHostIds(1, 8, 20, true);
+  ExpectHostIds(50257, 50264, 150, Rules::kAtLaunch);
+  ExpectHostIds(1000, 1003, 1000, Rules::kAtLaunch);
+  ExpectHostIds(61, 64, 2000, Rules::kAtLaunch);
+  ExpectHostIds(1, 8, 20, Rules::kAtLaunch);
+}
+
+TEST_F(CudaSampleTest, DrawsUnderLateRulesAreTheHosts) {
+  ExpectHostIds(50257, 50264, 150, Rules::kLate);
+  ExpectHostIds(1000, 1003, 1000, Rules::kLate);
+  ExpectHostIds(61, 64, 2000, Rules::kLate);
+  ExpectHostIds(1, 8, 20, Rules::kLate);
+}
+
+// More blocks than the device holds at a time; nothing is drawn for a void sample, but what was
+// asked for beside the draw is there. Rules that are too large make all that are left void.
+TEST_F(CudaSampleTest, VoidSamplesDrawNothing) {
+  const SampleRules only_3{.allowed = {3}};
+  const SampleRules large{.banned = {1, 2}};
+  for (const bool fails : {false, true}) {
+    std::vector<std::vector<float>> logits(3000, Logits(100, false));
+    std::vector<SampleRow> samples(logits.size());
+    std::vector<const SampleRules*> late(logits.size());
+    for (size_t i = 0; i < samples.size(); ++i) {
+      samples[i].late = RuleSizes{.banned = 1, .mask = true};
+      samples[i].logprob = true;
+      samples[i].top_logprobs = 1;
+      late[i] = i % 3 == 0 ? &only_3 : nullptr;
+      if (fails && i == 1500) late[i] = &large;
+    }
+    const DrawnRows drawn = DrawLateRows(logits, samples, 104, [&](SampleStaging& staging) {
+      EXPECT_TRUE(staging.awaits_rules());
+      EXPECT_EQ(staging.Supply(late).ok(), !fails);
+      EXPECT_FALSE(staging.awaits_rules());
+    });
+    for (size_t i = 0; i < samples.size(); ++i) {
+      SCOPED_TRACE(i);
+      const bool has_draw = i % 3 == 0 && (!fails || i < 1500);
+      EXPECT_EQ(drawn.results[i].id, has_draw ? 3 : -1);
+      EXPECT_EQ(drawn.results[i].finite, 1);
+      EXPECT_EQ(drawn.results[i].logprob != 0, has_draw);
+      EXPECT_GE(drawn.top.at(i).id, 0);
+    }
+  }
+}
+
+TEST_F(CudaSampleTest, RulesThatNeverComeAreWaitedForOnlySoLong) {
+  std::vector<std::vector<float>> logits(8, Logits(100, false));
+  logits[5][7] = std::nanf("");
+  std::vector<SampleRow> samples(logits.size());
+  for (size_t i = 0; i < samples.size(); i += 2) samples[i].late = RuleSizes();
+  samples[5].late = RuleSizes();
+  const auto begin = std::chrono::steady_clock::now();
+  const DrawnRows drawn = DrawLateRows(
+      logits, samples, 104, [](SampleStaging&) {}, /*limit_ns=*/50'000'000);
+  const auto waited = std::chrono::steady_clock::now() - begin;
+  EXPECT_GE(waited, std::chrono::milliseconds(50));
+  EXPECT_LT(waited, std::chrono::seconds(10));
+  for (size_t i = 0; i < samples.size(); ++i) {
+    EXPECT_EQ(drawn.results[i].id >= 0, i % 2 == 1 && i != 5) << i;
+    EXPECT_EQ(drawn.results[i].finite, i == 5 ? 0 : i % 2 == 1 ? 1 : cuda::kRulesNeverCame) << i;
+  }
 }
 
 // One selection at a time, where the boundary holds more equal ids than a list does.
@@ -173,7 +260,7 @@ TEST_F(CudaSampleTest, TopScoresAndLogProbabilitiesAreOfTheRawLogits) {
       samples[i] = {.row = 0, .params = Params(), .sample = i % 5 != 1, .logprob = i % 3 != 1};
       samples[i].top_logprobs = i == 43 ? 1000 : static_cast<int32_t>(i % 21);
       if (i % 4 == 0 || !samples[i].sample) samples[i].target = static_cast<int32_t>(i % vocab);
-      rules[i] = Rules(vocab, masks[i]);
+      rules[i] = RandomRules(vocab, masks[i]);
       if (i % 3 != 2) samples[i].rules = &rules[i];
     }
     const DrawnRows drawn = DrawRows(logits, samples, static_cast<int32_t>(vocab) + 7);
