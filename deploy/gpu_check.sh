@@ -5,7 +5,7 @@
 #
 # BIN_DIR   holds the binaries (default build/cuda/tests), and lib/ beside them if they were carried
 # PART      any of: tests verify faults sanitize decode phase mixed invariant plain position prefill
-#           kernels serve open daemon overload constraints (default: all)
+#           kernels serve open daemon overload constraints start (default: all)
 # TOKENIZER folder of a tokenizer of up to 50,257 ids, for constraints (default: left out)
 # RATES     requests a second, for open (default: 105 115, what an H100 80GB can serve)
 # OUT       folder for full logs (default: a temporary one)
@@ -17,7 +17,7 @@ set -u
 bin=${1:-build/cuda/tests}
 shift || true
 parts=${*:-tests verify faults sanitize decode phase mixed invariant plain position prefill \
-  kernels serve open daemon overload constraints}
+  kernels serve open daemon overload constraints start}
 beside() {  # a program of the daemon's folder
   local dir
   for dir in "$bin" "$bin/.." "$bin/../bin"; do
@@ -196,22 +196,35 @@ overload_daemon() {
   wait "$pid"
 }
 
-# Streams under constraints against free ones, in turn, each twice.
+# Streams under constraints against free ones, there and back: texts that leave a choice at nearly
+# every token, and records, most of whose text is forced. "early": every draw waits for the one
+# before it.
 constrained_streams() {
   local item='{"type":"object","required":["name","age","tags"],"additionalProperties":false'
   item+=',"properties":{"name":{"type":"string","maxLength":200},"age":{"type":"integer"}'
   item+=',"seen":{"type":["boolean","null"]},"tags":{"type":"array","items":{"type":"string"}}}}'
   local schema='{"type":"array","minItems":20000,"maxItems":20000,"items":'$item'}'
   local regex='([A-Z][a-z]+(,? [a-z]+)*[.!?] )+'
-  local streams kind
+  local record field streams kind
+  for field in temperature_celsius humidity_percent wind_direction_degrees station_elevation; do
+    record+='"'$field'":{"type":"integer","minimum":0,"maximum":400},'
+  done
+  record='{"type":"object","additionalProperties":false,"required":["temperature_celsius",
+    "humidity_percent","wind_direction_degrees","station_elevation"],"properties":{'${record%,}'}}'
+  record='{"type":"array","minItems":20000,"maxItems":20000,"items":'$record'}'
   for streams in 32 1024; do
-    for kind in free schema regex regex schema free; do
+    for kind in free schema early_schema record early_record regex \
+      regex early_record record early_schema schema free; do
       local flags=()
-      [ $kind = schema ] && flags=(--json_schema "$schema")
-      [ $kind = regex ] && flags=(--regex "$regex")
+      case $kind in
+        *schema) flags=(--json_schema "$schema") ;;
+        *record) flags=(--json_schema "$record") ;;
+        regex) flags=(--regex "$regex") ;;
+      esac
+      [[ $kind == early_* ]] && flags+=(--late_rules=false)
       echo "$streams streams, $kind: $("$bin/serve_bench" --engine --backend cuda --model $model \
-        --tokenizer "$TOKENIZER" --slots 1152 --streams $streams --temperature 1 --warmup 4 \
-        --seconds 5 "${flags[@]}" | tr '\n' ' ')" || status=1
+        --tokenizer "$TOKENIZER" --slots 1152 --streams $streams --temperature 1 --warmup 3 \
+        --seconds 3 "${flags[@]}" | tr '\n' ' ')" || status=1
     done
   done
 }
@@ -232,7 +245,7 @@ for part in $parts; do
       run_test constraints "$bin/constrained_completions_test" '--gtest_filter=*cuda*'
       run_test sessions "$bin/sessions_test"
       for test in cuda_sample_test cuda_golden_test cuda_pipeline_test cuda_limits_test \
-        cuda_fault_test; do
+        cuda_late_rules_test cuda_fault_test; do
         [ -x "$bin/$test" ] && run_test "$test" "$bin/$test"
       done
       ;;
@@ -283,6 +296,13 @@ for part in $parts; do
     overload) overload_daemon ;;
     constraints)
       if [ -n "${TOKENIZER:-}" ]; then constrained_streams; else echo "no TOKENIZER: left out"; fi
+      ;;
+    start)
+      checkpoint=$(mktemp -d)
+      python3 tests/bench/start_bench.py --make "$checkpoint" &&
+        BASED_BIN_DIR=$(dirname "$server") python3 tests/bench/start_bench.py \
+          --model "$checkpoint" -- --backend=cuda || status=1
+      rm -r "$checkpoint"
       ;;
     invariant) "$bin/cuda_bench" --invariant decode 128 1024 || status=1 ;;
     plain) "$bin/cuda_bench" --plain decode 1024 || status=1 ;;

@@ -39,8 +39,9 @@
 //              depend on what was drawn (DrawRules::needs_history), they are late (LateRules). When
 //              the draw before shows that there is none to make, since the sequence ended or forced
 //              tokens follow, the draw is void; the token before it has been fed all the same.
-//              Where the device takes no late rules, such a sequence sits out until its draw is
-//              known; where a quarter or more would, nothing is planned until then.
+//              Where the device takes no late rules, and where forced tokens are frequent, such a
+//              sequence sits out until its draw is known; where a quarter or more would, nothing is
+//              planned until then.
 #ifndef BASED_ENGINE_SCHEDULER_H_
 #define BASED_ENGINE_SCHEDULER_H_
 

@@ -11,10 +11,16 @@ namespace {
 // At most one decoding sequence in so many sits out a step that is planned ahead.
 constexpr int64_t kOneInMaySitOut = 4;
 
+// A draw ahead that is void costs its sequence a step; to await each draw costs every step the time
+// between two. At a larger share of draws that forced tokens follow, the second is cheaper.
+constexpr float kMostVoid = 1.0f / 6;
+constexpr float kJumpMemory = 32;  // draws
+
 }  // namespace
 
 bool Scheduler::MayDraw(const Sequence& sequence) const {
-  return options_.late_rules || sequence.rules_are_known();
+  const bool may_be_late = options_.late_rules && sequence.jump_share < kMostVoid;
+  return may_be_late || sequence.rules_are_known();
 }
 
 // Whether so many decoding sequences would sit out a step planned now that it is better planned
@@ -59,6 +65,8 @@ std::vector<const SampleRules*> Scheduler::LateRules() {
 void Scheduler::JumpAhead(Sequence& sequence, std::vector<SchedulerEvent>& events) {
   if (sequence.rules == nullptr || sequence.phase == Sequence::Phase::kEnded) return;
   const std::vector<int32_t> forced = sequence.rules->Forced();
+  const float jumps = forced.empty() ? 0 : 1;
+  sequence.jump_share += (jumps - sequence.jump_share) / kJumpMemory;
   if (forced.empty()) return;
   if (sequence.draw_is_known()) {
     sequence.ahead.push_back(sequence.last_token);

@@ -33,6 +33,7 @@ struct Scheduler::Sequence {
   // Tokens that are known and not fed, where a constraint left only one way to go on: the one drawn
   // last and those that follow it without a draw. Empty: `last_token` alone, or nothing.
   std::vector<int32_t> ahead;
+  float jump_share = 0;     // of its latest draws, those that forced tokens followed
   uint64_t draw_step = 0;   // number of the step that holds the latest draw
   int32_t draw_sample = 0;  // and its index among that step's samples
   int32_t steps_in_flight = 0;

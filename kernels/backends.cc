@@ -21,8 +21,9 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<Backend>> NewCuda(const BackendOptions& options) {
 #ifdef BASED_WITH_CUDA
-  return NewCudaBackend(
-      CudaBackendOptions{.device = options.device, .batch_invariant = options.batch_invariant});
+  return NewCudaBackend(CudaBackendOptions{.device = options.device,
+                                           .batch_invariant = options.batch_invariant,
+                                           .late_rules = options.late_rules});
 #else
   return absl::UnavailableError(absl::StrCat("CUDA device ", options.device,
                                              " was asked for, but this build has no CUDA backend"));

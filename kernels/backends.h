@@ -18,6 +18,7 @@ struct BackendOptions {
   int32_t device = 0;   // CUDA device index
   // CUDA: results bitwise independent of what else is in a step (cuda_backend.h).
   bool batch_invariant = false;
+  bool late_rules = true;  // CUDA: see ExecutableInfo
 };
 
 // INVALID_ARGUMENT for an unknown kind, UNAVAILABLE when `cuda` is asked for and not compiled in or

@@ -29,6 +29,8 @@ ABSL_FLAG(std::string, tokenizer, "",
 ABSL_FLAG(std::string, backend, "cpu", "With --engine: cpu, cuda or reference.");
 ABSL_FLAG(int32_t, slots, 64, "With --engine: sequences that live at once.");
 ABSL_FLAG(int32_t, threads, 0, "With --engine: CPU threads; 0: one per core.");
+ABSL_FLAG(bool, late_rules, true,
+          "With --engine and cuda: constraints' rules follow a step that was launched ahead.");
 ABSL_FLAG(int32_t, max_queue, 4096, "With --engine: requests that may wait.");
 ABSL_FLAG(int32_t, streams, 32, "Closed-loop streams; with --rate, requests at the start.");
 ABSL_FLAG(double, rate, 0, "Requests a second that arrive at random (open loop); 0: closed loop.");
@@ -160,9 +162,10 @@ absl::Status RunLoad(Target& target, const std::function<void()>& measured) {
 }
 
 absl::Status RunOnEngine() {
-  BASED_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Backend> backend,
-      NewBackend({.kind = absl::GetFlag(FLAGS_backend), .threads = absl::GetFlag(FLAGS_threads)}));
+  BASED_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
+                         NewBackend({.kind = absl::GetFlag(FLAGS_backend),
+                                     .threads = absl::GetFlag(FLAGS_threads),
+                                     .late_rules = absl::GetFlag(FLAGS_late_rules)}));
   BASED_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
                          LoadModel({.model_dir = absl::GetFlag(FLAGS_model),
                                     .tokenizer_dir = absl::GetFlag(FLAGS_tokenizer),
@@ -183,7 +186,7 @@ absl::Status Main(absl::Span<const char* const> arguments) {
   const std::vector<FlagGroup> groups = {
       {"Target",
        {"address", "server_pid", "engine", "model", "tokenizer", "backend", "threads", "slots",
-        "max_queue"}},
+        "max_queue", "late_rules"}},
       {"Load",
        {"streams", "rate", "connections", "warmup", "seconds", "max_tokens", "prompt_tokens",
         "spread", "temperature", "n", "regex", "json_schema", "delta_interval_ms", "long_prompt"}}};

@@ -1,6 +1,8 @@
 // Single rules of the scheduler; their interplay is tested by tests/sim.
 #include "engine/scheduler.h"
 
+#include <algorithm>
+#include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -209,6 +211,51 @@ TEST_F(SchedulerTest, ForcedTokensMakeTheDrawAheadVoid) {
   Commit(scheduler, chunk, 'f' - 'a');
   ASSERT_EQ(events_.size(), 1u);
   EXPECT_EQ(events_[0].token, 'f' - 'a');
+}
+
+int32_t FirstAllowed(const SampleRules& rules) {
+  int32_t id = 0;
+  while ((rules.mask[0] >> id & 1) == 0) ++id;
+  return id;
+}
+
+TEST_F(SchedulerTest, WhereForcedTokensAreFrequentDrawsAreAwaited) {
+  const LetterTokenizer letters(26);
+  Grammar grammar;
+  ByteSet choice;
+  for (const char letter : {'k', 'l'}) choice.set(static_cast<uint8_t>(letter));
+  // Two draws a word: its first letter, which forces the next two, and its last.
+  grammar.SetStart(
+      grammar.Repeat(grammar.Sequence({grammar.OneOf(choice), grammar.Bytes("cde")}), 100, 100));
+  auto rules = std::make_shared<RuleSpec>();
+  rules->constraint = *Constraint::Compile(grammar, *TokenTrie::Create(letters, 26, 0), {});
+  rules->spelling = &letters;
+  SequenceSpec spec = Spec(1, 2, /*max_tokens=*/1000);
+  spec.rules = rules;
+  Scheduler scheduler({.slots = 1, .token_budget = 16, .max_spans = 4, .late_rules = true});
+  scheduler.Submit(std::move(spec));
+  std::deque<std::pair<StepPlan, int32_t>> in_flight;  // and what it draws
+  std::vector<bool> ahead;
+  while (ahead.size() < 80) {
+    StepPlan plan = Plan(scheduler);
+    ahead.push_back(!in_flight.empty() && !plan.empty());
+    if (!plan.empty()) {
+      const SampleRules* known = plan.table.samples.at(0).rules;
+      in_flight.emplace_back(std::move(plan), known != nullptr ? FirstAllowed(*known) : kNone);
+      if (in_flight.size() < 2) continue;
+    }
+    Commit(scheduler, in_flight.front().first, in_flight.front().second);
+    in_flight.pop_front();
+    for (const SampleRules* late : scheduler.LateRules()) {
+      if (late != nullptr) in_flight.back().second = FirstAllowed(*late);
+    }
+  }
+  EXPECT_TRUE(std::find(ahead.begin(), ahead.begin() + 10, true) != ahead.begin() + 10);
+  EXPECT_TRUE(std::find(ahead.end() - 20, ahead.end(), true) == ahead.end());
+  for (const SchedulerEvent& event : events_) {
+    EXPECT_NE(event.kind, SchedulerEvent::Kind::kFinished);
+    EXPECT_NE(event.kind, SchedulerEvent::Kind::kEnded);
+  }
 }
 
 TEST_F(SchedulerTest, TheDrawAheadOfAnEndedSequenceIsVoid) {
