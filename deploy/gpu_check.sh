@@ -281,7 +281,15 @@ for part in $parts; do
       tail -n 1 "$out/racecheck_kernels.log"
       ;;
     decode) "$bin/cuda_bench" decode 1 128 256 1024 4096 || status=1 ;;
-    phase) "$bin/cuda_bench" --steps=2000 decode 1024 || status=1 ;;
+    phase)
+      nvidia-smi --query-gpu=clocks.sm,power.draw,clocks_event_reasons.active --format=csv,noheader \
+        -lms 100 >"$out/clocks.log" &
+      for option in --steps=1000 --plain --steps=1000; do
+        "$bin/cuda_bench" $option --steps=1000 decode 1024 || status=1
+      done
+      kill $!
+      sort "$out/clocks.log" | uniq -c | sort -rn | head -n 12
+      ;;
     mixed)
       "$bin/cuda_bench" mixed 1024 0 64 256 512 1024 2048 || status=1
       "$bin/cuda_bench" mixed 256 0 64 256 512 1024 || status=1

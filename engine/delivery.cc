@@ -8,6 +8,10 @@ namespace based {
 
 namespace {
 
+// Events that sinks may take as one: enough to share what is done once for all of them, so few that
+// nothing waits for them for much of a millisecond.
+constexpr size_t kTogether = 64;
+
 // An echoed prompt goes out in parts of at most this many tokens or bytes.
 constexpr size_t kEchoTokens = 16'384;
 constexpr size_t kEchoBytes = 65'536;
@@ -105,11 +109,8 @@ void Delivery::Flush() {
 void Delivery::Run(Shard& shard) {
   Batch batch;
   while (TakeBatch(shard, batch)) {
-    {
-      const DeliveryBatch together;
-      Deliver(shard, batch);
-      DeliverDue(shard);
-    }
+    Deliver(shard, batch);
+    DeliverDue(shard);
     batch = Batch();
   }
 }
@@ -137,7 +138,10 @@ bool Delivery::TakeBatch(Shard& shard, Batch& batch) {
 
 void Delivery::Deliver(Shard& shard, Batch& batch) {
   for (auto& [id, stream] : batch.opened) shard.streams.emplace(id, std::move(stream));
+  DeliveryBatch together;
+  size_t handled = 0;
   for (const SchedulerEvent& event : batch.events) {
+    if (++handled % kTogether == 0) together.End();
     const auto found = shard.streams.find(event.id);
     if (found == shard.streams.end()) continue;
     if (!HandleEvent(shard, *found->second, event, batch.when)) shard.streams.erase(found);
@@ -145,7 +149,10 @@ void Delivery::Deliver(Shard& shard, Batch& batch) {
 }
 
 void Delivery::DeliverDue(Shard& shard) {
+  DeliveryBatch together;
+  size_t handled = 0;
   while (!shard.due.empty() && shard.due.begin()->when <= Clock::now()) {
+    if (++handled % kTogether == 0) together.End();
     const Due due = *shard.due.begin();
     shard.due.erase(shard.due.begin());
     const auto found = shard.streams.find(due.id);

@@ -21,13 +21,19 @@ class DeliveryBatch {
   DeliveryBatch() { current_ = this; }
   ~DeliveryBatch() {
     current_ = nullptr;
-    for (const auto& listener : listeners_) listener->OnBatchEnd();
+    End();
   }
   DeliveryBatch(const DeliveryBatch&) = delete;
   DeliveryBatch& operator=(const DeliveryBatch&) = delete;
 
   // Null outside of a batch.
   static DeliveryBatch* Current() { return current_; }
+
+  // This batch ends and the next begins.
+  void End() {
+    for (const auto& listener : listeners_) listener->OnBatchEnd();
+    listeners_.clear();
+  }
 
   // Calls `listener` when the batch has been handed over, once for each time that it was added.
   void AtEnd(std::shared_ptr<Listener> listener) { listeners_.push_back(std::move(listener)); }

@@ -4,7 +4,9 @@
 
 #include <cublasLt.h>
 
+#include <array>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -63,11 +65,21 @@ class Gemm {
  private:
   using Plans = std::map<int32_t, cublasLtMatmulAlgo_t>;  // by rows
 
+  static constexpr size_t kTimedRuns = 5;
+  struct Timer {
+    Event start;
+    Event stop;
+  };
+
   explicit Gemm(const GemmOptions& options) : options_(options) {}
   absl::StatusOr<std::vector<cublasLtMatmulAlgo_t>> Candidates(const GemmShape& shape, int32_t rows,
                                                                int32_t most);
   absl::StatusOr<cublasLtMatmulAlgo_t> Fastest(const GemmShape& shape, const GemmCall& call,
                                                cudaStream_t stream);
+  // Appends the milliseconds of `runs`, at most kTimedRuns.
+  absl::Status Time(const GemmShape& shape, const GemmCall& call,
+                    const cublasLtMatmulAlgo_t& algorithm, size_t runs, cudaStream_t stream,
+                    std::vector<float>& times);
   absl::Status Multiply(const GemmShape& shape, const GemmCall& call,
                         const cublasLtMatmulAlgo_t& algorithm, cudaStream_t stream);
 
@@ -75,6 +87,7 @@ class Gemm {
   cublasLtHandle_t handle_ = nullptr;
   DeviceBuffer workspace_;
   DeviceBuffer flush_;  // written before each timing, so that W comes from memory
+  std::array<Timer, kTimedRuns> timers_;
   std::map<GemmShape, Plans> plans_;
 };
 

@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 
 import numpy
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SIZE = 50257
@@ -37,6 +37,7 @@ REGEX = "([A-Z][a-z]+(,? [a-z]+)*[.!?] )+"
 def train(text, folder):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train([str(text)], trainers.BpeTrainer(
         vocab_size=SIZE, special_tokens=[END_OF_TEXT], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))

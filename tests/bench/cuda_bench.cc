@@ -196,12 +196,18 @@ void PrintPhases(const std::vector<double>& times) {
   }
   std::vector<double> medians;
   std::vector<double> relative;  // to the median of the steps around
+  std::vector<double> slow;      // numbers of the steps that took much longer than those
   for (size_t begin = 0; begin + kWindow <= times.size(); begin += kWindow) {
     const auto at = times.begin() + static_cast<ptrdiff_t>(begin);
     const std::vector<double> window(at, at + kWindow);
     medians.push_back(Quantile(window, 0.5));
-    for (const double time : window) relative.push_back(time / medians.back());
+    for (const double time : window) {
+      relative.push_back(time / medians.back());
+      if (relative.back() > 1.05) slow.push_back(static_cast<double>(relative.size()));
+    }
   }
+  std::vector<double> apart;
+  for (size_t i = 1; i < slow.size(); ++i) apart.push_back(slow[i] - slow[i - 1]);
   std::printf(
       "  medians of the %zu fold phases: %.3f to %.3f ms; of windows of %zu steps: %.3f to %.3f "
       "ms; "
@@ -210,6 +216,9 @@ void PrintPhases(const std::vector<double>& times) {
       *std::max_element(of_phase.begin(), of_phase.end()), kWindow,
       *std::min_element(medians.begin(), medians.end()),
       *std::max_element(medians.begin(), medians.end()), Quantile(relative, 0.99));
+  if (apart.empty()) return;
+  std::printf("  %zu of %zu steps took over 1.05 times that, a median of %.0f steps apart\n",
+              slow.size(), relative.size(), Quantile(apart, 0.5));
 }
 
 void RunDecode(const Setup& setup, const std::vector<int32_t>& batches) {
