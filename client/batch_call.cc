@@ -7,16 +7,32 @@
 
 namespace based {
 
-void BatchEvents::Add(Event event) {
-  MutexLock lock(mutex_);
-  events_.push_back(event);
-  changed_.NotifyOne();
+BatchEvents::~BatchEvents() {
+  queue_.Shutdown();
+  void* call = nullptr;
+  bool ok = false;
+  while (queue_.Next(&call, &ok)) {
+  }
+}
+
+bool BatchEvents::Hear(std::chrono::steady_clock::time_point deadline) {
+  // gRPC counts on the wall clock.
+  const auto wait = deadline - std::chrono::steady_clock::now();
+  const auto until = std::chrono::system_clock::now() +
+                     std::chrono::duration_cast<std::chrono::system_clock::duration>(wait);
+  void* call = nullptr;
+  bool ok = false;
+  if (queue_.AsyncNext(&call, &ok, until) != grpc::CompletionQueue::GOT_EVENT) return false;
+  static_cast<BatchCall*>(call)->OnEvent(ok);
+  return true;
 }
 
 std::vector<BatchEvents::Event> BatchEvents::Take(std::chrono::steady_clock::time_point deadline) {
-  MutexLock lock(mutex_);
-  while (events_.empty() && std::chrono::steady_clock::now() < deadline) {
-    changed_.WaitUntil(mutex_, deadline);
+  while (events_.empty() && Hear(deadline)) {
+  }
+  constexpr size_t kMost = 256;  // then there is something to do
+  const auto now = std::chrono::steady_clock::now();
+  while (events_.size() < kMost && Hear(now)) {
   }
   return std::exchange(events_, {});
 }
@@ -24,9 +40,8 @@ std::vector<BatchEvents::Event> BatchEvents::Take(std::chrono::steady_clock::tim
 void BatchCall::Start(v1::CompletionService::Stub& stub, std::chrono::milliseconds timeout) {
   sent_ = std::chrono::steady_clock::now();
   if (timeout.count() > 0) context_.set_deadline(std::chrono::system_clock::now() + timeout);
-  stub.async()->Generate(&context_, &line_.request, this);
-  StartRead(&response_);
-  StartCall();
+  reader_ = stub.PrepareAsyncGenerate(&context_, line_.request, &events_.queue());
+  reader_->StartCall(this);
 }
 
 BatchOutcome::Choice& BatchCall::ChoiceAt(int32_t index) {
@@ -35,8 +50,14 @@ BatchOutcome::Choice& BatchCall::ChoiceAt(int32_t index) {
   return outcome_.choices[at];
 }
 
-void BatchCall::OnReadDone(bool ok) {
-  if (!ok) return;
+void BatchCall::OnEvent(bool ok) {
+  if (operation_ == Operation::kFinish) return End();
+  if (operation_ == Operation::kRead && ok) Gather();
+  operation_ = ok ? Operation::kRead : Operation::kFinish;
+  ok ? reader_->Read(&response_, this) : reader_->Finish(&status_, this);
+}
+
+void BatchCall::Gather() {
   if (!heard_) {
     heard_ = true;
     events_.Add({.call = this});
@@ -54,13 +75,11 @@ void BatchCall::OnReadDone(bool ok) {
     outcome_.prompt_tokens = done.usage().prompt_tokens();
     outcome_.generated_tokens += done.usage().generated_tokens();
   }
-  StartRead(&response_);
 }
 
-void BatchCall::OnDone(const grpc::Status& status) {
+void BatchCall::End() {
   outcome_.status =
-      absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-  // Last: the running thread may delete this at once.
+      absl::Status(static_cast<absl::StatusCode>(status_.error_code()), status_.error_message());
   events_.Add({.call = this, .ended = true});
 }
 

@@ -1,4 +1,6 @@
-// One Generate call of a batch: gathers the stream and says when it has begun and ended.
+// One Generate call of a batch: gathers the stream and says when it has begun and ended. All of it
+// happens on the thread that runs the batch, which polls gRPC's queue itself: a short completion is
+// a handful of events, and waking other threads for them would cost more than handling them.
 #ifndef BASED_CLIENT_BATCH_CALL_H_
 #define BASED_CLIENT_BATCH_CALL_H_
 
@@ -11,13 +13,12 @@
 #include "based/v1/completion.grpc.pb.h"
 #include "client/batch_outcome.h"
 #include "grpcpp/grpcpp.h"
-#include "kernels/base/mutex.h"
 
 namespace based {
 
 class BatchCall;
 
-// What gRPC's threads tell the one that runs the batch.
+// What becomes of the calls of a batch.
 class BatchEvents {
  public:
   struct Event {
@@ -25,18 +26,25 @@ class BatchEvents {
     bool ended = false;  // else: the daemon has taken the call
   };
 
-  void Add(Event event);
+  // All calls have ended.
+  ~BatchEvents();
+
+  void Add(Event event) { events_.push_back(event); }
   // Takes all there are; waits for the first until `deadline`.
   std::vector<Event> Take(std::chrono::steady_clock::time_point deadline);
 
+  grpc::CompletionQueue& queue() { return queue_; }
+
  private:
-  Mutex mutex_;
-  CondVar changed_;
-  std::vector<Event> events_ ABSL_GUARDED_BY(mutex_);  // at most two per call under way
+  // Waits for something to happen to a call, and tells it; false after `deadline`.
+  bool Hear(std::chrono::steady_clock::time_point deadline);
+
+  grpc::CompletionQueue queue_;
+  std::vector<Event> events_;  // at most two per call under way
 };
 
 // Lives until its end has been taken from `events`.
-class BatchCall final : public grpc::ClientReadReactor<v1::GenerateResponse> {
+class BatchCall final {
  public:
   BatchCall(size_t entry, BatchLine line, BatchEvents& events)
       : entry_(entry), line_(std::move(line)), events_(events) {}
@@ -48,19 +56,23 @@ class BatchCall final : public grpc::ClientReadReactor<v1::GenerateResponse> {
   size_t entry() const { return entry_; }
   const BatchLine& line() const { return line_; }
   std::chrono::steady_clock::time_point sent() const { return sent_; }
-  bool admitted() const { return admitted_; }  // of the running thread, as it has heard
+  bool admitted() const { return admitted_; }
 
   // After the end.
   BatchOutcome& outcome() { return outcome_; }
   // The wait that the daemon asks for before the next try.
   std::optional<std::chrono::milliseconds> pushback() const;
 
-  // Called by the running thread alone.
   void set_admitted() { admitted_ = true; }
 
+  // The operation under way has ended.
+  void OnEvent(bool ok);
+
  private:
-  void OnReadDone(bool ok) override;
-  void OnDone(const grpc::Status& status) override;
+  enum class Operation : uint8_t { kStart, kRead, kFinish };
+
+  void Gather();
+  void End();
   BatchOutcome::Choice& ChoiceAt(int32_t index);
 
   const size_t entry_;
@@ -69,7 +81,10 @@ class BatchCall final : public grpc::ClientReadReactor<v1::GenerateResponse> {
   std::chrono::steady_clock::time_point sent_;
   bool admitted_ = false;
   grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientAsyncReader<v1::GenerateResponse>> reader_;
+  Operation operation_ = Operation::kStart;
   v1::GenerateResponse response_;
+  grpc::Status status_;
   bool heard_ = false;
   BatchOutcome outcome_;
 };

@@ -5,6 +5,19 @@
 #include "engine/sequence.h"
 
 namespace based {
+namespace {
+
+// Prompt tokens for each decode where all that runs is batch work: it has no latency to keep, and
+// fed prompts fill the steps, but an interactive request that comes now waits for the step.
+constexpr int32_t kBatchPrefill = 3;
+
+}  // namespace
+
+bool Scheduler::OnlyBatchRuns() const {
+  return yielding_slots_ == slots_.active() &&
+         std::all_of(parked_.begin(), parked_.end(),
+                     [](const Sequence* sequence) { return sequence->yields; });
+}
 
 // Rows that are not decodes, at most, in a step with so many that are.
 int32_t Scheduler::PrefillBeside(int32_t decodes) const {
@@ -13,9 +26,11 @@ int32_t Scheduler::PrefillBeside(int32_t decodes) const {
 }
 
 void Scheduler::PlanPrefills(StepPlan& plan, InFlight& step) {
-  int64_t left =
-      std::min(options_.token_budget - plan.decode_tokens, PrefillBeside(plan.decode_tokens)) -
-      plan.prefill_tokens;
+  int32_t beside = PrefillBeside(plan.decode_tokens);
+  if (plan.decode_tokens > 0 && beside > 0 && OnlyBatchRuns()) {
+    beside = std::max(beside, kBatchPrefill * plan.decode_tokens);
+  }
+  int64_t left = std::min(options_.token_budget - plan.decode_tokens, beside) - plan.prefill_tokens;
   std::vector<Sequence*> order(prefilling_.begin(), prefilling_.end());
   const auto yielding = std::stable_partition(
       order.begin(), order.end(), [this](Sequence* sequence) { return !Yields(*sequence); });

@@ -177,8 +177,12 @@ void Simulation::CheckPlan(const StepPlan& plan) {
   Require(static_cast<int32_t>(plan.table.samples.size()) <= limits.max_samples,
           "too many samples");
   if (plan.decode_tokens > 0) {
-    const int32_t mixed = limits.mixed_prefill_tokens > 0 ? limits.mixed_prefill_tokens
-                                                          : std::max(32, plan.decode_tokens);
+    int32_t mixed = limits.mixed_prefill_tokens > 0 ? limits.mixed_prefill_tokens
+                                                    : std::max(32, plan.decode_tokens);
+    const bool interactive = std::any_of(clients_.begin(), clients_.end(), [](const auto& entry) {
+      return entry.second.started && !entry.second.ended && !entry.second.spec.batch;
+    });
+    if (!interactive) mixed = std::max(mixed, 3 * plan.decode_tokens);
     Require(plan.prefill_tokens <= mixed, "prefill beside decodes exceeds its limit");
   }
   const SlotPool& slots = scheduler_.slots();
