@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
 #include "client/batch_command.h"
 #include "client/bench_command.h"
 #include "client/daemon_credentials.h"
@@ -98,6 +99,8 @@ int Run(absl::Span<const char* const> arguments) {
 }  // namespace based
 
 int main(int argc, char** argv) {
+  // Debian builds absl with its detector of lock cycles on; gRPC would pay for it at every lock.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   // Third-party code may throw (out of memory, file system); nothing of ours does.
   try {
     const std::vector<const char*> arguments(argv + 1, argv + argc);

@@ -69,14 +69,16 @@ Delivery::~Delivery() {
 }
 
 void Delivery::Open(RequestId id, std::unique_ptr<DeliveryStream> stream) {
-  Batch batch;
-  batch.opened.emplace_back(id, std::move(stream));
-  Enqueue(ShardOf(id), std::move(batch));
+  opened_.emplace_back(id, std::move(stream));
 }
 
 void Delivery::Push(std::vector<SchedulerEvent> events, Clock::time_point when) {
   if (events.empty()) return;
   std::vector<Batch> batches(shards_.size());
+  for (auto& opened : opened_) {
+    batches[opened.first % shards_.size()].opened.push_back(std::move(opened));
+  }
+  opened_.clear();
   if (batches.size() == 1) {
     batches[0].events = std::move(events);
   } else {
@@ -85,7 +87,7 @@ void Delivery::Push(std::vector<SchedulerEvent> events, Clock::time_point when) 
     }
   }
   for (size_t i = 0; i < shards_.size(); ++i) {
-    if (batches[i].events.empty()) continue;
+    if (batches[i].events.empty() && batches[i].opened.empty()) continue;
     batches[i].when = when;
     Enqueue(*shards_[i], std::move(batches[i]));
   }

@@ -123,7 +123,6 @@ class Delivery {
     std::thread thread;
   };
 
-  Shard& ShardOf(RequestId id) { return *shards_[id % shards_.size()]; }
   void Enqueue(Shard& shard, Batch batch);
   void Run(Shard& shard);
   bool TakeBatch(Shard& shard, Batch& batch);
@@ -152,6 +151,8 @@ class Delivery {
   Observer* const observer_;
   const Stop stop_;
   std::vector<std::unique_ptr<Shard>> shards_;
+  // The engine thread's: go with the next events, so that a stream alone wakes no shard.
+  std::vector<std::pair<RequestId, std::unique_ptr<DeliveryStream>>> opened_;
 };
 
 }  // namespace based
