@@ -1,5 +1,6 @@
 #include "client/batch_call.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -53,8 +54,9 @@ BatchOutcome::Choice& BatchCall::ChoiceAt(int32_t index) {
 void BatchCall::OnEvent(bool ok) {
   if (operation_ == Operation::kFinish) return End();
   if (operation_ == Operation::kRead && ok) Gather();
-  operation_ = ok ? Operation::kRead : Operation::kFinish;
-  ok ? reader_->Read(&response_, this) : reader_->Finish(&status_, this);
+  const bool more = ok && finished_ < std::max(1, line_.request.n());
+  operation_ = more ? Operation::kRead : Operation::kFinish;
+  more ? reader_->Read(&response_, this) : reader_->Finish(&status_, this);
 }
 
 void BatchCall::Gather() {
@@ -71,6 +73,7 @@ void BatchCall::Gather() {
     choice.token_ids.insert(choice.token_ids.end(), ids.begin(), ids.end());
   } else if (response_.has_done()) {
     const v1::Done& done = response_.done();
+    ++finished_;
     ChoiceAt(done.index()).finish_reason = done.finish_reason();
     outcome_.prompt_tokens = done.usage().prompt_tokens();
     outcome_.generated_tokens += done.usage().generated_tokens();

@@ -86,6 +86,7 @@ class BatchCall final {
   v1::GenerateResponse response_;
   grpc::Status status_;
   bool heard_ = false;
+  int32_t finished_ = 0;  // completions
   BatchOutcome outcome_;
 };
 

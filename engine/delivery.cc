@@ -325,6 +325,7 @@ bool Delivery::FinishChoice(DeliveryStream& stream, RequestId id, int32_t index,
   choice.finished = std::move(finished);
   --stream.open;
   if (stream.ranks()) return stream.open > 0 || FinishRanked(stream, id);
+  choice.pending.ends = stream.open == 0;
   if (!Send(stream, id, std::exchange(choice.pending, Delta()))) return false;
   if (stream.open == 0) {
     End(stream, choice.finished);

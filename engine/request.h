@@ -115,8 +115,8 @@ enum class FinishReason : uint8_t {
 
 struct Started {
   uint64_t seed = 0;
-  int64_t prompt_tokens = 0;  // with a session, of the whole conversation
-  int64_t reused_tokens = 0;  // of those, in the session's state: not computed
+  int64_t prompt_tokens = 0;                    // with a session, of the whole conversation
+  int64_t reused_tokens = 0;                    // of those, in the session's state: not computed
   std::chrono::milliseconds predicted_wait{0};  // for a slot, at admission
 };
 
@@ -136,6 +136,7 @@ struct Delta {
   int32_t index = 0;                          // of the completion
   std::vector<TokenLogprob> logprobs;         // one per generated token
   std::vector<TokenLogprob> prompt_logprobs;  // of prompt tokens in order, across deltas
+  bool ends = false;                          // OnFinished follows at once
 };
 
 struct Timings {
@@ -148,8 +149,8 @@ struct Timings {
 
 struct Finished {
   FinishReason reason = FinishReason::kMaxTokens;
-  std::string stop_string;     // the one that matched, with kStopString
-  int32_t stop_token_id = -1;  // the one drawn, with kStopToken or kEndOfText
+  std::string stop_string;       // the one that matched, with kStopString
+  int32_t stop_token_id = -1;    // the one drawn, with kStopToken or kEndOfText
   int64_t prompt_tokens = 0;     // as Started has it
   int64_t reused_tokens = 0;     // as Started has it
   int64_t generated_tokens = 0;  // drawn and counted, the ending token included

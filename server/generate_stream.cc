@@ -39,6 +39,7 @@ bool GenerateStream::OnDelta(Delta delta) {
       last_tokens_ = 0;
     }
     AppendDelta(delta, token_ids_, queue_.back());
+    ends_ = delta.ends;
     // An echoed or scored prompt fills messages too.
     last_tokens_ += std::max({delta.tokens, static_cast<int32_t>(delta.token_ids.size()),
                               static_cast<int32_t>(delta.prompt_logprobs.size())});
@@ -148,6 +149,7 @@ GenerateStream::Action GenerateStream::NextAction() {
   queue_.pop_front();
   in_flight_ = true;
   write_began_ = Clock::now();
+  hold_ = !queue_.empty() || (ends_ && !ended_);
   return queue_.empty() && ended_ ? Action::kWriteLast : Action::kWrite;
 }
 
@@ -161,7 +163,8 @@ void GenerateStream::Do(Action action) {
       return reactor_->StartWriteAndFinish(&writing_, {},
                                            FailCall(context_, summary().status, FailedAt::kStream));
     case Action::kWrite:
-      return reactor_->StartWrite(&writing_);
+      return reactor_->StartWrite(
+          &writing_, hold_ ? grpc::WriteOptions().set_buffer_hint() : grpc::WriteOptions());
     case Action::kFinish:
       return reactor_->Finish(FailCall(context_, summary().status, FailedAt::kStream));
   }

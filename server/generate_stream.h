@@ -96,6 +96,7 @@ class GenerateStream final : public TokenSink {
 
   // Owned by the write in flight: set while idle, read by gRPC until OnWriteDone.
   v1::GenerateResponse writing_;
+  bool hold_ = false;  // it may wait for the next message, which follows at once
 
   mutable Mutex mutex_;
   std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);
@@ -105,6 +106,7 @@ class GenerateStream final : public TokenSink {
   bool in_flight_ ABSL_GUARDED_BY(mutex_) = false;
   bool cut_ ABSL_GUARDED_BY(mutex_) = false;  // for its slow reader
   Clock::time_point write_began_ ABSL_GUARDED_BY(mutex_);
+  bool ends_ ABSL_GUARDED_BY(mutex_) = false;    // OnFinished follows at once
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;   // nothing more comes from the engine
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // a write failed
   StreamSummary summary_ ABSL_GUARDED_BY(mutex_);
