@@ -8,10 +8,6 @@ namespace based {
 
 namespace {
 
-// Events that sinks may take as one: enough to share what is done once for all of them, so few that
-// nothing waits for them for much of a millisecond.
-constexpr size_t kTogether = 64;
-
 // An echoed prompt goes out in parts of at most this many tokens or bytes.
 constexpr size_t kEchoTokens = 16'384;
 constexpr size_t kEchoBytes = 65'536;
@@ -140,10 +136,10 @@ bool Delivery::TakeBatch(Shard& shard, Batch& batch) {
 
 void Delivery::Deliver(Shard& shard, Batch& batch) {
   for (auto& [id, stream] : batch.opened) shard.streams.emplace(id, std::move(stream));
-  DeliveryBatch together;
+  DeliveryBatch together(batch.events.size());
   size_t handled = 0;
   for (const SchedulerEvent& event : batch.events) {
-    if (++handled % kTogether == 0) together.End();
+    if (++handled % DeliveryBatch::kTogether == 0) together.End();
     const auto found = shard.streams.find(event.id);
     if (found == shard.streams.end()) continue;
     if (!HandleEvent(shard, *found->second, event, batch.when)) shard.streams.erase(found);
@@ -151,10 +147,10 @@ void Delivery::Deliver(Shard& shard, Batch& batch) {
 }
 
 void Delivery::DeliverDue(Shard& shard) {
-  DeliveryBatch together;
+  DeliveryBatch together(shard.due.size());
   size_t handled = 0;
   while (!shard.due.empty() && shard.due.begin()->when <= Clock::now()) {
-    if (++handled % kTogether == 0) together.End();
+    if (++handled % DeliveryBatch::kTogether == 0) together.End();
     const Due due = *shard.due.begin();
     shard.due.erase(shard.due.begin());
     const auto found = shard.streams.find(due.id);

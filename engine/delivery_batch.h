@@ -3,6 +3,7 @@
 #ifndef BASED_ENGINE_DELIVERY_BATCH_H_
 #define BASED_ENGINE_DELIVERY_BATCH_H_
 
+#include <cstddef>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -17,8 +18,8 @@ class DeliveryBatch {
     virtual void OnBatchEnd() = 0;
   };
 
-  // This thread's batch, from now to the end of this object's life.
-  DeliveryBatch() { current_ = this; }
+  // This thread's batch of `events`, from now to the end of this object's life.
+  explicit DeliveryBatch(size_t events) : events_(events) { current_ = this; }
   ~DeliveryBatch() {
     current_ = nullptr;
     End();
@@ -28,6 +29,13 @@ class DeliveryBatch {
 
   // Null outside of a batch.
   static DeliveryBatch* Current() { return current_; }
+
+  // It is over soon: whoever has to do with its sinks may as well wait for its end.
+  bool is_short() const { return events_ <= kTogether; }
+
+  // Events that sinks may take as one: enough to share what is done once for all of them, so few
+  // that nothing waits for them for much of a millisecond.
+  static constexpr size_t kTogether = 64;
 
   // This batch ends and the next begins.
   void End() {
@@ -39,6 +47,7 @@ class DeliveryBatch {
   void AtEnd(std::shared_ptr<Listener> listener) { listeners_.push_back(std::move(listener)); }
 
  private:
+  const size_t events_;
   static inline thread_local DeliveryBatch* current_ = nullptr;
   std::vector<std::shared_ptr<Listener>> listeners_;
 };

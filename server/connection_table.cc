@@ -24,19 +24,21 @@ void Connection::HoldWrites() {
   DeliveryBatch* const batch = DeliveryBatch::Current();
   if (batch == nullptr || streams_.load(std::memory_order_relaxed) < 2) return;
   // Another thread that holds them already will let ours go with its own, or before we write.
-  if (held_.exchange(true)) return;
+  const Hold hold = batch->is_short() ? Hold::kShort : Hold::kLong;
+  Hold nothing = Hold::kNothing;
+  if (!hold_.compare_exchange_strong(nothing, hold)) return;
   Cork(fd_, 1);
   batch->AtEnd(shared_from_this());
 }
 
 void Connection::OnBatchEnd() {
   Cork(fd_, 0);
-  held_ = false;
-  held_.notify_all();
+  hold_ = Hold::kNothing;
+  hold_.notify_all();
 }
 
 void Connection::AwaitRelease() const {
-  if (DeliveryBatch::Current() == nullptr) held_.wait(true);
+  if (DeliveryBatch::Current() == nullptr) hold_.wait(Hold::kShort);
 }
 
 void ConnectionTable::Add(int fd) {

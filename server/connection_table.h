@@ -20,8 +20,8 @@ namespace based {
 
 // One TCP connection. A step has a token for each of its streams, and each token is a write: sent
 // one by one, they cost the kernel, the client and gRPC's own threads a wake-up each. Held back for
-// the microseconds that it takes to write them all, they go out together, and their ends are taken
-// up together.
+// the microseconds that it takes to write them all, they go out together, and where a batch is
+// short their ends are taken up together.
 //
 // The descriptor is gRPC's. After gRPC has closed it, it may be another file's: then holding back
 // fails, or holds another connection's writes until the end of the batch, and the kernel for no
@@ -39,13 +39,14 @@ class Connection final : public DeliveryBatch::Listener,
   void HoldWrites();
   void OnBatchEnd() override;
 
-  // Waits while writes are held; not within a batch.
+  // Waits while a short batch holds writes; not within a batch.
   void AwaitRelease() const;
 
  private:
   const int fd_;
   std::atomic<int32_t> streams_{0};
-  std::atomic<bool> held_{false};
+  enum class Hold : uint8_t { kNothing, kShort, kLong };
+  std::atomic<Hold> hold_{Hold::kNothing};
 };
 
 class ConnectionTable {

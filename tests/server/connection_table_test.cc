@@ -7,8 +7,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -97,7 +100,7 @@ TEST(Connection, WritesOfABatchLeaveAtItsEnd) {
   connection->OnStreamOpened();
   connection->OnStreamOpened();
   {
-    const DeliveryBatch batch;
+    const DeliveryBatch batch(2);
     for (int i = 0; i < 3; ++i) {
       connection->HoldWrites();
       pair.Write();
@@ -125,10 +128,37 @@ TEST(Connection, NothingIsHeldOutsideOfABatchOrForOneStream) {
   one->OnStreamOpened();
   one->OnStreamOpened();
   one->OnStreamClosed();
-  const DeliveryBatch batch;
+  const DeliveryBatch batch(2);
   one->HoldWrites();
   alone.Write();
   EXPECT_TRUE(alone.Arrived());
+}
+
+TEST(Connection, WhoAwaitsReleaseWaitsForAShortBatchAlone) {
+  const Loopback pair;
+  const auto connection = std::make_shared<Connection>(pair.server);
+  connection->OnStreamOpened();
+  connection->OnStreamOpened();
+  connection->AwaitRelease();  // nothing is held
+  {
+    const DeliveryBatch batch(DeliveryBatch::kTogether + 1);
+    connection->HoldWrites();
+    std::thread([&] { connection->AwaitRelease(); }).join();
+  }
+  std::atomic<bool> over{false};
+  std::thread waits;
+  {
+    const DeliveryBatch batch(2);
+    connection->HoldWrites();
+    connection->AwaitRelease();  // of the batch itself
+    waits = std::thread([&] {
+      connection->AwaitRelease();
+      EXPECT_TRUE(over);
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    over = true;
+  }
+  waits.join();
 }
 
 TEST(Connection, ADescriptorThatIsNoSocketAnyMoreDoesNoHarm) {
@@ -138,7 +168,7 @@ TEST(Connection, ADescriptorThatIsNoSocketAnyMoreDoesNoHarm) {
   connection->OnStreamOpened();
   connection->OnStreamOpened();
   {
-    const DeliveryBatch batch;
+    const DeliveryBatch batch(2);
     connection->HoldWrites();
   }
   EXPECT_EQ(::write(pipe[1], "x", 1), 1);
