@@ -18,9 +18,9 @@
 //              behind their share before others, those by turns. A prompt that does not end in the
 //              step takes at most half of what is left while others wait behind it, so that one
 //              long prompt cannot hold up short ones. Beside decodes it is held to
-//              mixed_prefill_tokens, so that it cannot stretch their inter-token latency, or to more
-//              where all that runs is batch work; while it waits, decodes leave it a quarter of the
-//              budget and a sixteenth of the spans.
+//              mixed_prefill_tokens, or to more where all that runs is batch work, so that it
+//              cannot stretch their inter-token latency; while it waits, decodes leave it a quarter
+//              of the budget and a sixteenth of the spans.
 //   Aging      batch work that has waited longer than batch_patience is interactive from then on,
 //              and what was parked for so long is not parked again.
 //   Forks      a request for n completions is one queued sequence until its prompt is fed but for
