@@ -4,8 +4,8 @@
 #   docker build -t based-serve:cuda --build-arg VARIANT=cuda .
 #   docker run --rm --read-only -p 127.0.0.1:7433:7433 -p 127.0.0.1:7490:7490 based-serve
 #
-# The build runs the scripts that CI runs (deploy/bundle.sh); the image itself is not built in CI,
-# which has no container engine: this file is untested as a whole.
+# The build installs and compiles with the functions that CI uses (deploy/setup.sh); the image itself
+# is not built in CI, which has no container engine: this file is untested as a whole.
 ARG VARIANT=cpu
 ARG CUDA=13.0.1
 

@@ -4,7 +4,9 @@
 
 ABSL_FLAG(std::string, address, "127.0.0.1:7433", "HOST:PORT of the daemon.");
 ABSL_FLAG(double, timeout, 0, "Seconds until the call is given up; 0: none.");
-ABSL_FLAG(bool, json, false, "Prints JSON, one message per line.");
+ABSL_FLAG(bool, json, false,
+          "Prints JSON, one message per line: the proto's fields by their names, 64-bit numbers as "
+          "strings, bytes (stop_string) in base64.");
 ABSL_FLAG(std::string, model, "",
           "generate, info, tokenize: name of the model at the daemon, empty for the one it serves. "
           "generate --local, perplexity, plan, verify: directory of config.json and "

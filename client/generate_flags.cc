@@ -32,16 +32,19 @@ ABSL_FLAG(float, presence_penalty, 0.0f, "Subtracted from the logits of tokens i
 ABSL_FLAG(float, frequency_penalty, 0.0f, "Subtracted once per occurrence in the output.");
 ABSL_FLAG(std::string, logit_bias, "", "Added to logits: id:bias,id:bias.");
 ABSL_FLAG(std::string, bad_words, "",
-          "A word that may not be produced. May be given several times.");
+          "The ids of this word, and of it after a space, may not follow each other; other ids may "
+          "still spell it. May be given several times.");
 ABSL_FLAG(std::string, allowed_token_ids, "", "Draws only these ids, with commas between.");
-ABSL_FLAG(uint64_t, seed, 0, "Seed of the draw. Without it one is chosen.");
+ABSL_FLAG(uint64_t, seed, 0, "Seed of the draw. Where it is not given one is chosen.");
 ABSL_FLAG(std::string, stop, "", "Ends the text before this string. May be given several times.");
 ABSL_FLAG(std::string, stop_token_ids, "", "Ends at any of these ids, with commas between.");
 ABSL_FLAG(bool, ignore_eos, false, "Goes on past the end-of-text token.");
 ABSL_FLAG(int64_t, min_tokens, 0, "Tokens before end-of-text or a stop may end the text.");
 ABSL_FLAG(bool, include_stop, false, "Keeps the stop that matched in the output.");
 ABSL_FLAG(int32_t, n, 1, "Completions to return.");
-ABSL_FLAG(int32_t, best_of, 1, "Completions to draw, of which the n most likely are returned.");
+ABSL_FLAG(
+    int32_t, best_of, 1,
+    "Completions to draw, of which the n most likely are returned. Where it is not given, n.");
 ABSL_FLAG(bool, logprobs, false, "Log-probability of each token; see --json.");
 ABSL_FLAG(int32_t, top_logprobs, 0, "The most likely tokens beside each log-probability, to 20.");
 ABSL_FLAG(bool, echo, false, "Prints the prompt before the completion.");
@@ -59,9 +62,10 @@ ABSL_FLAG(std::string, priority, "interactive", "interactive or batch.");
 ABSL_FLAG(std::string, session, "",
           "Continues this session, which keeps the state afterwards (see based session).");
 ABSL_FLAG(bool, create_session, false, "Makes the session.");
-ABSL_FLAG(int64_t, session_tokens, 0, "Fails unless the session holds so many tokens.");
-ABSL_FLAG(std::string, snapshot, "", "Starts from this snapshot.");
-ABSL_FLAG(bool, save_snapshot, false, "Keeps a snapshot of the state at the end.");
+ABSL_FLAG(int64_t, session_tokens, 0,
+          "Where it is given, fails unless the session holds so many tokens.");
+ABSL_FLAG(std::string, snapshot, "", "Starts from this snapshot. Not served yet.");
+ABSL_FLAG(bool, save_snapshot, false, "Keeps a snapshot of the state at the end. Not served yet.");
 
 namespace based {
 namespace {

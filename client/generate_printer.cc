@@ -54,6 +54,8 @@ void GeneratePrinter::PrintText(const GenerateEvent& event) {
 void GeneratePrinter::End() {
   if (!any_) return;
   if (!options_.json && !options_.several) std::printf("\n");
+  // Of completions that the call's failure cut.
+  for (const auto& [index, text] : texts_) std::printf("[%d] %s\n", index, text.c_str());
   std::fflush(stdout);
   if (options_.stats) PrintStats();
 }

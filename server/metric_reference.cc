@@ -133,7 +133,7 @@ constexpr Note kNotes[] = {
     {"based_request_max_tokens", "tokens",
      "Far above what is generated: predicted waits and deadlines' refusals lean on what was drawn "
      "lately; `--max_queue_tokens` counts what was asked for."},
-    {"based_request_prompt_tokens", "tokens", "Likewise."},
+    {"based_request_prompt_tokens", "tokens", "The mix of work has changed: plan capacity anew."},
     {"based_requests_total", "requests",
      "UNAVAILABLE and INTERNAL are ours: BasedErrorBudgetBurn in the runbook. Other codes are the "
      "client's."},

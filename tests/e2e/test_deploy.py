@@ -169,6 +169,10 @@ def test_the_autoscaler_reads_what_the_adapter_makes_of_series_that_exist():
         for series in re.findall(r"\bbased_\w+", rule["seriesQuery"] + rule["metricsQuery"]):
             assert series in documented, series
     monitor = documents("autoscaling", "pod-monitor.yaml")[0]["spec"]
+    relabeled = monitor["podMetricsEndpoints"][0]["relabelings"][0]
+    assert relabeled["targetLabel"] == "job"
+    down = (DEPLOY / "prometheus" / "rules.yml").read_text()
+    assert f'up{{job="{relabeled["replacement"]}"}} == 0' in down
     pod = documents("base", "deployment.yaml")[0]["spec"]["template"]
     assert monitor["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     ports = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}

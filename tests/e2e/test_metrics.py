@@ -148,8 +148,10 @@ class Loads:
         list(self.call(text=b"The sea was", max_tokens=2000, stop={"strings": [b"e"]}))
         list(self.call(sampling=always(7), stop={"token_ids": [7]}))
         list(self.call(sampling=always(0), stop={"ignore_eos": False}))
-        with pytest.raises(grpc.RpcError):
-            list(self.call(max_tokens=100_000, timeout=1))
+        # On a busy machine a short queue may end it first.
+        end = time.monotonic() + LIMIT_S
+        while self.code(max_tokens=100_000, timeout=1) != "DEADLINE_EXCEEDED":
+            assert time.monotonic() < end
         self.endless().cancel()
 
     def long_prompt(self):

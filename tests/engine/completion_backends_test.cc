@@ -79,6 +79,7 @@ class CompletionBackendsTest : public ::testing::TestWithParam<std::string> {
   void ExpectPromises(const Request& r, const Recorder& sink);
   void ExpectLogprobs(const Request& r, const std::vector<TokenLogprob>& logprobs);
   void ExpectAllowed(const Request& r, const std::vector<int32_t>& ids);
+  void ExpectReason(const Request& r, const Recorder::Choice& choice);
 
   std::mt19937_64 random_{20};
   int32_t vocab_ = 0;
@@ -151,6 +152,48 @@ void CompletionBackendsTest::ExpectAllowed(const Request& r, const std::vector<i
   }
 }
 
+// The completion ended for its reason, and not before.
+void CompletionBackendsTest::ExpectReason(const Request& r, const Recorder::Choice& choice) {
+  const Finished& done = choice.finished[0];
+  const std::vector<int32_t>& ids = choice.ids;
+  const int32_t eos = engine_->model().config.eos_token_id;
+  const bool at_eos = done.reason == FinishReason::kEndOfText;
+  const bool at_id = done.reason == FinishReason::kStopToken;
+  const auto stops_at = [&](int32_t id) {
+    return std::find(r.stop.token_ids.begin(), r.stop.token_ids.end(), id) !=
+           r.stop.token_ids.end();
+  };
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (!stops_at(ids[i]) && (r.stop.ignore_eos || ids[i] != eos)) continue;
+    EXPECT_TRUE(i + 1 == ids.size() && r.stop.include_stop && (at_eos || at_id)) << i;
+  }
+  if (at_id) {
+    EXPECT_TRUE(stops_at(done.stop_token_id)) << done.stop_token_id;
+  } else {
+    EXPECT_EQ(done.stop_token_id, at_eos ? eos : -1);
+  }
+  if ((at_eos || at_id) && r.stop.include_stop) {
+    EXPECT_EQ(ids.back(), done.stop_token_id);
+  }
+  std::string before = choice.text;
+  if (done.reason == FinishReason::kStopString) {
+    EXPECT_TRUE(std::find(r.stop.strings.begin(), r.stop.strings.end(), done.stop_string) !=
+                r.stop.strings.end())
+        << done.stop_string;
+    if (r.stop.include_stop) {
+      ASSERT_TRUE(before.ends_with(done.stop_string)) << before;
+      before.resize(before.size() - done.stop_string.size());
+    }
+  } else {
+    EXPECT_EQ(done.stop_string, "");
+  }
+  // Stops are looked for after min_tokens alone; a token is a letter.
+  before.erase(0, std::min(before.size(), static_cast<size_t>(r.stop.min_tokens)));
+  for (const std::string& stop : r.stop.strings) {
+    EXPECT_EQ(before.find(stop), std::string::npos) << before << " holds " << stop;
+  }
+}
+
 void CompletionBackendsTest::ExpectPromises(const Request& r, const Recorder& sink) {
   const auto prompt = static_cast<int64_t>(r.prompt_token_ids.size());
   EXPECT_EQ(sink.started.prompt_tokens, prompt);
@@ -176,7 +219,10 @@ void CompletionBackendsTest::ExpectPromises(const Request& r, const Recorder& si
     if (r.stop.ignore_eos) {
       EXPECT_NE(done.reason, FinishReason::kEndOfText);
     }
+    EXPECT_EQ(done.timings.decode_tokens, done.generated_tokens - 1);
+    EXPECT_EQ(done.timings.prefill_tokens, prompt);
     ExpectAllowed(r, choice.ids);
+    ExpectReason(r, choice);
   }
 }
 
