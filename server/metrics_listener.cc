@@ -40,8 +40,7 @@ int Answer(mg_connection* connection, int code, absl::string_view reason, const 
       absl::StrCat("HTTP/1.1 ", code, " ", reason, "\r\nContent-Type: ", content_type,
                    "\r\nContent-Length: ", body.size(),
                    "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
-                   "Content-Security-Policy: ", kContentPolicy,
-                   "\r\nConnection: close\r\n\r\n",
+                   "Content-Security-Policy: ", kContentPolicy, "\r\nConnection: close\r\n\r\n",
                    head ? "" : body);
   mg_write(connection, message.data(), message.size());
   return code;
@@ -55,7 +54,6 @@ bool IsRead(mg_connection* connection) {
 int RefuseMethod(mg_connection* connection) {
   return Answer(connection, 405, "Method Not Allowed", kPlainText, "only GET and HEAD\n");
 }
-
 
 }  // namespace
 
@@ -79,12 +77,17 @@ MetricsListener::MetricsListener(const std::string& address, Handlers handlers)
 
 absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const std::string& address,
                                                                         Handlers handlers) {
-  std::unique_ptr<MetricsListener> listener(
-      new MetricsListener(address, std::move(handlers)));
-  // A peer that says nothing, or reads nothing, has a thread for two seconds. So many threads that
-  // two dozen of them hold nobody up.
-  const char* options[] = {"listening_ports",    address.c_str(), "num_threads", "32",
-                           "request_timeout_ms", "2000",          "enable_keep_alive", "no",
+  std::unique_ptr<MetricsListener> listener(new MetricsListener(address, std::move(handlers)));
+  // A peer that says nothing, or reads nothing, has a thread for a second. So many threads that a
+  // hundred of them hold nobody up.
+  const char* options[] = {"listening_ports",
+                           address.c_str(),
+                           "num_threads",
+                           "128",
+                           "request_timeout_ms",
+                           "1000",
+                           "enable_keep_alive",
+                           "no",
                            nullptr};
   mg_callbacks callbacks{};
   callbacks.log_message = StartLog::Keep;
