@@ -15,6 +15,9 @@ namespace based {
 namespace {
 
 absl::Status Generate(const CommandLine& line, const Generator& generator) {
+  if (absl::GetFlag(FLAGS_local) && line.Has("address")) {
+    return UsageError("--local runs without a daemon, --address names one: give one of them");
+  }
   BASED_ASSIGN_OR_RETURN(const GenerateOptions options, GenerateOptionsFromFlags(line));
   GeneratePrinter printer({.json = absl::GetFlag(FLAGS_json),
                            .several = options.n.value_or(1) > 1,

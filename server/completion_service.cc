@@ -8,8 +8,8 @@ namespace based {
 grpc::ServerWriteReactor<v1::GenerateResponse>* CompletionService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   // Deletes itself in OnDone.
-  auto* reactor = new GenerateReactor(gate_, metrics_, watch_, connections_.Find(context->peer()),
-                                      context, max_queued_messages_);
+  auto* reactor =
+      new GenerateReactor(gate_, metrics_, watch_, connections_, context, max_queued_messages_);
   reactor->Start(*request);
   return reactor;
 }

@@ -23,12 +23,13 @@ int64_t Microseconds(std::chrono::nanoseconds duration) {
 }  // namespace
 
 GenerateReactor::GenerateReactor(const Gate& gate, Metrics& metrics, StreamWatch& watch,
-                                 std::shared_ptr<Connection> connection,
+                                 const ConnectionTable& connections,
                                  grpc::CallbackServerContext* context, size_t max_queued_messages)
     : gate_(gate),
       metrics_(metrics),
       watch_(watch),
-      connection_(std::move(connection)),
+      peer_(context->peer()),
+      connection_(connections.Find(peer_)),
       context_(context),
       max_queued_messages_(max_queued_messages),
       request_id_(RequestIdOf(*context)),
@@ -101,14 +102,13 @@ void GenerateReactor::LogAccess() const {
       stream_ != nullptr ? stream_->summary() : StreamSummary{.status = rejection_};
   const Timings& timings = summary.finished.timings;
   const std::string code = StatusCodeName(summary.status.code());
-  const std::string peer = context_->peer();
   // A call that ends well knows its exact count; one that was cut, what was handed over.
   const int64_t tokens = std::max(summary.finished.generated_tokens, summary.delivered_tokens);
   const char* reason = stream_ != nullptr && summary.status.ok()
                            ? FinishReasonName(summary.finished.reason)
                            : "none";
   std::vector<LogField> fields = {{"request_id", absl::string_view(request_id_)},
-                                  {"peer", absl::string_view(peer)},
+                                  {"peer", absl::string_view(peer_)},
                                   {"tenant", absl::string_view(tenant_)},
                                   {"code", absl::string_view(code)},
                                   {"message", summary.status.message()},

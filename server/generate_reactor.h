@@ -20,9 +20,9 @@ namespace based {
 
 class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
-  // All references must outlive the call. `connection`, which the call came by, may be null.
+  // All references must outlive the call.
   GenerateReactor(const Gate& gate, Metrics& metrics, StreamWatch& watch,
-                  std::shared_ptr<Connection> connection, grpc::CallbackServerContext* context,
+                  const ConnectionTable& connections, grpc::CallbackServerContext* context,
                   size_t max_queued_messages);
 
   // Submits the request, or finishes the call with what is wrong with it. Call once, before gRPC is
@@ -40,7 +40,8 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   const Gate& gate_;
   Metrics& metrics_;
   StreamWatch& watch_;
-  const std::shared_ptr<Connection> connection_;
+  const std::string peer_;  // gRPC does not know it any more when a call has been cut
+  const std::shared_ptr<Connection> connection_;  // null: not one that was accepted
   grpc::CallbackServerContext* const context_;
   const size_t max_queued_messages_;
   const std::string request_id_;

@@ -74,9 +74,15 @@ def test_deadline_ends_the_call(tiny, proto):
     with tiny.channel() as channel:
         stub = proto.completion_grpc.CompletionServiceStub(channel)
         with pytest.raises(grpc.RpcError) as error:
-            list(stub.Generate(request, timeout=0.5))
+            list(stub.Generate(request, timeout=0.5, metadata=[("x-request-id", "cut-late")]))
     assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     tiny.wait_for_metric('based_state_slots{state="active"}', 0)
+    end = time.monotonic() + 10
+    while not (said := [line for line in tiny.lines
+                        if "event=generate" in line and "request_id=cut-late" in line]):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert " peer=ipv4:127.0.0.1:" in said[0]
 
 
 def test_two_hundred_streams_half_of_them_cut(tiny, proto):

@@ -265,6 +265,12 @@ def test_local_generation_is_that_of_the_daemon(demo, flags):
     assert len(str(local)) > 40
 
 
+def test_local_and_a_daemon_are_not_asked_for_together():
+    both = run_based("generate", "--local", f"--model={DEMO}", "--address=127.0.0.1:1", "--prompt=a")
+    assert both.returncode == 2
+    assert "--address names one" in both.stderr
+
+
 def test_local_errors_are_those_of_the_daemon(demo):
     flags = ["--prompt=a", "--min_tokens=9", "--max_tokens=5"]
     local = run_based("generate", "--local", f"--model={DEMO}", *flags)
