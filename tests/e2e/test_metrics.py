@@ -4,6 +4,7 @@ One daemon is given every kind of load while a scraper reads /metrics all the ti
 load moved fails the test: give it a load below, or name it with its reason.
 """
 
+import contextlib
 import http.client
 import json
 import signal
@@ -129,10 +130,18 @@ class Loads:
         return (stub or self.stub).Generate(request, metadata=metadata, timeout=timeout)
 
     def endless(self, **options):
-        """A stream that has begun."""
-        stream = self.call(max_tokens=100_000, **options)
+        """A stream that has begun and is read, in few messages: Python is slow, the queue short."""
+        few = dict(output=lambda output: setattr(output, "tokens_per_message", 100))
+        stream = self.call(max_tokens=100_000, **{**few, **options})
         while not next(stream).HasField("delta"):
             pass
+
+        def read():
+            with contextlib.suppress(grpc.RpcError):
+                for _ in stream:
+                    pass
+
+        threading.Thread(target=read, daemon=True).start()
         return stream
 
     def code(self, **options):
