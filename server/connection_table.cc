@@ -24,21 +24,26 @@ void Connection::HoldWrites() {
   DeliveryBatch* const batch = DeliveryBatch::Current();
   if (batch == nullptr || streams_.load(std::memory_order_relaxed) < 2) return;
   // Another thread that holds them already will let ours go with its own, or before we write.
-  const Hold hold = batch->is_short() ? Hold::kShort : Hold::kLong;
-  Hold nothing = Hold::kNothing;
-  if (!hold_.compare_exchange_strong(nothing, hold)) return;
+  {
+    MutexLock lock(mutex_);
+    if (hold_ != Hold::kNothing) return;
+    hold_ = batch->is_short() ? Hold::kShort : Hold::kLong;
+  }
   Cork(fd_, 1);
   batch->AtEnd(shared_from_this());
 }
 
 void Connection::OnBatchEnd() {
   Cork(fd_, 0);
+  MutexLock lock(mutex_);
   hold_ = Hold::kNothing;
-  hold_.notify_all();
+  released_.NotifyAll();
 }
 
 void Connection::AwaitRelease() const {
-  if (DeliveryBatch::Current() == nullptr) hold_.wait(Hold::kShort);
+  if (DeliveryBatch::Current() != nullptr) return;
+  MutexLock lock(mutex_);
+  while (hold_ == Hold::kShort) released_.Wait(mutex_);
 }
 
 void ConnectionTable::Add(int fd) {

@@ -45,8 +45,13 @@ class Connection final : public DeliveryBatch::Listener,
  private:
   const int fd_;
   std::atomic<int32_t> streams_{0};
+
+  // Not an atomic that is waited for: libstdc++ yields before it sleeps, which costs the thread its
+  // turn.
   enum class Hold : uint8_t { kNothing, kShort, kLong };
-  std::atomic<Hold> hold_{Hold::kNothing};
+  mutable Mutex mutex_;
+  mutable CondVar released_;
+  Hold hold_ ABSL_GUARDED_BY(mutex_) = Hold::kNothing;
 };
 
 class ConnectionTable {
