@@ -137,9 +137,8 @@ bool Delivery::TakeBatch(Shard& shard, Batch& batch) {
 void Delivery::Deliver(Shard& shard, Batch& batch) {
   for (auto& [id, stream] : batch.opened) shard.streams.emplace(id, std::move(stream));
   DeliveryBatch together(batch.events.size());
-  size_t handled = 0;
   for (const SchedulerEvent& event : batch.events) {
-    if (++handled % DeliveryBatch::kTogether == 0) together.End();
+    together.Next();
     const auto found = shard.streams.find(event.id);
     if (found == shard.streams.end()) continue;
     if (!HandleEvent(shard, *found->second, event, batch.when)) shard.streams.erase(found);
@@ -148,9 +147,8 @@ void Delivery::Deliver(Shard& shard, Batch& batch) {
 
 void Delivery::DeliverDue(Shard& shard) {
   DeliveryBatch together(shard.due.size());
-  size_t handled = 0;
   while (!shard.due.empty() && shard.due.begin()->when <= Clock::now()) {
-    if (++handled % DeliveryBatch::kTogether == 0) together.End();
+    together.Next();
     const Due due = *shard.due.begin();
     shard.due.erase(shard.due.begin());
     const auto found = shard.streams.find(due.id);

@@ -37,17 +37,22 @@ class DeliveryBatch {
   // that nothing waits for them for much of a millisecond.
   static constexpr size_t kTogether = 64;
 
-  // This batch ends and the next begins.
-  void End() {
-    for (const auto& listener : listeners_) listener->OnBatchEnd();
-    listeners_.clear();
+  // The next event comes; every kTogether of them a batch ends and another begins.
+  void Next() {
+    if (++handled_ % kTogether == 0) End();
   }
 
   // Calls `listener` when the batch has been handed over, once for each time that it was added.
   void AtEnd(std::shared_ptr<Listener> listener) { listeners_.push_back(std::move(listener)); }
 
  private:
+  void End() {
+    for (const auto& listener : listeners_) listener->OnBatchEnd();
+    listeners_.clear();
+  }
+
   const size_t events_;
+  size_t handled_ = 0;
   static inline thread_local DeliveryBatch* current_ = nullptr;
   std::vector<std::shared_ptr<Listener>> listeners_;
 };

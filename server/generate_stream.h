@@ -5,10 +5,9 @@
 // behind. From message number kSeparate on (in a short queue, from its middle), one takes Deltas
 // until it holds kMergeTokens tokens or kMergeBytes bytes of text, then the next begins; when
 // `max_queued_messages` wait, the reader is too slow and OnDelta returns false. So a stream holds
-// at most about max_queued_messages
-// * kMergeBytes bytes, and a reader may fall about max_queued_messages * kMergeTokens tokens
-// behind. A reader that takes nothing at all is cut by StreamWatch, whether or not its sequence has
-// ended.
+// about max_queued_messages * kMergeBytes bytes at most, and a reader may fall about
+// max_queued_messages * kMergeTokens tokens behind. A reader that takes nothing at all is cut by
+// StreamWatch, whether or not its sequence has ended.
 #ifndef BASED_SERVER_GENERATE_STREAM_H_
 #define BASED_SERVER_GENERATE_STREAM_H_
 
