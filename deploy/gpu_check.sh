@@ -192,6 +192,9 @@ overload_daemon() {
     after=$(awk '/VmRSS/ { print $2 }' "/proc/$pid/status")
     echo "  resident kB before and after: $before $after"
   done
+  echo "refusals within the daemon, us: $(sed -n \
+    's/.*code=RESOURCE_EXHAUSTED.* total_us=\([0-9]*\).*/\1/p' "$out/daemon.log" | sort -n |
+    awk '{ v[NR] = $1 } END { print "p50", v[int((NR + 1) / 2)], "p99", v[int(NR * 0.99)], "max", v[NR] }')"
   kill "$pid"
   wait "$pid"
 }
@@ -287,6 +290,8 @@ for part in $parts; do
       for option in --steps=1000 --plain --steps=1000; do
         "$bin/cuda_bench" $option --steps=1000 decode 1024 || status=1
       done
+      # Alone, each after a rest, steps stay below the card's power limit.
+      "$bin/cuda_bench" --rest=15 --steps=500 decode 1024 || status=1
       kill $!
       sort "$out/clocks.log" | uniq -c | sort -rn | head -n 12
       ;;

@@ -11,7 +11,8 @@
 //   cuda_bench step BATCH               one decode step between profiler start and stop
 //   cuda_bench prefill_step B ROWS      one prefill step likewise
 // Options before the command: --invariant, --generic, --eager, --plain (no deferred fold), --360m,
-// --steps=N (of decode; 0: 120 or at large batches 40).
+// --steps=N (of decode; 0: 120 or at large batches 40), --rest=MS (of the device before each decode
+// step, which then runs alone: what the card's power limit does to a row of steps, it does not do).
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 
@@ -22,6 +23,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "kernels/cuda/cuda_backend.h"
@@ -51,12 +53,13 @@ struct Setup {
   CudaBackendOptions options;
   BenchShape shape = Based1B();
   int32_t steps = 0;
+  std::chrono::milliseconds rest{0};
 };
 
 class Bench {
  public:
   Bench(const Setup& setup, const CompileOptions& compile, int32_t slots)
-      : program_(BenchProgram(setup.shape)), shape_(setup.shape) {
+      : rest_(setup.rest), program_(BenchProgram(setup.shape)), shape_(setup.shape) {
     auto backend = NewCudaBackend(setup.options);
     Fail(backend.status());
     backend_ = *std::move(backend);
@@ -128,8 +131,10 @@ class Bench {
     return table;
   }
 
-  // Milliseconds between the results of consecutive steps.
+  // Milliseconds between the results of consecutive steps; with a rest, of each step from its
+  // launch.
   std::vector<double> DecodeSteps(int32_t batch, int64_t position, int32_t steps) {
+    if (rest_.count() > 0) return RestedSteps(batch, position, steps);
     std::vector<double> times;
     Fail(executable_->Launch(Decode(batch, position, false)));
     auto last = Clock::now();
@@ -144,6 +149,19 @@ class Bench {
   }
 
  private:
+  std::vector<double> RestedSteps(int32_t batch, int64_t position, int32_t steps) {
+    std::vector<double> times;
+    for (int32_t i = 0; i < steps; ++i) {
+      const StepTable table = Decode(batch, position + i, i > 0);
+      std::this_thread::sleep_for(rest_);
+      const auto begin = Clock::now();
+      Run(table);
+      if (i >= 3) times.push_back(Milliseconds(Clock::now() - begin));
+    }
+    return times;
+  }
+
+  const std::chrono::milliseconds rest_;
   Program program_;
   BenchShape shape_;
   std::unique_ptr<Backend> backend_;
@@ -439,6 +457,9 @@ int Main(std::vector<std::string> arguments) {
     if (arguments[0] == "--eager") setup.options.graphs = false;
     if (arguments[0] == "--360m") setup.shape = Based360M();
     if (arguments[0].starts_with("--steps=")) setup.steps = std::atoi(arguments[0].c_str() + 8);
+    if (arguments[0].starts_with("--rest=")) {
+      setup.rest = std::chrono::milliseconds(std::atoi(arguments[0].c_str() + 7));
+    }
     arguments.erase(arguments.begin());
   }
   if (arguments.size() < 2) {
