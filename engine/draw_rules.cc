@@ -1,6 +1,8 @@
 #include "engine/draw_rules.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <string>
 #include <utility>
 
@@ -11,6 +13,29 @@ namespace {
 
 // Bytes that are looked ahead for, at most.
 constexpr size_t kMaxForcedBytes = 512;
+
+// Fields that take ids away, a bit each, in the order in which messages name them.
+enum Taker : uint8_t {
+  kAllowed = 1,
+  kBadWords = 2,
+  kConstraint = 4,
+  kMinTokens = 8,
+  kIgnoreEos = 16,
+  kAllTakers = 31,
+};
+
+// Fewest of the takers that for each of these sets hold one of it.
+uint32_t FewestOf(const std::array<bool, kAllTakers + 1>& sets) {
+  uint32_t fewest = kAllTakers;
+  for (uint32_t takers = 1; takers < kAllTakers; ++takers) {
+    bool takes_all = true;
+    for (uint32_t set = 1; set <= kAllTakers; ++set) {
+      takes_all = takes_all && (!sets[set] || (takers & set) != 0);
+    }
+    if (takes_all && std::popcount(takers) < std::popcount(fewest)) fewest = takers;
+  }
+  return fewest;
+}
 
 }  // namespace
 
@@ -44,7 +69,8 @@ void DrawRules::OnToken(int32_t token) {
   tail_.push_back(token);
 }
 
-bool DrawRules::OutputEndsWith(absl::Span<const int32_t> ids) const {
+bool DrawRules::Bans(absl::Span<const int32_t> word) const {
+  const absl::Span<const int32_t> ids = word.first(word.size() - 1);
   return ids.size() <= tail_.size() &&
          std::equal(ids.begin(), ids.end(), tail_.end() - static_cast<ptrdiff_t>(ids.size()));
 }
@@ -73,11 +99,47 @@ const SampleRules& DrawRules::ForDraw(int64_t draw) {
   }
   if (matcher_.has_value()) rules_.mask = matcher_->Mask();
   for (const auto& word : spec_.bad_words) {
-    if (OutputEndsWith(absl::MakeConstSpan(word).first(word.size() - 1))) {
-      rules_.banned.push_back(word.back());
-    }
+    if (Bans(word)) rules_.banned.push_back(word.back());
   }
   return rules_;
+}
+
+std::vector<absl::string_view> DrawRules::FieldsThatLeaveNone(int64_t draw) {
+  const SampleRules& rules = ForDraw(draw);
+  const auto vocab_size = static_cast<size_t>(spec_.vocab_size);
+  const bool by_sets = !rules.allowed.empty() || !rules.mask.empty();
+  if (!by_sets && rules.banned.size() < vocab_size) return {};
+  // Those that take away each id.
+  std::vector<uint8_t> takers(vocab_size, rules.allowed.empty() ? 0 : kAllowed);
+  for (const int32_t id : rules.allowed) takers[static_cast<size_t>(id)] = 0;
+  const auto take = [&takers](Taker taker, int32_t id) {
+    takers[static_cast<size_t>(id)] |= taker;
+  };
+  for (const auto& word : spec_.bad_words) {
+    if (Bans(word)) take(kBadWords, word.back());
+  }
+  for (size_t id = 0; id < vocab_size && !rules.mask.empty(); ++id) {
+    if ((rules.mask[id / 32] >> id % 32 & 1) == 0) takers[id] |= kConstraint;
+  }
+  for (const int32_t id : spec_.endings) {
+    if (draw < spec_.min_tokens) take(kMinTokens, id);
+  }
+  for (const int32_t id : spec_.never) take(kIgnoreEos, id);
+
+  std::array<bool, kAllTakers + 1> sets{};
+  for (const uint8_t set : takers) sets[set] = true;
+  if (sets[0]) return {};
+  const uint32_t fewest = FewestOf(sets);
+  std::vector<absl::string_view> fields;
+  for (const auto& [taker, field] :
+       {std::pair<Taker, absl::string_view>(kAllowed, "sampling.allowed_token_ids"),
+        {kBadWords, "sampling.bad_words"},
+        {kConstraint, spec_.constraint_field},
+        {kMinTokens, "stop.min_tokens"},
+        {kIgnoreEos, "stop.ignore_eos"}}) {
+    if ((fewest & taker) != 0) fields.push_back(field);
+  }
+  return fields;
 }
 
 RuleSizes DrawRules::MostAfterNext() const {

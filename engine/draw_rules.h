@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "engine/constraint/constraint.h"
 #include "engine/tokenizer.h"
@@ -27,9 +29,11 @@ struct RuleSpec {
   std::vector<int32_t> endings;                  // end-of-text and stop ids
   std::vector<int32_t> never;                    // ids of no draw
   std::shared_ptr<const Constraint> constraint;  // null: none
+  std::string constraint_field;                  // what messages call it
   // With a constraint: what can only follow is not drawn token by token but taken as this
   // tokenizer, which outlives the rules, spells it. Null: it is drawn.
   const Tokenizer* spelling = nullptr;
+  int32_t vocab_size = 0;
 };
 
 // Repetition counts prompt and output, presence and frequency the output alone; bad words match the
@@ -60,12 +64,17 @@ class DrawRules {
   // needs_history, OnToken was called `draw` times.
   const SampleRules& ForDraw(int64_t draw);
 
+  // The request's fields that together leave no id for draw number `draw`, as few as do; empty
+  // where an id is left. REQUIRES: as ForDraw, which is called.
+  std::vector<absl::string_view> FieldsThatLeaveNone(int64_t draw);
+
   // What the rules of a draw come to at most where OnToken is called once more before.
   RuleSizes MostAfterNext() const;
 
  private:
   void Count(int32_t token, int32_t output_count);
-  bool OutputEndsWith(absl::Span<const int32_t> ids) const;
+  // The next draw may not give the word's last id.
+  bool Bans(absl::Span<const int32_t> word) const;
 
   const RuleSpec& spec_;
   const bool counts_;

@@ -315,12 +315,7 @@ void Scheduler::CommitSample(const StepOutput& output, size_t sample, size_t top
   }
   const int32_t id = output.ids[sample];
   if (sampled.target == kNone && id == kNone) {
-    return Cancel(
-        spec.id,
-        absl::FailedPreconditionError(
-            "no token is left to draw: constraint, sampling.allowed_token_ids, sampling.bad_words "
-            "and stop.min_tokens together exclude all"),
-        events);
+    return Cancel(spec.id, NothingToDraw(sequence), events);
   }
   TokenLogprob scored{.token_id = sampled.target == kNone ? id : sampled.target};
   if (sampled.target != kNone || spec.logprobs) {

@@ -291,6 +291,7 @@ class Scheduler {
   void LeavePrefill(Sequence& sequence);
   void CommitSample(const StepOutput& output, size_t sample, size_t top, const Sampled& sampled,
                     std::vector<SchedulerEvent>& events);
+  static absl::Status NothingToDraw(Sequence& sequence);
   void CommitScore(Sequence& sequence, TokenLogprob scored, std::vector<SchedulerEvent>& events);
   void CommitToken(Sequence& sequence, SchedulerEvent event, std::vector<SchedulerEvent>& events);
   void JumpAhead(Sequence& sequence, std::vector<SchedulerEvent>& events);

@@ -1,6 +1,8 @@
 // How draws are planned when what they depend on may not be known yet.
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
 #include "kernels/base/check.h"
@@ -47,6 +49,17 @@ void Scheduler::AddDraw(Sequence& sequence, int32_t row, StepPlan& plan, InFligh
   ++sequence.draws;
   plan.table.samples.push_back(sample);
   step.samples.push_back({&sequence, kNone, sample.late.has_value()});
+}
+
+// Why the draw that is next to be known gave nothing.
+absl::Status Scheduler::NothingToDraw(Sequence& sequence) {
+  std::vector<absl::string_view> fields;
+  if (sequence.rules != nullptr) fields = sequence.rules->FieldsThatLeaveNone(sequence.committed);
+  return absl::FailedPreconditionError(absl::StrCat(
+      "no token is left to draw", fields.empty() ? "" : ": ", absl::StrJoin(fields, " and "),
+      fields.empty()       ? ""
+      : fields.size() == 1 ? " excludes all"
+                           : " together exclude all"));
 }
 
 std::vector<const SampleRules*> Scheduler::LateRules() {

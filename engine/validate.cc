@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "engine/constraint/constraint_compiler.h"
 #include "kernels/base/status.h"
 
 namespace based {
@@ -200,17 +202,28 @@ absl::Status CheckCompletions(const Request& request, const EngineOptions& limit
   return absl::OkStatus();
 }
 
-// Contradictions that leave nothing to draw; others can only be seen when they come about.
-absl::Status CheckAllowed(const Request& request, const Model& model) {
-  const std::vector<int32_t>& allowed = request.sampling.allowed_token_ids;
-  if (allowed.empty() || request.stop.min_tokens == 0) return absl::OkStatus();
-  const std::vector<int32_t> endings = Endings(request.stop, model);
-  const bool any = std::any_of(allowed.begin(), allowed.end(), [&](int32_t id) {
-    return std::find(endings.begin(), endings.end(), id) == endings.end();
-  });
-  if (any) return absl::OkStatus();
-  return OutOfRange("stop.min_tokens", request.stop.min_tokens,
-                    "0, since sampling.allowed_token_ids holds only ids that end the completion");
+// Contradictions that leave nothing to draw first; later ones show when they come about.
+absl::Status CheckFirstDraw(const RuleSpec& spec) {
+  const std::vector<absl::string_view> fields = DrawRules(spec, {}).FieldsThatLeaveNone(0);
+  if (fields.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(absl::StrJoin(fields, " and "), fields.size() == 1 ? " leaves" : " leave",
+                   " no token for the first draw; expected at least one"));
+}
+
+void SetConstraint(const Request& request, const Model& model,
+                   std::shared_ptr<const Constraint> constraint, RuleSpec& spec) {
+  spec.constraint = std::move(constraint);
+  spec.constraint_field = std::string(ConstraintCompiler::FieldOf(request.constraint));
+  if (request.stop.ignore_eos && model.config.eos_token_id >= 0) {
+    spec.never.push_back(model.config.eos_token_id);
+  }
+  // A token that is not drawn has no logprob and was not asked whether it is allowed; a session
+  // keeps only one that is not fed.
+  if (!request.output.logprobs && request.best_of == request.n && request.session.id.empty() &&
+      request.sampling.bad_words.empty() && spec.rules.allowed.empty()) {
+    spec.spelling = model.tokenizer.get();
+  }
 }
 
 bool HasRules(const Request& request) {
@@ -252,7 +265,6 @@ absl::Status ValidateRequest(const Request& request, const Model& model,
   BASED_RETURN_IF_ERROR(CheckStop(request.stop, model.config.vocab_size, limits));
   BASED_RETURN_IF_ERROR(CheckOutput(request.output));
   BASED_RETURN_IF_ERROR(CheckCompletions(request, limits, slots));
-  BASED_RETURN_IF_ERROR(CheckAllowed(request, model));
   if (request.tenant.size() > kMaxTenantBytes) {
     return OutOfRange("tenant", absl::StrCat(request.tenant.size(), " bytes long"),
                       absl::StrCat("at most ", kMaxTenantBytes));
@@ -292,17 +304,9 @@ absl::StatusOr<std::shared_ptr<const RuleSpec>> MakeRules(
   }
   spec->min_tokens = request.stop.min_tokens;
   spec->endings = Endings(request.stop, model);
-  if (constraint == nullptr) return spec;
-  spec->constraint = std::move(constraint);
-  if (request.stop.ignore_eos && model.config.eos_token_id >= 0) {
-    spec->never.push_back(model.config.eos_token_id);
-  }
-  // A token that is not drawn has no logprob and was not asked whether it is allowed; a session
-  // keeps only one that is not fed.
-  if (!request.output.logprobs && request.best_of == request.n && request.session.id.empty() &&
-      sampling.bad_words.empty() && allowed.empty()) {
-    spec->spelling = model.tokenizer.get();
-  }
+  spec->vocab_size = model.config.vocab_size;
+  if (constraint != nullptr) SetConstraint(request, model, std::move(constraint), *spec);
+  BASED_RETURN_IF_ERROR(CheckFirstDraw(*spec));
   return spec;
 }
 

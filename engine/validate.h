@@ -24,6 +24,7 @@ absl::Status CheckBackend(const Request& request, const ExecutableInfo& info);
 
 // What the request's draws are to follow beyond SampleParams; null when that is nothing. Words
 // become ids, alone and with a space before. `constraint` is what the request's asks for, or null.
+// INVALID_ARGUMENT naming the fields that leave no token for the first draw.
 // REQUIRES: ValidateRequest is OK.
 absl::StatusOr<std::shared_ptr<const RuleSpec>> MakeRules(
     const Request& request, const Model& model, std::shared_ptr<const Constraint> constraint);

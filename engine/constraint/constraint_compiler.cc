@@ -23,25 +23,6 @@ using Kind = ConstraintAsk::Kind;
 
 constexpr std::chrono::milliseconds kRetryAfter(200);
 
-absl::string_view FieldOf(const ConstraintAsk& ask) {
-  if (!ask.field.empty()) return ask.field;
-  switch (ask.kind) {
-    case Kind::kJsonSchema:
-      return "constraint.json_schema";
-    case Kind::kJson:
-      return "constraint.json";
-    case Kind::kRegex:
-      return "constraint.regex";
-    case Kind::kChoice:
-      return "constraint.choice";
-    case Kind::kGrammar:
-      return "constraint.grammar";
-    case Kind::kNothing:
-      break;
-  }
-  return "constraint";
-}
-
 absl::StatusOr<Grammar> GrammarOf(const ConstraintAsk& ask) {
   switch (ask.kind) {
     case Kind::kChoice:
@@ -70,6 +51,25 @@ std::string ContentOf(const ConstraintAsk& ask) {
 }
 
 }  // namespace
+
+absl::string_view ConstraintCompiler::FieldOf(const ConstraintAsk& ask) {
+  if (!ask.field.empty()) return ask.field;
+  switch (ask.kind) {
+    case Kind::kJsonSchema:
+      return "constraint.json_schema";
+    case Kind::kJson:
+      return "constraint.json";
+    case Kind::kRegex:
+      return "constraint.regex";
+    case Kind::kChoice:
+      return "constraint.choice";
+    case Kind::kGrammar:
+      return "constraint.grammar";
+    case Kind::kNothing:
+      break;
+  }
+  return "constraint";
+}
 
 absl::StatusOr<std::shared_ptr<const Constraint>> ConstraintCompiler::Compile(
     const ConstraintAsk& ask, bool& reused) {

@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "engine/constraint/constraint.h"
 #include "engine/constraint/constraint_cache.h"
 #include "engine/model.h"
@@ -29,6 +30,9 @@ class ConstraintCompiler {
   //                        but the empty text can match
   //   RESOURCE_EXHAUSTED   kMostAtATime others are being compiled
   absl::StatusOr<std::shared_ptr<const Constraint>> Compile(const ConstraintAsk& ask, bool& reused);
+
+  // What messages call the constraint.
+  static absl::string_view FieldOf(const ConstraintAsk& ask);
 
  private:
   static constexpr int32_t kMostAtATime = 8;

@@ -175,16 +175,26 @@ def test_contradictions_are_invalid_arguments(tiny, proto, spoil, expected):
     assert expected in error.value.details()
 
 
-def test_rules_that_leave_no_token_end_the_call(demo, proto):
+def test_rules_that_leave_no_token_are_named(demo, proto):
     tokenizer = proto.tokenizer_grpc.TokenizerServiceStub(demo.channel())
     ids = tokenizer.Tokenize(proto.tokenizer.TokenizeRequest(text=b"x")).ids
     request = proto.completion.GenerateRequest(text=b"hello")
     request.sampling.allowed_token_ids.extend(ids)
-    request.sampling.bad_words.append(b"x")
-    with pytest.raises(grpc.RpcError) as error:
-        generate(demo, proto, request)
-    assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-    assert "no token is left to draw" in error.value.details()
+    for word, code, expected in [
+        (b"x", grpc.StatusCode.INVALID_ARGUMENT,
+         "sampling.allowed_token_ids and sampling.bad_words leave no token for the first draw"),
+        # Only the second draw is left without one.
+        (b"xx", grpc.StatusCode.FAILED_PRECONDITION,
+         "sampling.allowed_token_ids and sampling.bad_words together exclude all"),
+    ]:
+        request.sampling.bad_words[:] = [word]
+        # What a word is banned by is the tokenizer's spelling of it.
+        spelled = tokenizer.Tokenize(proto.tokenizer.TokenizeRequest(text=word)).ids
+        assert list(spelled) == list(ids) * len(word)
+        with pytest.raises(grpc.RpcError) as error:
+            generate(demo, proto, request)
+        assert error.value.code() == code
+        assert expected in error.value.details()
 
 
 def test_perplexity_through_the_daemon_is_that_of_this_process(demo, tmp_path):

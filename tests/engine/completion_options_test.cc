@@ -233,6 +233,20 @@ TEST_P(CompletionOptionsTest, MinTokensHoldsOffStopsAndIncludeStopKeepsThem) {
       0);
 }
 
+TEST_P(CompletionOptionsTest, WhoLeavesNothingToALaterDrawIsNamed) {
+  Request request = IdsRequest({9}, 60);
+  request.sampling.allowed_token_ids = {4};
+  request.sampling.bad_words = {"eee"};
+  request.sampling.repetition_penalty = 2;
+  request.stop.min_tokens = 1;
+  auto sink = std::make_shared<Recorder>(1);
+  ASSERT_TRUE(engine_->Submit(request, sink).ok());
+  EXPECT_EQ(sink->Wait(), absl::FailedPreconditionError(
+                              "no token is left to draw: sampling.allowed_token_ids and "
+                              "sampling.bad_words together exclude all"));
+  EXPECT_EQ(sink->choices[0].text, "ee");
+}
+
 TEST_P(CompletionOptionsTest, EchoComesBeforeEachCompletion) {
   Request request = IdsRequest({0, 1, 2}, 5);
   const auto plain = Run(request);
@@ -337,9 +351,24 @@ TEST(CompletionOptionsInput, ContradictionsAreNamed) {
        }},
       {"sampling.allowed_token_ids[0] is -1;",
        [](Request& r) { r.sampling.allowed_token_ids = {-1}; }},
-      {"stop.min_tokens is 2; expected 0, since sampling.allowed_token_ids",
+      {"sampling.allowed_token_ids and stop.min_tokens leave no token for the first draw; expected",
        [](Request& r) {
          r.sampling.allowed_token_ids = {4}, r.stop.token_ids = {4}, r.stop.min_tokens = 2;
+       }},
+      {"sampling.allowed_token_ids and sampling.bad_words leave no token for the first draw;",
+       [](Request& r) {
+         r.sampling.allowed_token_ids = {4, 5}, r.sampling.bad_words = {"e", "f", "gh"};
+       }},
+      {"sampling.allowed_token_ids and constraint.choice leave no token for the first draw;",
+       [](Request& r) {
+         r.sampling.allowed_token_ids = {kEos, 5};
+         r.constraint = {.kind = ConstraintAsk::Kind::kChoice, .choices = {"ab"}};
+       }},
+      {"sampling.bad_words and grammar of the file leave no token for the first draw;",
+       [](Request& r) {
+         for (char c = 'a'; c <= 'z'; ++c) r.sampling.bad_words.emplace_back(1, c);
+         r.constraint = {
+             .kind = ConstraintAsk::Kind::kRegex, .text = "[a-c]+", .field = "grammar of the file"};
        }},
       {"sampling.bad_words[0] is 0 bytes long;", [](Request& r) { r.sampling.bad_words = {""}; }},
       {"sampling.typical_p is 0;", [](Request& r) { r.sampling.typical_p = 0; }},

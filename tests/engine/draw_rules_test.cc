@@ -66,6 +66,34 @@ TEST(DrawRulesTest, EndingsAreBannedBeforeMinTokens) {
   EXPECT_THAT(rules.ForDraw(2).banned, IsEmpty());
 }
 
+TEST(DrawRulesTest, TheFewestFieldsThatLeaveNoIdAreNamed) {
+  constexpr char kAllowed[] = "sampling.allowed_token_ids";
+  constexpr char kWords[] = "sampling.bad_words";
+  constexpr char kMin[] = "stop.min_tokens";
+  RuleSpec spec;
+  spec.vocab_size = 40;
+  spec.rules.allowed = {3, 33};
+  spec.bad_words = {{33}, {3, 3}};
+  spec.min_tokens = 1;
+  spec.endings = {5};
+  DrawRules rules(spec, {1});
+  EXPECT_THAT(rules.FieldsThatLeaveNone(0), IsEmpty());
+  rules.OnToken(3);
+  EXPECT_THAT(rules.FieldsThatLeaveNone(1), ElementsAre(kAllowed, kWords));
+  spec.endings = {3, 5};
+  EXPECT_THAT(DrawRules(spec, {1}).FieldsThatLeaveNone(0), ElementsAre(kAllowed, kWords, kMin));
+  // Another field is not named where these do without it.
+  spec.endings = {3, 33};
+  EXPECT_THAT(DrawRules(spec, {1}).FieldsThatLeaveNone(0), ElementsAre(kAllowed, kMin));
+  EXPECT_THAT(DrawRules(spec, {1}).FieldsThatLeaveNone(1), IsEmpty());
+  spec.rules.allowed = {};
+  EXPECT_THAT(DrawRules(spec, {1}).FieldsThatLeaveNone(0), IsEmpty());
+  spec.vocab_size = 2;
+  spec.min_tokens = 0;
+  spec.bad_words = {{0}, {1}};
+  EXPECT_THAT(DrawRules(spec, {1}).FieldsThatLeaveNone(0), ElementsAre(kWords));
+}
+
 // What may not come next, and what was seen how often, by the book: from the whole sequence.
 TEST(DrawRulesTest, RandomSequencesGiveWhatTheWholeOfThemSays) {
   std::mt19937 random(31);

@@ -140,6 +140,7 @@ SequenceSpec DrawSpec(const Scenario& scenario, RequestId id, Clock::time_point 
   const bool constrained = choices.Chance(scenario.constraint_share);
   if (penalized || constrained) {
     auto rules = std::make_shared<RuleSpec>();
+    rules->vocab_size = scenario.model.vocab_size;
     if (penalized) {
       rules->rules.repetition_penalty = 2;
       rules->min_tokens = choices.Uniform(0, spec.max_tokens);

@@ -23,8 +23,10 @@ uint64_t Mix(uint64_t x) {
 
 bool IsAllowed(const SampleRules* rules, int32_t id) {
   if (rules == nullptr) return true;
-  if (std::find(rules->banned.begin(), rules->banned.end(), id) != rules->banned.end())
-    return false;
+  const auto holds = [id](const std::vector<int32_t>& ids) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+  };
+  if (holds(rules->banned) || !(rules->allowed.empty() || holds(rules->allowed))) return false;
   return rules->mask.empty() || (rules->mask[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0;
 }
 

@@ -24,7 +24,8 @@ struct SimModel {
 
 uint64_t SimState(uint64_t state, int32_t token);
 // The id drawn after `state`; kNone when the logits are not finite, kNoId when no id is left.
-// Counts, banned ids and the mask of `rules` (may be null) change it; the other rules do not.
+// Counts, allowed and banned ids and the mask of `rules` (may be null) change it; the other rules
+// do not.
 inline constexpr int32_t kNoId = -2;
 int32_t SimDraw(const SimModel& model, uint64_t state, const SampleParams& params,
                 const SampleRules* rules = nullptr);
