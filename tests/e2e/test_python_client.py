@@ -1,6 +1,7 @@
 """client/python, installed as a user would install it, against real daemons."""
 
 import asyncio
+import re
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,35 @@ def test_stops_biases_and_raw_requests(based_client, client, proto):
     assert urgent.priority == proto.completion.PRIORITY_BATCH and urgent.tenant == "t"
     empty = based_client.make_request([])
     assert empty.WhichOneof("prompt") == "token_ids"
+
+
+@pytest.mark.parametrize("kind,value,whole", [
+    ("choice", ["yes", "no"], r"yes|no"),
+    ("regex", "[a-c]{3}", r"[a-c]{3}"),
+    ("grammar", 'root ::= "x" [0-9]', r"x[0-9]"),
+    ("json_schema", {"enum": ["a", 7]}, r'"a"|7'),
+    ("json_schema", '{"type": "boolean"}', r"true|false"),
+])
+def test_constraints(client, kind, value, whole):
+    result = client.generate("It is ", max_tokens=20, seed=5, **{kind: value})
+    assert re.fullmatch(whole, result.text)
+    assert result.choices[0].finish_reason == "constraint"
+
+
+def test_constraints_and_output_become_their_fields(based_client, client):
+    make = based_client.make_request
+    assert make("x", json=True).constraint.json
+    assert make("x", json_schema=True).constraint.json_schema == "true"
+    assert make(make("x", regex="a"), json=True).constraint.WhichOneof("kind") == "json"
+    assert make(make("x", regex="a"), n=2).constraint.regex == "a"
+    assert not make("x").HasField("constraint") and not make("x").output.HasField("text")
+    with pytest.raises(ValueError, match="regex and grammar are given; expected one"):
+        make("x", regex="a", grammar="root ::= [a]")
+    with pytest.raises(ValueError, match="choice is 'yes'; expected a list"):
+        make("x", choice="yes")
+    silent = client.generate("The sea was", text=False, token_ids=True, max_tokens=4, seed=1,
+                             ignore_eos=True)
+    assert silent.text == "" and len(silent.token_ids) == 4
 
 
 def test_score_tokenize_and_models(client):

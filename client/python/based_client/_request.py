@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_text
 from typing import Any, Iterable, Mapping, Optional, Sequence, Union
 
 from based.v1 import completion_pb2 as pb
@@ -32,6 +33,22 @@ def _set(message: Any, **fields: Any) -> None:
             setattr(message, name, value)
 
 
+def _set_constraint(request: pb.GenerateRequest, **kinds: Any) -> None:
+    given = {name: value for name, value in kinds.items() if value is not None}
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} are given; expected one constraint on the text")
+    for name, value in given.items():
+        request.constraint.Clear()
+        if name == "choice":
+            if isinstance(value, (str, bytes)):
+                raise ValueError(f"choice is {value!r}; expected a list of texts")
+            request.constraint.choice.values.extend(value)
+        elif name == "json_schema" and not isinstance(value, str):
+            request.constraint.json_schema = json_text.dumps(value)
+        else:
+            setattr(request.constraint, name, value)
+
+
 def make_request(
     prompt: Prompt,
     *,
@@ -56,6 +73,12 @@ def make_request(
     seed: Optional[int] = None,
     n: Optional[int] = None,
     best_of: Optional[int] = None,
+    json_schema: Union[str, bool, Mapping[str, Any], None] = None,
+    json: Optional[bool] = None,
+    regex: Optional[str] = None,
+    choice: Sequence[str] = (),
+    grammar: Optional[str] = None,
+    text: Optional[bool] = None,
     token_ids: Optional[bool] = None,
     logprobs: Optional[bool] = None,
     top_logprobs: Optional[int] = None,
@@ -70,7 +93,14 @@ def make_request(
     session_tokens: Optional[int] = None,
 ) -> pb.GenerateRequest:
     """The request for a prompt. Names, units, ranges and defaults are those of completion.proto;
-    None leaves a field unset. `priority` is "interactive" or "batch". A GenerateRequest as `prompt` is copied, then changed."""
+    None leaves a field unset. `text` and `token_ids` say what comes back (output.text,
+    output.token_ids). `priority` is "interactive" or "batch".
+
+    Of the constraints on the text (json_schema, json, regex, choice, grammar) at most one may be
+    given: ValueError otherwise. `json_schema` is a schema as JSON text, or as Python's dict or bool.
+    `choice` are the texts of which the completion is one.
+
+    A GenerateRequest as `prompt` is copied, then changed."""
     request = pb.GenerateRequest()
     if isinstance(prompt, pb.GenerateRequest):
         request.CopyFrom(prompt)
@@ -88,7 +118,9 @@ def make_request(
          bad_words=[as_bytes(word) for word in bad_words],
          allowed_token_ids=list(allowed_token_ids))
     request.sampling.logit_bias.update(logit_bias or {})
-    _set(request.output, token_ids=token_ids, logprobs=logprobs, top_logprobs=top_logprobs,
+    _set_constraint(request, json_schema=json_schema, json=json, regex=regex,
+                    choice=choice or None, grammar=grammar)
+    _set(request.output, text=text, token_ids=token_ids, logprobs=logprobs, top_logprobs=top_logprobs,
          prompt_logprobs=prompt_logprobs, echo=echo, tokens_per_message=tokens_per_message,
          delta_interval_ms=delta_interval_ms)
     if session is not None:

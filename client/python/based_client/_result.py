@@ -34,7 +34,7 @@ class Choice:
     text: str = ""
     token_ids: List[int] = dataclasses.field(default_factory=list)
     logprobs: List[TokenLogprob] = dataclasses.field(default_factory=list)
-    # "end_of_text", "stop_string", "stop_token" or "max_tokens".
+    # "end_of_text", "stop_string", "stop_token", "max_tokens" or "constraint".
     finish_reason: str = ""
     stop_string: Optional[str] = None
     stop_token_id: Optional[int] = None
