@@ -58,6 +58,7 @@ struct DoneEvent {
   std::string snapshot;
   double cumulative_logprob = 0;
   int64_t session_tokens = 0;
+  uint64_t seed = 0;
 };
 
 using GenerateEvent = std::variant<StartedEvent, DeltaEvent, DoneEvent>;

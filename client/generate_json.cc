@@ -67,6 +67,7 @@ Json Message(const DoneEvent& event) {
   done["snapshot"] = event.snapshot;
   done["cumulative_logprob"] = event.cumulative_logprob;
   done["session_tokens"] = absl::StrCat(event.session_tokens);
+  done["seed"] = absl::StrCat(event.seed);
   return {{"done", std::move(done)}};
 }
 

@@ -131,7 +131,8 @@ DoneEvent DoneOf(const Finished& finished) {
                              .decode_us = us(finished.timings.decode),
                              .prefill_tokens = finished.timings.prefill_tokens,
                              .decode_tokens = finished.timings.decode_tokens},
-                 .cumulative_logprob = finished.cumulative_logprob};
+                 .cumulative_logprob = finished.cumulative_logprob,
+                 .seed = finished.seed};
   if (finished.reason == FinishReason::kStopString) {
     done.stop_string = finished.stop_string;
   } else if (finished.stop_token_id != kNone) {

@@ -113,6 +113,7 @@ DoneEvent DoneOf(const v1::Done& message) {
       .snapshot = message.snapshot(),
       .cumulative_logprob = message.cumulative_logprob(),
       .session_tokens = message.session_tokens(),
+      .seed = message.seed(),
   };
   if (message.has_stop_string()) done.stop_string = message.stop_string();
   if (message.has_stop_token_id()) done.stop_token_id = message.stop_token_id();

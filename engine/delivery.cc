@@ -300,6 +300,7 @@ bool Delivery::FinishChoice(DeliveryStream& stream, RequestId id, int32_t index,
                             Finished finished) {
   DeliveryChoice& choice = stream.choices[static_cast<size_t>(index)];
   finished.index = index;
+  finished.seed = stream.started.seed + static_cast<uint64_t>(index);
   finished.prompt_tokens = stream.started.prompt_tokens;
   finished.reused_tokens = stream.started.reused_tokens;
   finished.generated_tokens = choice.generated_tokens;

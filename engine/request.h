@@ -158,6 +158,7 @@ struct Finished {
   int32_t index = 0;              // of the completion
   double cumulative_logprob = 0;  // of the generated tokens, where logprobs were asked for
   int64_t session_tokens = 0;     // that the session holds now; 0 without one
+  uint64_t seed = 0;              // that the completion was drawn with
 };
 
 // Where a request's output goes. All calls come from one delivery thread, in the order

@@ -282,6 +282,7 @@ v1::GenerateResponse FinishedToProto(const Finished& finished) {
   done.set_index(finished.index);
   done.set_cumulative_logprob(finished.cumulative_logprob);
   done.set_session_tokens(finished.session_tokens);
+  done.set_seed(finished.seed);
   done.set_finish_reason(FinishReasonToProto(finished.reason));
   if (finished.reason == FinishReason::kStopString) {
     done.set_stop_string(finished.stop_string);

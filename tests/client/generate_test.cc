@@ -172,6 +172,7 @@ v1::GenerateResponse RandomMessage(std::mt19937& random) {
       done.mutable_timings()->set_decode_us(number());
       done.mutable_timings()->set_prefill_tokens(number());
       done.set_session_tokens(number());
+      done.set_seed(random());
       done.set_cumulative_logprob(-1e-3 * static_cast<double>(random()));
     }
   }

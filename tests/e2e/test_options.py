@@ -58,6 +58,9 @@ def test_best_of_returns_the_most_likely(tiny, proto):
     likely = sorted((d.cumulative_logprob for d in every.values()), reverse=True)
     _, best = choices(generate(tiny, proto, ids_request(proto, n=2, best_of=8)))
     assert [best[i].cumulative_logprob for i in range(2)] == likely[:2]
+    # Each says with which seed it is had alone.
+    seeds = {d.cumulative_logprob: 5 + i for i, d in every.items()}
+    assert [best[i].seed for i in range(2)] == [seeds[likely[0]], seeds[likely[1]]]
 
 
 def test_logprobs_of_prompt_and_output_agree_with_score(tiny, proto):

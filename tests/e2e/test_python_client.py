@@ -54,6 +54,7 @@ def test_ids_several_completions_and_logprobs(client):
     result = client.generate(client.tokenize("Whale ahoy"), n=2, max_tokens=3, token_ids=True,
                              logprobs=True, top_logprobs=2, prompt_logprobs=True, ignore_eos=True)
     assert [choice.index for choice in result.choices] == [0, 1]
+    assert [choice.seed - result.seed for choice in result.choices] in ([0, 1], [0, 1 - 2**64])
     for choice in result.choices:
         assert len(choice.token_ids) == len(choice.logprobs) == 3
         assert choice.logprobs[0].token_id == choice.token_ids[0]

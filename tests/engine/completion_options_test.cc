@@ -200,6 +200,12 @@ TEST_P(CompletionOptionsTest, BestOfReturnsTheMostLikelyBestFirst) {
     for (const TokenLogprob& l : choice.logprobs) sum += l.logprob;
     EXPECT_EQ(sum, sums[i]);
     EXPECT_EQ(choice.ids.size(), 6u);
+    Request alone = request;
+    alone.n = alone.best_of = 1;
+    alone.sampling.seed = choice.finished[0].seed;
+    const auto again = Run(alone);
+    EXPECT_EQ(again->choices[0].ids, choice.ids);
+    EXPECT_EQ(again->choices[0].finished[0].seed, choice.finished[0].seed);
   }
 }
 

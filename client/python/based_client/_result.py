@@ -40,6 +40,7 @@ class Choice:
     stop_token_id: Optional[int] = None
     generated_tokens: int = 0
     cumulative_logprob: float = 0.0
+    seed: int = 0  # that it was drawn with: a request of its own with this seed gives it again
 
 
 @dataclasses.dataclass
@@ -135,6 +136,7 @@ class Collector:
             choice.stop_token_id = done.stop_token_id
         choice.generated_tokens = done.usage.generated_tokens
         choice.cumulative_logprob = done.cumulative_logprob
+        choice.seed = done.seed
         self.result.session_tokens = done.session_tokens
         self.result.queue_s = done.timings.queue_us * 1e-6
         self.result.prefill_s = done.timings.prefill_us * 1e-6
