@@ -4,8 +4,8 @@
 // Rules that make it sound. Every kernel launched with LaunchOverlapped calls WaitForPrevious in
 // every thread before it returns, before it writes anything, and before it reads what an earlier
 // kernel of the step wrote; and LetNextStart only after that. So when a kernel runs ahead of its
-// wait, all but the one kernel before it have finished. On devices before compute capability 9.0
-// all of it is an ordinary launch.
+// wait, all but the one kernel before it have finished. Code of a compute capability before 9.0 has
+// no such wait: all of it is an ordinary launch then, on later devices too.
 #ifndef BASED_KERNELS_CUDA_OVERLAPPED_LAUNCH_CUH_
 #define BASED_KERNELS_CUDA_OVERLAPPED_LAUNCH_CUH_
 
@@ -25,17 +25,18 @@ __device__ __forceinline__ void LetNextStart() {
 #endif
 }
 
-inline bool DeviceOverlapsLaunches() {
-  int device = 0;
-  int major = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-         major >= 9;
+// Whether the code that the device runs `kernel` by waits: it may be that of an earlier device, which
+// the driver translated.
+inline bool CodeWaits(const void* kernel) {
+  cudaFuncAttributes attributes;
+  return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion >= 90;
 }
 
 template <typename Params>
 cudaError_t LaunchOverlapped(void (*kernel)(Params), dim3 grid, int threads, const Params& params,
                              cudaStream_t stream, size_t shared_bytes = 0) {
+  // The same for all kernels of a program.
+  static const bool waits = CodeWaits(reinterpret_cast<const void*>(kernel));
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
@@ -45,7 +46,7 @@ cudaError_t LaunchOverlapped(void (*kernel)(Params), dim3 grid, int threads, con
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &attribute;
-  config.numAttrs = DeviceOverlapsLaunches() ? 1 : 0;
+  config.numAttrs = waits ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, params);
 }
 
