@@ -388,8 +388,7 @@ absl::Status EngineImpl::Step() {
 
 absl::Status EngineImpl::LaunchNext(bool& launched) {
   const Clock::time_point begin = Clock::now();
-  scheduler_.SetMixedPrefill(
-      cost_.PrefillBeside(std::max(1, scheduler_.decoding()), scheduler_.prefilling()));
+  LimitStep(cost_, scheduler_);
   scheduler_.Plan(begin, plan_, events_);
   launched = !plan_.empty();
   BASED_RETURN_IF_ERROR(PrepareSlots(plan_, *model_->executable, observer_));
@@ -400,10 +399,7 @@ absl::Status EngineImpl::LaunchNext(bool& launched) {
   Publish(begin);
   if (!launched) return absl::OkStatus();
   LaunchedStep step;
-  step.stats = {.decode_tokens = plan_.decode_tokens,
-                .prefill_tokens = plan_.prefill_tokens,
-                .forced_rows = plan_.forced_rows,
-                .sequences = static_cast<int32_t>(plan_.table.spans.size())};
+  step.stats = StatsOf(plan_);
   step.launched = Clock::now();
   step.stats.plan = step.launched - begin;
   BASED_RETURN_IF_ERROR(model_->executable->Launch(plan_.table));
@@ -421,8 +417,7 @@ absl::Status EngineImpl::CollectOldest() {
   // With a step behind it in the pipeline, this one began when the one before had ended.
   const auto ran = collected - std::max(step.launched, last_collected_);
   last_collected_ = collected;
-  cost_.Observe(step.stats.decode_tokens, step.stats.prefill_tokens,
-                std::chrono::duration<double>(ran).count());
+  ObserveStep(step.stats, ran, cost_);
   const int64_t forced = scheduler_.forced_tokens();
   scheduler_.Commit(output_, events_);
   BASED_RETURN_IF_ERROR(model_->executable->SupplyRules(scheduler_.LateRules()));

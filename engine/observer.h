@@ -14,8 +14,11 @@ namespace based {
 struct StepStats {
   int32_t decode_tokens = 0;
   int32_t prefill_tokens = 0;
-  int32_t forced_rows = 0;    // of prefill_tokens, those that no prompt holds
-  int32_t sequences = 0;      // spans in the step
+  int32_t forced_rows = 0;          // of prefill_tokens, those that no prompt holds
+  int32_t interactive_decodes = 0;  // of decode_tokens
+  int32_t batch_rows = 0;           // of all tokens, those of batch work
+  int32_t deferred_rows = 0;        // decodes of batch work left out for interactive work
+  int32_t sequences = 0;            // spans in the step
   int32_t forced_tokens = 0;  // taken without a draw when its tokens came: see DrawRules::Forced
   int32_t padded_rows = 0;    // rows that the device computed beyond the step's tokens
   bool replayed = false;      // as one captured graph

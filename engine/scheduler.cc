@@ -10,6 +10,7 @@ namespace based {
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
       mixed_prefill_tokens_(options.mixed_prefill_tokens > 0 ? options.mixed_prefill_tokens : -1),
+      batch_rows_(options.batch_rows > 0 ? options.batch_rows : -1),
       slots_(options.slots),
       queue_(options.burst_tokens) {
   BASED_CHECK(options.slots >= 1);
@@ -89,6 +90,7 @@ void Scheduler::Plan(Clock::time_point now, StepPlan& plan, std::vector<Schedule
   ExpireDeadlines(now, events);
   StartForks(plan);
   Admit(plan, events);
+  LimitBatch();
   if (AwaitsDraws()) return;
   InFlight step;
   PlanDecodes(plan, step);
@@ -99,13 +101,16 @@ void Scheduler::Plan(Clock::time_point now, StepPlan& plan, std::vector<Schedule
 }
 
 void Scheduler::StartForks(StepPlan& plan) {
-  while (!sources_.empty() && MakeRoom(*sources_.front(), /*entitled=*/false, plan)) {
-    Sequence& source = *sources_.front();
+  while (!sources_.empty()) {
+    const auto interactive = std::find_if(sources_.begin(), sources_.end(),
+                                          [](const Sequence* source) { return !source->yields; });
+    Sequence& source = interactive != sources_.end() ? **interactive : *sources_.front();
+    if (!MakeRoom(source, /*entitled=*/false, plan)) return;
     StartFork(source, plan);
     if (source.forks_left > 0) continue;
     // The last completion goes on in the slot that the others were copied from.
     --pending_sources_;
-    sources_.pop_front();
+    std::erase(sources_, &source);
     running_.prompt_tokens += source.TakeContinuation();
     source.spec.sampling.seed += static_cast<uint64_t>(source.index);
     source.entered = plans_;  // this plan's copies are made from its slot
@@ -153,63 +158,6 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
   sequences_[spec.id].push_back(std::move(fork));
 }
 
-void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
-  // A waiting prompt needs tokens, but only a few spans.
-  const bool share = std::any_of(prefilling_.begin(), prefilling_.end(),
-                                 [this](Sequence* sequence) { return !Yields(*sequence); });
-  const int32_t tokens = options_.token_budget;
-  const int32_t spans = options_.max_spans;
-  const int32_t most =
-      share
-          ? std::max(1, std::min(tokens - std::max(1, tokens / 4), spans - std::max(1, spans / 16)))
-          : std::min(tokens, spans);
-  const size_t count = decoding_.size();
-  const int32_t decodes = std::min<int32_t>(most, static_cast<int32_t>(count));
-  // Rows of forced tokens; half of what prompts may take, where any waits.
-  int32_t spare =
-      std::min(tokens - decodes, PrefillBeside(decodes)) / (prefilling_.empty() ? 1 : 2);
-  std::vector<Sequence*> waiting;  // keep their turn
-  std::vector<Sequence*> yielding;
-  for (size_t i = 0; i < count && plan.decode_tokens < most; ++i) {
-    Sequence& sequence = *decoding_.front();
-    decoding_.pop_front();
-    if (!MayDraw(sequence)) {
-      waiting.push_back(&sequence);
-    } else if (Yields(sequence)) {
-      yielding.push_back(&sequence);
-    } else {
-      PlanDecode(sequence, spare, plan, step);
-    }
-  }
-  for (Sequence* sequence : yielding) {
-    if (plan.decode_tokens < most) {
-      PlanDecode(*sequence, spare, plan, step);
-    } else {
-      waiting.push_back(sequence);
-    }
-  }
-  decoding_.insert(decoding_.begin(), waiting.begin(), waiting.end());
-}
-
-// At most `spare` rows beyond the first.
-void Scheduler::PlanDecode(Sequence& sequence, int32_t& spare, StepPlan& plan, InFlight& step) {
-  decoding_.push_back(&sequence);
-  if (sequence.draws >= sequence.spec.max_tokens) return;  // its last draw is in flight
-  const auto forced = static_cast<int32_t>(std::max<size_t>(1, sequence.ahead.size())) - 1;
-  const int32_t more = std::min(spare, forced);
-  AddSpan(sequence, 1 + more, plan, step);
-  ++plan.decode_tokens;
-  plan.prefill_tokens += more;
-  plan.forced_rows += more;
-  spare -= more;
-}
-
-// Whether interactive work goes before it; not when it has waited for too long.
-bool Scheduler::Yields(Sequence& sequence) {
-  if (sequence.yields) AgeIfDue(sequence);
-  return sequence.yields;
-}
-
 int32_t Scheduler::SamplesLeft(const StepPlan& plan) const {
   return options_.max_samples - static_cast<int32_t>(plan.table.samples.size());
 }
@@ -221,6 +169,7 @@ void Scheduler::AddSpan(Sequence& sequence, int32_t length, StepPlan& plan, InFl
       {.slot = sequence.slot, .row = row, .length = length, .position = sequence.position});
   step.members.push_back(&sequence);
   ++sequence.steps_in_flight;
+  if (sequence.yields) plan.batch_rows += length;
   CountServed(sequence, length);
   if (!sequence.ahead.empty()) {
     const auto begin = sequence.ahead.begin();

@@ -7,13 +7,19 @@
 //
 // Rules
 //   Admission  a free slot goes to the tenant whose turn it is (FairQueue), FIFO within a tenant.
-//              Batch work takes slots that no interactive work waits for, less reserved_slots.
+//              Batch work takes slots that no interactive work waits for, less reserved_slots
+//              (forks too, but for one slot where a request for several needs a second).
 //   Parking    when all slots are held, a sequence may have to wait again with its state kept in
 //              memory: one of batch work for interactive work, and one of a tenant that holds more
 //              than its share of slots for a tenant that is behind its share of tokens and slots.
 //              It goes on bit for bit where it was. Nothing is computed twice.
 //   Decode     every decoding sequence gets one row, in turns when there are more than rows; batch
 //              sequences take the rows that interactive ones leave.
+//   Beside     while interactive work runs, and for some steps after, batch work takes no more than
+//              batch_rows of a step, so that it cannot stretch the inter-token latency of the
+//              others: decodes by turns, and in every second step prompts first. So each of B
+//              decoding batch sequences has a row within 2 B / batch_rows steps, but for steps
+//              that interactive work fills.
 //   Prefill    takes what is left of the token budget: interactive before batch, tenants that are
 //              behind their share before others, those by turns. A prompt that does not end in the
 //              step takes at most half of what is left while others wait behind it, so that one
@@ -78,6 +84,9 @@ struct SchedulerOptions {
   int32_t max_samples = 256;   // most rows of a step with logits, at least max_spans
   // Most prefill tokens in a step that also decodes; 0: as many as it has decodes, at least 32.
   int32_t mixed_prefill_tokens = 0;
+  // Most rows of batch work in a step beside interactive work; 0: as many as that has decodes, at
+  // least 1.
+  int32_t batch_rows = 0;
   int32_t reserved_slots = 0;  // batch work leaves so many free
   int32_t max_parked = 0;      // sequences parked at a time; 0: none is
   Clock::duration batch_patience = std::chrono::seconds(60);
@@ -154,7 +163,10 @@ struct StepPlan {
   std::vector<SlotCopy> copies;
   int32_t decode_tokens = 0;
   int32_t prefill_tokens = 0;
-  int32_t forced_rows = 0;  // of prefill_tokens
+  int32_t forced_rows = 0;          // of prefill_tokens
+  int32_t interactive_decodes = 0;  // of decode_tokens
+  int32_t batch_rows = 0;           // of both, those of batch work
+  int32_t deferred_rows = 0;        // decodes of batch work left out for interactive work
 
   bool empty() const { return table.spans.empty(); }
 };
@@ -173,6 +185,14 @@ struct SchedulerLoad {
   int32_t parkable = 0;             // sequences that interactive work could park
   double drawn_share = 1;           // of max_tokens, lately
   std::vector<TenantLoad> tenants;  // what is queued, by index
+};
+
+// Interactive sequences that take rows.
+struct InteractiveWork {
+  int32_t decoding = 0;
+  int32_t prefilling = 0;
+
+  bool any() const { return decoding + prefilling > 0; }
 };
 
 class Scheduler {
@@ -199,6 +219,10 @@ class Scheduler {
 
   // Replaces SchedulerOptions::mixed_prefill_tokens for the steps planned from now on; 0: none.
   void SetMixedPrefill(int32_t tokens) { mixed_prefill_tokens_ = tokens; }
+
+  // Replaces SchedulerOptions::batch_rows for the steps planned from now on; 0: none beside
+  // interactive decodes.
+  void SetBatchRows(int32_t rows) { batch_rows_ = rows; }
 
   // Takes what the oldest planned step drew, aligned with its samples.
   void Commit(const StepOutput& output, std::vector<SchedulerEvent>& events);
@@ -230,6 +254,8 @@ class Scheduler {
   int32_t pending_sources() const { return pending_sources_; }
   int32_t prefilling() const { return static_cast<int32_t>(prefilling_.size()); }
   int32_t decoding() const { return static_cast<int32_t>(decoding_.size()); }
+  // Of these, what is interactive.
+  InteractiveWork interactive() const;
   bool idle() const { return sequences_.empty(); }
   const SlotPool& slots() const { return slots_; }
 
@@ -258,6 +284,7 @@ class Scheduler {
   void GiveSlot(Sequence& sequence);
   void Admit(StepPlan& plan, std::vector<SchedulerEvent>& events);
   bool FillSlot(StepPlan& plan, std::vector<SchedulerEvent>& events);
+  int32_t KeptFromForks() const;
   bool MayAdmit(const Sequence& sequence) const;
   void Enter(bool batch, StepPlan& plan, std::vector<SchedulerEvent>& events);
   void JoinPrefill(Sequence& sequence);
@@ -276,8 +303,10 @@ class Scheduler {
   void StartFork(Sequence& source, StepPlan& plan);
   bool MayDraw(const Sequence& sequence) const;
   bool AwaitsDraws() const;
+  void LimitBatch();
+  int32_t BatchDecodes();
   void PlanDecodes(StepPlan& plan, InFlight& step);
-  void PlanDecode(Sequence& sequence, int32_t& spare, StepPlan& plan, InFlight& step);
+  int32_t PlanDecode(Sequence& sequence, int32_t spare, StepPlan& plan, InFlight& step);
   int32_t PrefillBeside(int32_t decodes) const;
   bool OnlyBatchRuns() const;
   void PlanPrefills(StepPlan& plan, InFlight& step);
@@ -305,6 +334,7 @@ class Scheduler {
 
   const SchedulerOptions options_;
   int32_t mixed_prefill_tokens_;  // below 0: as many as decodes
+  int32_t batch_rows_;            // below 0: as many as interactive decodes
   SlotPool slots_;
   absl::flat_hash_map<RequestId, Completions> sequences_;
   FairQueue queue_;
@@ -319,6 +349,13 @@ class Scheduler {
   uint64_t steps_planned_ = 0;
   uint64_t plans_ = 0;     // empty ones too
   Clock::time_point now_;  // of the latest plan
+
+  // Of the latest plan.
+  InteractiveWork interactive_;
+  bool limits_batch_ = false;
+  int32_t batch_limit_ = 0;           // rows
+  bool batch_prompts_first_ = false;  // in the latest step where both kinds waited
+  uint64_t calm_until_ = 0;           // number of the step from which batch work is not limited
 
   // Images not in use. One that a plan resumes from is in use until the next plan.
   std::vector<std::shared_ptr<StateImage>> spare_images_;

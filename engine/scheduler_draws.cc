@@ -26,12 +26,17 @@ bool Scheduler::MayDraw(const Sequence& sequence) const {
 }
 
 // Whether so many decoding sequences would sit out a step planned now that it is better planned
-// when the draws in flight are known: a step of few rows takes nearly as long as one of all.
+// when the draws in flight are known: a step of few rows takes nearly as long as one of all. Beside
+// interactive work, which most batch sequences sit out anyway, those do not count.
 bool Scheduler::AwaitsDraws() const {
   if (in_flight_.empty()) return false;
-  const auto waiting = std::count_if(decoding_.begin(), decoding_.end(),
-                                     [this](Sequence* sequence) { return !MayDraw(*sequence); });
-  return waiting > 0 && waiting * kOneInMaySitOut >= static_cast<int64_t>(decoding_.size());
+  const bool all = !interactive_.any();
+  const auto waiting = std::count_if(
+      decoding_.begin(), decoding_.end(),
+      [&](const Sequence* sequence) { return (all || !sequence->yields) && !MayDraw(*sequence); });
+  const auto decodes =
+      all ? static_cast<int64_t>(decoding_.size()) : int64_t{interactive_.decoding};
+  return waiting > 0 && waiting * kOneInMaySitOut >= decodes;
 }
 
 void Scheduler::AddDraw(Sequence& sequence, int32_t row, StepPlan& plan, InFlight& step) {

@@ -19,8 +19,10 @@ bool Scheduler::OnlyBatchRuns() const {
                      [](const Sequence* sequence) { return sequence->yields; });
 }
 
-// Rows that are not decodes, at most, in a step with so many that are.
+// Rows that are not decodes, at most, in a step with so many that are. Where interactive work runs,
+// decodes of batch work have no latency to keep.
 int32_t Scheduler::PrefillBeside(int32_t decodes) const {
+  if (interactive_.any()) decodes = interactive_.decoding;
   if (decodes == 0) return options_.token_budget;
   return mixed_prefill_tokens_ >= 0 ? mixed_prefill_tokens_ : std::max(32, decodes);
 }
@@ -37,6 +39,7 @@ void Scheduler::PlanPrefills(StepPlan& plan, InFlight& step) {
   const absl::Span<Sequence* const> all(order);
   const auto interactive = static_cast<size_t>(yielding - order.begin());
   left -= PlanPrefillsOf(all.first(interactive), left, plan, step);
+  left = std::min<int64_t>(left, batch_limit_ - plan.batch_rows);
   PlanPrefillsOf(all.subspan(interactive), left, plan, step);
 }
 

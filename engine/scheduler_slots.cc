@@ -81,9 +81,16 @@ bool Scheduler::FillSlot(StepPlan& plan, std::vector<SchedulerEvent>& events) {
   return true;
 }
 
-// A slot must be left that is no waiting source.
+// Slots that a fork of batch work leaves free: one may always be taken, or its source would wait
+// for good.
+int32_t Scheduler::KeptFromForks() const {
+  return std::clamp(slots_.total() - 2, 0, options_.reserved_slots);
+}
+
+// A slot must be left that is no waiting source, and that its forks may take.
 bool Scheduler::MayAdmit(const Sequence& sequence) const {
-  return sequence.forks_left == 0 || pending_sources_ + 1 < slots_.total();
+  const int32_t kept = sequence.yields ? KeptFromForks() : 0;
+  return sequence.forks_left == 0 || pending_sources_ + 1 < slots_.total() - kept;
 }
 
 // The front of the queue takes a slot. REQUIRES: there is a front, and a slot is free.
@@ -127,7 +134,7 @@ void Scheduler::JoinPrefill(Sequence& sequence) {
 
 // True when a slot is free, if need be after another sequence was parked for `claimant`.
 bool Scheduler::MakeRoom(const Sequence& claimant, bool entitled, StepPlan& plan) {
-  if (slots_.free() > 0) return true;
+  if (slots_.free() > (claimant.yields ? KeptFromForks() : 0)) return true;
   Sequence* victim = Victim(claimant, entitled);
   if (victim == nullptr) return false;
   Park(*victim, plan);

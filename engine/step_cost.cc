@@ -8,8 +8,9 @@ namespace {
 
 constexpr double kKeep = 0.97;  // weight of the past per step: half is forgotten in 23 steps
 constexpr double kOutlier = 2;
-// Less variance of the number of decodes than this says nothing about the cost of one.
-constexpr double kLeastVariance = 0.25;
+// What was known of the cost of a decode counts as a number of decodes with this variance: so it is
+// kept while their number stays the same.
+constexpr double kKnownVariance = 0.25;
 // Nor does less than this of the number of prefill tokens, as a share of their mean's square.
 constexpr double kLeastPrefillVariance = 0.01;
 // The line is only known near what has been seen.
@@ -55,20 +56,20 @@ void StepCost::ObserveDecode(double decodes, double seconds) {
   seconds_ = kKeep * seconds_ + seconds;
   decodes2_ = kKeep * decodes2_ + decodes * decodes;
   decodes_seconds_ = kKeep * decodes_seconds_ + decodes * seconds;
+  const double mean_decodes = decodes_ / steps_;
+  const double mean_seconds = seconds_ / steps_;
+  const double variance = decodes2_ / steps_ - mean_decodes * mean_decodes;
+  const double covariance = decodes_seconds_ / steps_ - mean_decodes * mean_seconds;
+  slope_ = (covariance + kKnownVariance * slope_) / (variance + kKnownVariance);
+  // No step gets cheaper by another row, and none costs less than nothing.
+  slope_ = std::clamp(slope_, 0.0, mean_seconds / mean_decodes);
 }
 
 double StepCost::DecodeSeconds(int32_t decodes) const {
   if (steps_ <= 0) return 0;
   const double mean_decodes = decodes_ / steps_;
   const double mean_seconds = seconds_ / steps_;
-  const double variance = decodes2_ / steps_ - mean_decodes * mean_decodes;
-  double slope = 0;
-  if (variance > kLeastVariance) {
-    slope = (decodes_seconds_ / steps_ - mean_decodes * mean_seconds) / variance;
-  }
-  // No step gets cheaper by another row, and none costs less than nothing.
-  slope = std::clamp(slope, 0.0, mean_seconds / mean_decodes);
-  return mean_seconds + slope * (decodes - mean_decodes);
+  return mean_seconds + slope_ * (decodes - mean_decodes);
 }
 
 StepCost::Prefill StepCost::PrefillCost() const {
@@ -102,6 +103,27 @@ int32_t StepCost::PrefillBeside(int32_t decodes, int32_t waiting) const {
   }
   return static_cast<int32_t>(
       std::clamp<double>(fits, kLeastPrefill, std::numeric_limits<int32_t>::max()));
+}
+
+void StepCost::ObserveBatch(int32_t interactive, int32_t batch_rows) {
+  if (interactive > 0 && batch_rows == 0) {
+    batch_in_a_row_ = 0;
+    return;
+  }
+  batch_rows_ = interactive > 0 ? batch_rows : 0;
+  batch_in_a_row_ = interactive > 0 ? batch_in_a_row_ + 1 : 0;
+}
+
+int32_t StepCost::BatchBeside(int32_t decodes, int32_t waiting) const {
+  if (batch_in_a_row_ >= kBatchProbes) return 0;
+  if (steps_ < kLeastSteps) return decodes;
+  const double decode = DecodeSeconds(decodes);
+  const double stretch = kBatchStretch - (waiting > 0 ? kStretch : 1);
+  const double room = target_ > 0 ? target_ - decode : stretch * decode;
+  const double most = std::max<double>(decodes, kMostGrowth * batch_rows_);
+  const double fits = slope_ > 0 ? std::min(most, room / slope_) : most;
+  const double least = target_ > 0 || waiting > 0 ? 1 : decodes;
+  return static_cast<int32_t>(std::max(least, fits));
 }
 
 double StepCost::PrefillSeconds() const {

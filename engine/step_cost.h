@@ -11,6 +11,11 @@
 // take, so that a long prompt does little to the inter-token latency of others; or, where more
 // sequences wait for their prompts than decode, time by the numbers of both.
 // With a target (--itl_target_ms) prompts may fill the step up to it instead.
+// Batch work beside interactive work gets rows for as much time as the interactive decodes take (or
+// up to the target), less the prompts' part while interactive prompts wait. As the line is known
+// only near what was seen, and steps of batch work alone may be all that was, it begins with as
+// many rows as there are interactive decodes, which at most double a step whatever the line, and at
+// most doubles its rows with each step that has run.
 #ifndef BASED_ENGINE_STEP_COST_H_
 #define BASED_ENGINE_STEP_COST_H_
 
@@ -33,6 +38,11 @@ class StepCost {
   static constexpr int32_t kProbes = 128;
   static constexpr int32_t kFirstProbes = 8;
 
+  // A step with interactive decodes may take this many times as long for batch work.
+  static constexpr double kBatchStretch = 2;
+  // One step in so many goes without batch work, for the line's sake.
+  static constexpr int32_t kBatchProbes = 64;
+
   // One row of decode costs no less than one of prefill, so as many of both at most double a step;
   // few decodes are no reason to starve prompts.
   static int32_t FirstGuess(int32_t decodes, int32_t waiting);
@@ -46,6 +56,14 @@ class StepCost {
   // Most prefill tokens beside `decodes` (at least 1) decoding sequences, with `waiting` sequences
   // whose prompts are not fed. 0: a step without any is wanted, to learn from.
   int32_t PrefillBeside(int32_t decodes, int32_t waiting) const;
+
+  // A step that has run, with rows of batch work beside so many interactive decodes.
+  void ObserveBatch(int32_t interactive, int32_t batch_rows);
+
+  // Most rows of batch work beside `decodes` (at least 1) interactive decodes, with `waiting`
+  // interactive sequences whose prompts are not fed. 0: a step without any is wanted, to learn
+  // from.
+  int32_t BatchBeside(int32_t decodes, int32_t waiting) const;
 
   // Seconds of a decode-only step; 0 while unknown.
   double DecodeSeconds(int32_t decodes) const;
@@ -70,7 +88,11 @@ class StepCost {
 
   // Exponentially weighted sums over decode-only steps: 1, d, t, d * d, d * t.
   double steps_ = 0, decodes_ = 0, seconds_ = 0, decodes2_ = 0, decodes_seconds_ = 0;
+  double slope_ = 0;            // seconds that a decode adds to a step
   int32_t mixed_in_a_row_ = 0;  // since the last decode-only step
+  // Rows of batch work in the latest step that had some beside interactive decodes; 0 when there
+  // was none since batch work ran alone. And such steps since the last one without batch work.
+  int32_t batch_rows_ = 0, batch_in_a_row_ = 0;
   // Over mixed steps: 1, p, seconds x beyond decode(d), p * p, p * x.
   double mixed_steps_ = 0, prefill_ = 0, extra_ = 0, prefill2_ = 0, prefill_extra_ = 0;
   // Over steps of telling prefill alone: prefill tokens, seconds.

@@ -1,10 +1,12 @@
 // Batch work that makes room for interactive work: who is parked, who goes on, and that what was
 // parked draws bit for bit what it would have drawn.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/engine.h"
@@ -19,11 +21,13 @@ namespace {
 
 class ParkingTest : public ::testing::Test {
  protected:
-  void Submit(RequestId id, bool batch, int32_t tenant = 0, double weight = 1) {
+  void Submit(RequestId id, bool batch, int32_t tenant = 0, double weight = 1,
+              int32_t completions = 1, int64_t max_tokens = 100) {
     SequenceSpec spec;
     spec.id = id;
     spec.prompt = {1, 2, 3};
-    spec.max_tokens = 100;
+    spec.max_tokens = max_tokens;
+    spec.completions = completions;
     spec.batch = batch;
     spec.tenant = tenant;
     spec.weight = weight;
@@ -105,6 +109,46 @@ TEST_F(ParkingTest, ReservedSlotsAreLeftByBatchWork) {
   Submit(4, false);
   EXPECT_EQ(Step(), Ids({4}));
   EXPECT_EQ(parks_, 0u);
+}
+
+// How many a request for as many completions as there are slots holds at most.
+TEST_F(ParkingTest, ForksOfBatchWorkLeaveReservedSlotsToo) {
+  for (const auto& [reserved, most] :
+       {std::pair(0, 4), std::pair(1, 3), std::pair(2, 2), std::pair(3, 2)}) {
+    Make({.slots = 4, .reserved_slots = reserved});
+    Submit(1, true, 0, 1, /*completions=*/4, /*max_tokens=*/5);
+    int32_t held = 0;
+    for (int step = 0; step < 100 && !scheduler_->idle(); ++step) {
+      Step();
+      held = std::max(held, scheduler_->slots().active());
+    }
+    EXPECT_TRUE(scheduler_->idle()) << reserved << " reserved";
+    EXPECT_EQ(held, most) << reserved << " reserved";
+  }
+}
+
+TEST_F(ParkingTest, SourcesOfBatchWorkLeaveASlotToTheirForks) {
+  Make({.slots = 4, .reserved_slots = 1});
+  for (RequestId id = 1; id <= 5; ++id) Submit(id, true, 0, 1, 4, 5);
+  for (int step = 0; step < 300 && !scheduler_->idle(); ++step) {
+    Step();
+    EXPECT_LE(scheduler_->slots().active(), 3);
+  }
+  EXPECT_TRUE(scheduler_->idle());
+}
+
+// A source of batch work that waits for a slot is passed by one that others make room for.
+TEST_F(ParkingTest, ForksOfInteractiveWorkPassThoseOfBatchWork) {
+  Make({.slots = 5, .max_parked = 2});
+  Submit(1, true);
+  Submit(2, true, 0, 1, /*completions=*/5);
+  for (int step = 0; step < 3; ++step) Step();
+  EXPECT_EQ(scheduler_->slots().free(), 0);
+  EXPECT_EQ(scheduler_->pending_sources(), 1);
+  Submit(3, false, 0, 1, /*completions=*/2);
+  for (int step = 0; step < 4; ++step) Step();
+  EXPECT_EQ(scheduler_->parked(), 2);
+  EXPECT_EQ(scheduler_->pending_sources(), 1);
 }
 
 TEST_F(ParkingTest, BatchWorkThatWaitsTooLongIsInteractive) {

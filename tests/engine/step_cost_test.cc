@@ -1,7 +1,10 @@
 #include "engine/step_cost.h"
 
 #include <algorithm>
+#include <cmath>
 #include <random>
+#include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -16,6 +19,18 @@ struct Machine {
     return fixed + decode * decodes + prefill * prefills + (prefills > 0 ? mixed : 0);
   }
 };
+
+// Runs `steps` steps with batch work that takes all it may; returns the rows of each.
+std::vector<int32_t> RunBeside(const Machine& machine, int32_t decodes, int steps, StepCost& cost,
+                               int32_t available = 1000) {
+  std::vector<int32_t> rows;
+  for (int i = 0; i < steps; ++i) {
+    rows.push_back(std::min(available, cost.BatchBeside(decodes, 0)));
+    cost.Observe(decodes + rows.back(), 0, machine.Seconds(decodes + rows.back(), 0));
+    cost.ObserveBatch(decodes, rows.back());
+  }
+  return rows;
+}
 
 // Runs `steps` steps as the engine would: what prefill it may have, a prompt always takes.
 void RunMixed(const Machine& machine, int32_t decodes, int steps, StepCost& cost,
@@ -171,6 +186,79 @@ TEST(StepCost, FreePrefillGrowsStepByStep) {
     last = std::min(next, 4096);  // the token budget's part
   }
   EXPECT_EQ(last, 4096);
+}
+
+// An H100 with 1.3B parameters, a CPU, and what has no cost but that of rows.
+constexpr Machine kMachines[] = {{1e-3, 1e-5, 5e-6}, {9e-5, 6e-5, 6e-5}, {0, 1e-3, 1e-3}};
+
+TEST(StepCost, BatchWorkBesideOthersTakesAsLongAsThey) {
+  for (const Machine& machine : kMachines) {
+    for (const int32_t decodes : {1, 4, 40}) {
+      StepCost cost;
+      for (int i = 0; i < 200; ++i) cost.Observe(decodes, 0, machine.Seconds(decodes, 0));
+      std::vector<int32_t> rows = RunBeside(machine, decodes, 1000, cost);
+      rows.erase(rows.begin(), rows.begin() + 200);
+      const double alone = machine.Seconds(decodes, 0);
+      double all = 0;
+      for (const int32_t batch : rows) all += machine.Seconds(decodes + batch, 0) / alone;
+      // And uses nearly all of it.
+      EXPECT_LE(all / 800, 2.05) << machine.fixed << " " << decodes;
+      const double ideal = (machine.fixed + decodes * machine.decode) / machine.decode;
+      std::sort(rows.begin(), rows.end());
+      EXPECT_GE(rows[rows.size() / 2], std::floor(0.85 * ideal)) << machine.fixed << " " << decodes;
+      EXPECT_EQ(rows.front(), 0);  // to learn from
+      EXPECT_EQ(std::count(rows.begin(), rows.end(), 0), 800 / (StepCost::kBatchProbes + 1));
+    }
+  }
+}
+
+// Steps of one number of rows tell nothing about fewer: twice what they take is no bound.
+TEST(StepCost, AfterBatchWorkAloneItBeginsWithFewRows) {
+  for (const Machine& machine : kMachines) {
+    StepCost cost;
+    for (int i = 0; i < 200; ++i) {
+      cost.Observe(1024, 0, machine.Seconds(1024, 0));
+      cost.ObserveBatch(0, 1024);
+    }
+    const std::vector<int32_t> rows = RunBeside(machine, 1, 60, cost);
+    EXPECT_EQ(rows[0], 1);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const int32_t before = i > 0 ? rows[i - 1] : 1;
+      EXPECT_LE(rows[i], 2 * std::max(1, before));
+      EXPECT_LE(machine.Seconds(1 + rows[i], 0), 2.1 * machine.Seconds(1, 0)) << rows[i];
+    }
+  }
+}
+
+TEST(StepCost, BatchWorkLeavesInteractivePromptsTheirTime) {
+  const Machine machine = {1e-3, 1e-5, 5e-6};
+  StepCost cost;
+  for (int i = 0; i < 200; ++i) cost.Observe(1 + i % 64, 0, machine.Seconds(1 + i % 64, 0));
+  RunBeside(machine, 10, 100, cost);
+  EXPECT_NEAR(cost.BatchBeside(10, 0), 110, 10);
+  EXPECT_NEAR(cost.BatchBeside(10, 1), 27, 4);
+}
+
+TEST(StepCost, BatchWorkFillsStepsUpToATarget) {
+  const Machine machine = {1e-3, 1e-5, 5e-6};
+  for (const auto& [target, rows] : {std::pair(4e-3, 290), std::pair(1e-3, 1)}) {
+    StepCost cost;
+    cost.SetTarget(target);
+    for (int i = 0; i < 200; ++i) cost.Observe(1 + i % 64, 0, machine.Seconds(1 + i % 64, 0));
+    RunBeside(machine, 10, 200, cost);
+    EXPECT_NEAR(cost.BatchBeside(10, 0), rows, 0.1 * rows) << target;
+  }
+}
+
+// Whatever it once took a row to cost more than, a machine is learnt anew.
+TEST(StepCost, BatchWorkFollowsAMachineThatChanges) {
+  StepCost cost;
+  RunBeside({0, 1e-3, 1e-3}, 1, 500, cost);
+  EXPECT_LE(cost.BatchBeside(1, 0), 1);
+  std::vector<int32_t> rows = RunBeside({1e-3, 1e-5, 1e-5}, 1, 2000, cost);
+  EXPECT_GE(rows.back(), 70);
+  rows = RunBeside({0, 1e-3, 1e-3}, 1, 500, cost);
+  EXPECT_LE(rows.back(), 2);
 }
 
 TEST(StepCost, PrefillNeverStarves) {

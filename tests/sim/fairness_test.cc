@@ -4,11 +4,14 @@
 #include <cmath>
 #include <deque>
 #include <map>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "engine/engine_load.h"
 #include "engine/scheduler.h"
+#include "engine/step_cost.h"
 #include "gtest/gtest.h"
 
 namespace based {
@@ -26,13 +29,27 @@ struct Source {
   int32_t backlog = 0;    // instead of a rate: so many always wait
 };
 
+// Seconds of a step.
+struct Costs {
+  double fixed = 10e-3;
+  double decode = 50e-6;
+  double prefill = 20e-6;
+};
+
 class World {
  public:
-  World(const SchedulerOptions& options, std::vector<Source> sources, uint32_t seed)
-      : scheduler_(options), sources_(std::move(sources)), random_(seed) {
+  // With `costs` given, the scheduler is told what it may plan as the engine tells it.
+  World(const SchedulerOptions& options, std::vector<Source> sources, uint32_t seed,
+        std::optional<Costs> costs = std::nullopt)
+      : scheduler_(options),
+        sources_(std::move(sources)),
+        random_(seed),
+        costs_(costs.value_or(Costs())),
+        is_measured_(costs.has_value()) {
     for (const Source& source : sources_) next_.push_back(now_ + Gap(source));
     waiting_.resize(sources_.size());
     first_token_.resize(sources_.size());
+    gaps_.resize(sources_.size());
   }
 
   void Run(double seconds) {
@@ -41,14 +58,13 @@ class World {
   }
 
   // Seconds from arrival to the first token, the q-quantile.
-  double FirstToken(size_t source, double q) {
-    std::vector<double>& values = first_token_[source];
-    EXPECT_GT(values.size(), 100u);
-    std::sort(values.begin(), values.end());
-    return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1))];
-  }
+  double FirstToken(size_t source, double q) { return Quantile(first_token_[source], q); }
+  // Seconds between two tokens.
+  double InterToken(size_t source, double q) { return Quantile(gaps_[source], q); }
   void Forget() {
-    for (auto& values : first_token_) values.clear();
+    for (auto* all : {&first_token_, &gaps_}) {
+      for (auto& values : *all) values.clear();
+    }
   }
   double longest_step() const { return longest_step_; }
   const std::vector<int64_t>& served() const { return scheduler_.served(); }
@@ -59,8 +75,14 @@ class World {
   struct Request {
     size_t source;
     double arrived;
-    bool spoke = false;
+    double spoke = 0;  // latest
   };
+
+  static double Quantile(std::vector<double>& values, double q) {
+    EXPECT_GT(values.size(), 100u);
+    std::sort(values.begin(), values.end());
+    return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1))];
+  }
 
   double Gap(const Source& source) {
     return source.per_second > 0 ? std::exponential_distribution<>(source.per_second)(random_) : 0;
@@ -101,6 +123,7 @@ class World {
   void Step() {
     Arrive();
     StepPlan plan;
+    if (is_measured_) LimitStep(cost_, scheduler_);
     scheduler_.Plan(At(now_), plan, events_);
     Hear();
     parks_ += static_cast<int64_t>(plan.parks.size());
@@ -108,7 +131,9 @@ class World {
       now_ += 1e-3;
       return;
     }
-    const double seconds = 10e-3 + 50e-6 * plan.decode_tokens + 20e-6 * plan.prefill_tokens;
+    const double seconds =
+        costs_.fixed + costs_.decode * plan.decode_tokens + costs_.prefill * plan.prefill_tokens;
+    ObserveStep(StatsOf(plan), At(seconds) - At(0), cost_);
     longest_step_ = std::max(longest_step_, seconds);
     now_ += seconds;
     StepOutput output;
@@ -130,8 +155,12 @@ class World {
         ++started_[request.source];
         continue;
       }
-      if (!request.spoke) first_token_[request.source].push_back(now_ - request.arrived);
-      request.spoke = true;
+      if (request.spoke > 0) {
+        gaps_[request.source].push_back(now_ - request.spoke);
+      } else {
+        first_token_[request.source].push_back(now_ - request.arrived);
+      }
+      request.spoke = now_;
       if (event.kind == SchedulerEvent::Kind::kFinished) requests_.erase(event.id);
     }
     events_.clear();
@@ -140,10 +169,14 @@ class World {
   Scheduler scheduler_;
   const std::vector<Source> sources_;
   std::mt19937 random_;
+  const Costs costs_;
+  const bool is_measured_;
+  StepCost cost_;
   std::vector<double> next_;      // arrival, by source
   std::vector<int32_t> waiting_;  // requests without a slot, by source
   std::map<size_t, size_t> started_;
   std::vector<std::vector<double>> first_token_;
+  std::vector<std::vector<double>> gaps_;  // between tokens, by source
   std::map<RequestId, Request> requests_;
   std::vector<SchedulerEvent> events_;
   RequestId last_id_ = 0;
@@ -216,6 +249,26 @@ TEST(Fairness, BatchWorkDelaysInteractiveWorkByNoMoreThanAStep) {
   EXPECT_GT(beside.started(1), 10u);  // and batch work gets on
   for (const double q : {0.5, 0.99}) {
     EXPECT_LE(beside.FirstToken(0, q), alone.FirstToken(0, q) + beside.longest_step());
+  }
+}
+
+// A step of all slots takes some 30 times as long as one of an interactive row (a CPU), or less
+// than three times (a GPU).
+TEST(Fairness, BatchWorkAtMostDoublesTheTimeBetweenTokens) {
+  for (const Costs& costs : {Costs{1e-3, 1e-3, 5e-4}, Costs{40e-3, 1e-3, 2e-4}}) {
+    SchedulerOptions options = Options(64, 0);
+    options.reserved_slots = 8;
+    const double alone = costs.fixed + costs.decode;
+    const Source interactive = {.per_second = 1e-4 / alone, .tokens = 200};
+    const Source batch = {.batch = true, .tokens = 500, .backlog = 20};
+    World world(options, {interactive, batch}, 5, costs);
+    world.Run(5e5 * alone);
+    EXPECT_LE(world.InterToken(0, 0.5), 2.05 * alone);
+    // Sometimes two run.
+    EXPECT_LE(world.InterToken(0, 0.99), 2.05 * (alone + costs.decode));
+    EXPECT_GT(world.started(1), 100u);
+    // Every batch sequence has its turn, at least in every second round.
+    EXPECT_LE(world.InterToken(1, 1), 2 * 64 * 2.5 * alone);
   }
 }
 

@@ -47,6 +47,7 @@ Scenario DrawScenario(Choices& choices) {
   s.constraint_share = choices.Chance(0.4) ? 0.5 : 0;
   s.logprob_share = choices.Chance(0.3) ? 0.5 : 0;
   s.model.late_rules = s.scheduler.late_rules = choices.Chance(0.7);
+  s.scheduler.batch_rows = choices.Chance(0.5) ? uniform(1, 6) : 0;
   return s;
 }
 

@@ -2,6 +2,7 @@
 #ifndef BASED_TESTS_SIM_SCENARIO_H_
 #define BASED_TESTS_SIM_SCENARIO_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <random>
 #include <vector>
@@ -61,10 +62,14 @@ struct Scenario {
   double session_share = 0;     // requests that are a turn of a conversation
   std::vector<double> weights;  // of tenants, at least one
 
-  // Nothing makes a sequence wait once it has begun.
-  bool steady() const {
-    return batch_share == 0 && (scheduler.max_parked == 0 || weights.size() == 1);
+  // Nothing makes an interactive sequence wait once it has begun.
+  bool steady() const { return scheduler.max_parked == 0 || weights.size() == 1; }
+  // Slots that forks of batch work leave free: one may always be taken.
+  int32_t reserved_of_forks() const {
+    return std::clamp(scheduler.slots - 2, 0, scheduler.reserved_slots);
   }
+  // Batch work may have waited for so long that it is interactive.
+  bool ages() const { return scheduler.batch_patience < std::chrono::seconds(100); }
 };
 
 // Tokens in a row, at most, that a constrained request takes without a draw.

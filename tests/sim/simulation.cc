@@ -37,6 +37,7 @@ struct Client {
   std::vector<Choice> choices;  // one per completion or continuation
   int64_t tokens = 0;           // of all completions
   std::weak_ptr<const void> lease;
+  std::shared_ptr<HeldSlots> held = std::make_shared<HeldSlots>();
   std::string session;  // empty: none
 };
 
@@ -48,6 +49,7 @@ class Simulation {
         device_(scenario_.model),
         sessions_(device_),
         scheduler_(scenario_.scheduler) {
+    if (scenario_.scheduler.batch_rows > 0) batch_rows_ = scenario_.scheduler.batch_rows;
     (void)device_.CreateSlots(scenario_.scheduler.slots);
   }
 
@@ -62,8 +64,11 @@ class Simulation {
   void CancelSome(bool in_flight);
   void PlanAndLaunch();
   void CheckPlan(const StepPlan& plan);
+  void CheckBatch(const StepPlan& plan);
+  int32_t InteractiveStarted() const;
+  int32_t MostPrefill(const StepPlan& plan) const;
   void CheckService(const StepPlan& plan);
-  bool KeptForForks() const;
+  bool KeptForForks(bool batch) const;
   void Transfer(const StepPlan& plan);
   void CheckTurn(const Client& client);
   void CheckPatience();
@@ -95,6 +100,7 @@ class Simulation {
   int64_t idle_plans_ = 0;                // in a row, a parked sequence waited beside a free slot
   std::vector<SchedulerEvent> events_;
   std::deque<StepPlan> in_flight_;
+  int32_t batch_rows_ = -1;  // below 0: as many as interactive decodes
   int64_t now_ms_ = 0;
   int64_t step_ = 0;
   SimulationResult result_;
@@ -118,6 +124,7 @@ void Simulation::Arrive() {
     SequenceSpec spec = client.spec;
     spec.lease = std::make_shared<int>(0);
     client.lease = spec.lease;
+    spec.held_slots = client.held;
     // A session's draws are all its own: see MakeRules.
     const bool jumps = spec.rules != nullptr && spec.rules->spelling != nullptr;
     if (!jumps && Chance(scenario_.session_share)) JoinSession(spec, client);
@@ -151,6 +158,10 @@ void Simulation::PlanAndLaunch() {
     scenario_.scheduler.mixed_prefill_tokens = static_cast<int32_t>(Uniform(1, 64));
     scheduler_.SetMixedPrefill(scenario_.scheduler.mixed_prefill_tokens);
   }
+  if (Chance(0.1)) {
+    batch_rows_ = static_cast<int32_t>(Uniform(0, 6));
+    scheduler_.SetBatchRows(batch_rows_);
+  }
   scheduler_.Plan(Now(), plan, events_);
   Apply();
   CheckPlan(plan);
@@ -176,15 +187,8 @@ void Simulation::CheckPlan(const StepPlan& plan) {
   Require(static_cast<int32_t>(plan.table.spans.size()) <= limits.max_spans, "too many spans");
   Require(static_cast<int32_t>(plan.table.samples.size()) <= limits.max_samples,
           "too many samples");
-  if (plan.decode_tokens > 0) {
-    int32_t mixed = limits.mixed_prefill_tokens > 0 ? limits.mixed_prefill_tokens
-                                                    : std::max(32, plan.decode_tokens);
-    const bool interactive = std::any_of(clients_.begin(), clients_.end(), [](const auto& entry) {
-      return entry.second.started && !entry.second.ended && !entry.second.spec.batch;
-    });
-    if (!interactive) mixed = std::max(mixed, 3 * plan.decode_tokens);
-    Require(plan.prefill_tokens <= mixed, "prefill beside decodes exceeds its limit");
-  }
+  Require(plan.prefill_tokens <= MostPrefill(plan), "prefill beside decodes exceeds its limit");
+  CheckBatch(plan);
   const SlotPool& slots = scheduler_.slots();
   Require(slots.active() + slots.free() == slots.total(), "slots do not add up");
   Require(scheduler_.parked() <= limits.max_parked, "too many are parked");
@@ -192,15 +196,67 @@ void Simulation::CheckPlan(const StepPlan& plan) {
     return std::any_of(waiting_.begin(), waiting_.end(),
                        [&](RequestId id) { return clients_.at(id).spec.batch == batch; });
   };
-  if (KeptForForks()) return;
+  if (KeptForForks(false)) return;
   Require(!waits(false) || slots.free() == 0, "a request waits while a slot is free");
+  if (KeptForForks(true)) return;
   Require(!waits(true) || slots.free() <= limits.reserved_slots,
           "batch work waits while a slot is free");
 }
 
-// The last slot that is no source is kept for forks.
-bool Simulation::KeptForForks() const {
-  return scheduler_.pending_sources() + 1 == scheduler_.slots().total() &&
+// Interactive completions that may take rows, at most.
+int32_t Simulation::InteractiveStarted() const {
+  int32_t completions = 0;
+  for (const auto& [id, client] : clients_) {
+    const bool runs = client.started && !client.ended && !client.spec.batch;
+    completions += runs ? client.spec.completions : 0;
+  }
+  return completions;
+}
+
+int32_t Simulation::MostPrefill(const StepPlan& plan) const {
+  const SchedulerOptions& limits = scenario_.scheduler;
+  const int32_t interactive = scenario_.ages() ? limits.slots : InteractiveStarted();
+  // Nobody's inter-token latency is to be kept, as far as can be seen here.
+  if (plan.decode_tokens == 0 || (interactive > 0 && plan.interactive_decodes == 0)) {
+    return limits.token_budget;
+  }
+  const int32_t decodes = interactive > 0 ? interactive : plan.decode_tokens;
+  const int32_t mixed =
+      limits.mixed_prefill_tokens > 0 ? limits.mixed_prefill_tokens : std::max(32, decodes);
+  return interactive > 0 ? mixed : std::max(mixed, 3 * plan.decode_tokens);
+}
+
+// Batch work leaves reserved slots free, and steps with interactive work short.
+void Simulation::CheckBatch(const StepPlan& plan) {
+  if (scenario_.ages()) return;
+  int32_t held = 0;
+  std::vector<bool> is_batch(static_cast<size_t>(scheduler_.slots().total()), false);
+  for (const auto& [id, client] : clients_) {
+    if (!client.spec.batch) continue;
+    for (const int32_t slot : client.held->List()) {
+      is_batch[static_cast<size_t>(slot)] = true;
+      ++held;
+    }
+  }
+  Require(held <= scheduler_.slots().total() - scenario_.reserved_of_forks(),
+          "batch work holds reserved slots");
+  int32_t rows = 0;
+  bool interactive = false;
+  for (const Span& span : plan.table.spans) {
+    const bool batch = is_batch[static_cast<size_t>(span.slot)];
+    rows += batch ? span.length : 0;
+    interactive |= !batch;
+  }
+  Require(rows == plan.batch_rows, "rows of batch work do not add up");
+  const int32_t most = batch_rows_ >= 0 ? batch_rows_ : InteractiveStarted();
+  Require(!interactive || rows <= std::max(1, most),
+          absl::StrCat(rows, " rows of batch work beside interactive work"));
+}
+
+// The last slot that is no source is kept for forks; of batch work, the last it may take.
+bool Simulation::KeptForForks(bool batch) const {
+  const int32_t reserved = batch ? scenario_.reserved_of_forks() : 0;
+  return scheduler_.pending_sources() + 1 >= scheduler_.slots().total() - reserved &&
          std::any_of(waiting_.begin(), waiting_.end(),
                      [&](RequestId id) { return clients_.at(id).spec.completions > 1; });
 }
@@ -224,39 +280,47 @@ void Simulation::Transfer(const StepPlan& plan) {
 // known.
 void Simulation::CheckPatience() {
   const SlotPool& slots = scheduler_.slots();
-  const bool held = slots.free() > 0 || KeptForForks() || scenario_.fork_share > 0 ||
+  const bool held = slots.free() > 0 || KeptForForks(false) || scenario_.fork_share > 0 ||
                     scenario_.score_share > 0;  // with continuations, which are forks too
   const bool waits = std::any_of(waiting_.begin(), waiting_.end(),
                                  [&](RequestId id) { return !clients_.at(id).spec.batch; });
   delayed_plans_ = waits && !held && scheduler_.load().parkable > 0 ? delayed_plans_ + 1 : 0;
   Require(delayed_plans_ <= 2, "interactive work waits for batch work");
-  const bool idle = scheduler_.parked() > 0 && !KeptForForks() &&
+  const bool idle = scheduler_.parked() > 0 && !KeptForForks(false) &&
                     slots.free() > scenario_.scheduler.reserved_slots;
   idle_plans_ = idle ? idle_plans_ + 1 : 0;
   Require(idle_plans_ <= 2, "a parked sequence waits beside a free slot");
 }
 
 // No starvation: every step advances prefill if any waits, and a decoding sequence is passed over
-// at most as often as sharing the rows makes necessary.
+// at most as often as sharing the rows makes necessary; batch sequences share those that they are
+// left, with their prompts in every second step.
 void Simulation::CheckService(const StepPlan& plan) {
   if (!scenario_.steady()) return;  // tests/sim/fairness_test.cc has the bounds
   // With a step in flight a prompt may be launched to its end and its first token not yet known.
-  if (!prefill_order_.empty() && in_flight_.empty()) {
+  const bool waits = std::any_of(prefill_order_.begin(), prefill_order_.end(),
+                                 [&](RequestId id) { return !clients_.at(id).spec.batch; });
+  if (waits && in_flight_.empty()) {
     Require(plan.prefill_tokens > plan.forced_rows, "prefill starves");
   }
   const int32_t rows = std::min(scenario_.scheduler.token_budget, scenario_.scheduler.max_spans);
   const int32_t least = std::max(1, rows - std::max(1, rows / 4));
-  const int64_t patience = scheduler_.slots().total() / least + 2;
+  const int32_t slots = scheduler_.slots().total();
+  // A step had a row for batch work.
+  const bool has_room = plan.interactive_decodes < least && batch_rows_ != 0;
   size_t decoding = 0;
   for (auto& [id, client] : clients_) {
+    const bool batch = client.spec.batch;
+    if (batch && (!has_room || scenario_.scheduler.max_parked > 0)) continue;
     for (Choice& choice : client.choices) {
       const bool decodes = client.started && !client.ended && !choice.ended;
       if (!decodes || choice.heard.tokens.empty()) continue;
-      ++decoding;
+      if (!batch) ++decoding;
       ++choice.unserved_steps;
       const bool constrained =
           client.spec.rules != nullptr && client.spec.rules->constraint != nullptr;
       const int64_t turns = constrained ? 1 + kLongestForced : 1;  // to feed what needed no draw
+      const int64_t patience = batch ? 2 * slots + 2 : slots / least + 2;
       Require(choice.unserved_steps <= turns * (patience + 2),
               absl::StrCat("request ", id, " saw no token for ", choice.unserved_steps, " steps"));
     }
