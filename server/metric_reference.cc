@@ -37,6 +37,9 @@ constexpr Note kNotes[] = {
      "Near the number of slots while jobs run; less when interactive requests take them."},
     {"based_batch_lines_total", "lines",
      "`error` grows: clients send lines that cannot run; the results say why."},
+    {"based_batch_rows_deferred_total", "rows",
+     "Moves while interactive requests run beside batch work, which is slower then; "
+     "`--itl_target_ms` sets what it may take."},
     {"based_batch_size", "sequences",
      "Small while slots are in use: prompts are being fed, or streams have just ended. Compare "
      "with `based_state_slots`."},

@@ -173,6 +173,9 @@ void Metrics::AddRequests() {
                       "Sequences whose state went to host memory to make room for others");
   resumes_ = NewCounter("based_resumes_total",
                         "Parked sequences that took a slot again, their state bit for bit");
+  deferred_rows_ = NewCounter("based_batch_rows_deferred_total",
+                              "Decodes of batch work that were left out of a step to keep it short "
+                              "for interactive work");
   NewCounter("based_preemptions_total",
              "Sequences whose state was thrown away to be recomputed; 0 by construction");
   prompt_tokens_ = NewCounter("based_prompt_tokens_total", "Prompt tokens computed");
@@ -292,6 +295,7 @@ void Metrics::OnStep(const StepStats& stats) {
   step_prefill_tokens_->Observe(stats.prefill_tokens);
   batch_size_->Observe(stats.sequences);
   prompt_tokens_->Increment(stats.prefill_tokens - stats.forced_rows);
+  deferred_rows_->Increment(stats.deferred_rows);
   constraints_.OnForcedTokens(stats.forced_tokens);
   const std::array phases = {stats.plan, stats.launch, stats.wait, stats.commit};
   for (size_t i = 0; i < phases.size(); ++i) engine_seconds_[i]->Increment(Seconds(phases[i]));

@@ -126,6 +126,7 @@ class Metrics final : public Observer {
   Counters rejected_codes_;                       // by status code, where nothing tells the reason
   Counters cancelled_;                            // by cause
   prometheus::Counter* parks_;
+  prometheus::Counter* deferred_rows_;
   prometheus::Counter* resumes_;
   prometheus::Counter* prompt_tokens_;
   prometheus::Counter* generated_tokens_;

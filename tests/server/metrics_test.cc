@@ -25,6 +25,7 @@ TEST(Metrics, BoundedSeriesExistFromTheStartAtZero) {
         "based_rejections_total{code=\"DEADLINE_EXCEEDED\",reason=\"deadline\"}",
         "based_rejections_total{code=\"UNAVAILABLE\",reason=\"unavailable\"}",
         "based_parks_total",
+        "based_batch_rows_deferred_total",
         "based_resumes_total",
         "based_queued_tokens",
         "based_parked_sequences",
@@ -62,6 +63,7 @@ TEST(Metrics, CountsWhatTheEngineTells) {
   Metrics metrics;
   metrics.OnStep({.decode_tokens = 3,
                   .prefill_tokens = 5,
+                  .deferred_rows = 6,
                   .sequences = 4,
                   .duration = std::chrono::milliseconds(2)});
   metrics.OnFirstToken(std::chrono::milliseconds(1));
@@ -86,8 +88,9 @@ TEST(Metrics, CountsWhatTheEngineTells) {
         "based_cancellations_total{cause=\"drain\"} 1",
         "based_rejections_total{code=\"INTERNAL\",reason=\"internal\"} 1",
         "based_rejections_total{code=\"RESOURCE_EXHAUSTED\",reason=\"queue_tokens\"} 1",
-        "based_parks_total 2", "based_resumes_total 1", "based_state_slots{state=\"active\"} 2",
-        "based_queued_requests 1", "based_streams_open 1"}) {
+        "based_batch_rows_deferred_total 6", "based_parks_total 2", "based_resumes_total 1",
+        "based_state_slots{state=\"active\"} 2", "based_queued_requests 1",
+        "based_streams_open 1"}) {
     EXPECT_TRUE(HasLine(text, line)) << line;
   }
 }
