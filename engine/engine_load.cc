@@ -10,8 +10,9 @@ void LimitStep(const StepCost& cost, Scheduler& scheduler) {
   const InteractiveWork all = {scheduler.decoding(), scheduler.prefilling()};
   const InteractiveWork& work = interactive.any() ? interactive : all;
   scheduler.SetMixedPrefill(cost.PrefillBeside(std::max(1, work.decoding), work.prefilling));
-  scheduler.SetBatchRows(
-      cost.BatchBeside(std::max(1, interactive.decoding), interactive.prefilling));
+  const int32_t decodes = std::max(1, interactive.decoding);
+  const int32_t rows = cost.BatchBeside(decodes, interactive.prefilling);
+  scheduler.SetBatchRows(rows, cost.BatchPromptsEvery(decodes, rows));
 }
 
 StepStats StatsOf(const StepPlan& plan) {

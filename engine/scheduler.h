@@ -17,9 +17,9 @@
 //              sequences take the rows that interactive ones leave.
 //   Beside     while interactive work runs, and for some steps after, batch work takes no more than
 //              batch_rows of a step, so that it cannot stretch the inter-token latency of the
-//              others: decodes by turns, and in every second step prompts first. So each of B
-//              decoding batch sequences has a row within 2 B / batch_rows steps, but for steps
-//              that interactive work fills.
+//              others: decodes by turns, and in every second step or more rarely prompts first. So
+//              each of B decoding batch sequences has a row within 2 B / batch_rows steps, but for
+//              steps that interactive work fills.
 //   Prefill    takes what is left of the token budget: interactive before batch, tenants that are
 //              behind their share before others, those by turns. A prompt that does not end in the
 //              step takes at most half of what is left while others wait behind it, so that one
@@ -221,8 +221,11 @@ class Scheduler {
   void SetMixedPrefill(int32_t tokens) { mixed_prefill_tokens_ = tokens; }
 
   // Replaces SchedulerOptions::batch_rows for the steps planned from now on; 0: none beside
-  // interactive decodes.
-  void SetBatchRows(int32_t rows) { batch_rows_ = rows; }
+  // interactive decodes. Prompts go first in one step of `prompts_every`, at least 2.
+  void SetBatchRows(int32_t rows, int32_t prompts_every = 2) {
+    batch_rows_ = rows;
+    batch_prompts_every_ = prompts_every;
+  }
 
   // Takes what the oldest planned step drew, aligned with its samples.
   void Commit(const StepOutput& output, std::vector<SchedulerEvent>& events);
@@ -353,9 +356,10 @@ class Scheduler {
   // Of the latest plan.
   InteractiveWork interactive_;
   bool limits_batch_ = false;
-  int32_t batch_limit_ = 0;           // rows
-  bool batch_prompts_first_ = false;  // in the latest step where both kinds waited
-  uint64_t calm_until_ = 0;           // number of the step from which batch work is not limited
+  int32_t batch_limit_ = 0;          // rows
+  int32_t batch_prompts_every_ = 2;  // steps
+  int32_t batch_turns_ = 0;          // steps since batch prompts went first
+  uint64_t calm_until_ = 0;          // number of the step from which batch work is not limited
 
   // Images not in use. One that a plan resumes from is in use until the next plan.
   std::vector<std::shared_ptr<StateImage>> spare_images_;

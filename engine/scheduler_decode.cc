@@ -43,17 +43,17 @@ void Scheduler::LimitBatch() {
   batch_limit_ = std::max(asked, interactive_.decoding > 0 && batch_rows_ >= 0 ? 0 : 1);
 }
 
-// Rows that batch decodes may take: where prompts of batch work wait too, each kind goes first
-// in every second step.
+// Rows that batch decodes may take: where prompts of batch work wait too, those go first in one
+// step of batch_prompts_every_.
 int32_t Scheduler::BatchDecodes() {
   // Prompts of interactive work leave no turn to those.
   if (!limits_batch_ || interactive_.prefilling > 0) return batch_limit_;
   int64_t prompts = 0;
   for (const Sequence* sequence : prefilling_) prompts += sequence->prompt_left();
   if (prompts == 0) return batch_limit_;
-  batch_prompts_first_ = !batch_prompts_first_;
-  const int64_t left = batch_limit_ - (batch_prompts_first_ ? prompts : 0);
-  return static_cast<int32_t>(std::max<int64_t>(0, left));
+  if (++batch_turns_ < batch_prompts_every_) return batch_limit_;
+  batch_turns_ = 0;
+  return static_cast<int32_t>(std::max<int64_t>(0, batch_limit_ - prompts));
 }
 
 void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
@@ -66,10 +66,12 @@ void Scheduler::PlanDecodes(StepPlan& plan, InFlight& step) {
           : std::min(tokens, spans);
   const auto batch = static_cast<int32_t>(decoding_.size()) - interactive_.decoding;
   const int32_t batch_decodes = BatchDecodes();
-  const int32_t decodes = std::min(most, interactive_.decoding + std::min(batch, batch_decodes));
+  const int32_t interactive = std::min(most, interactive_.decoding);
+  const int32_t decodes = std::min(most, interactive + std::min(batch, batch_decodes));
   // Rows of forced tokens; half of what prompts may take, where any waits.
   int32_t spare =
-      std::min(tokens - decodes, PrefillBeside(decodes)) / (prefilling_.empty() ? 1 : 2);
+      std::min(tokens - decodes, PrefillBeside(interactive_.any() ? interactive : decodes)) /
+      (prefilling_.empty() ? 1 : 2);
   std::deque<Sequence*> order = std::exchange(decoding_, {});
   for (Sequence*& sequence : order) {
     if (plan.decode_tokens >= most) break;

@@ -19,16 +19,16 @@ bool Scheduler::OnlyBatchRuns() const {
                      [](const Sequence* sequence) { return sequence->yields; });
 }
 
-// Rows that are not decodes, at most, in a step with so many that are. Where interactive work runs,
-// decodes of batch work have no latency to keep.
+// Rows that are not decodes, at most, in a step with so many that are.
 int32_t Scheduler::PrefillBeside(int32_t decodes) const {
-  if (interactive_.any()) decodes = interactive_.decoding;
   if (decodes == 0) return options_.token_budget;
   return mixed_prefill_tokens_ >= 0 ? mixed_prefill_tokens_ : std::max(32, decodes);
 }
 
 void Scheduler::PlanPrefills(StepPlan& plan, InFlight& step) {
-  int32_t beside = PrefillBeside(plan.decode_tokens);
+  // Where interactive work runs, decodes of batch work have no latency to keep.
+  int32_t beside =
+      PrefillBeside(interactive_.any() ? plan.interactive_decodes : plan.decode_tokens);
   if (plan.decode_tokens > 0 && beside > 0 && OnlyBatchRuns()) {
     beside = std::max(beside, kBatchPrefill * plan.decode_tokens);
   }

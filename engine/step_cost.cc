@@ -1,6 +1,7 @@
 #include "engine/step_cost.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace based {
@@ -114,16 +115,30 @@ void StepCost::ObserveBatch(int32_t interactive, int32_t batch_rows) {
   batch_in_a_row_ = interactive > 0 ? batch_in_a_row_ + 1 : 0;
 }
 
+// Seconds of batch work in a step.
+double StepCost::BatchRoom(int32_t decodes, int32_t waiting) const {
+  const double decode = DecodeSeconds(decodes);
+  if (target_ > 0) return target_ - decode;
+  return (kBatchStretch - (waiting > 0 ? kStretch : 1)) * decode;
+}
+
 int32_t StepCost::BatchBeside(int32_t decodes, int32_t waiting) const {
   if (batch_in_a_row_ >= kBatchProbes) return 0;
   if (steps_ < kLeastSteps) return decodes;
-  const double decode = DecodeSeconds(decodes);
-  const double stretch = kBatchStretch - (waiting > 0 ? kStretch : 1);
-  const double room = target_ > 0 ? target_ - decode : stretch * decode;
+  const double room = BatchRoom(decodes, waiting);
   const double most = std::max<double>(decodes, kMostGrowth * batch_rows_);
   const double fits = slope_ > 0 ? std::min(most, room / slope_) : most;
   const double least = target_ > 0 || waiting > 0 ? 1 : decodes;
   return static_cast<int32_t>(std::max(least, fits));
+}
+
+int32_t StepCost::BatchPromptsEvery(int32_t decodes, int32_t rows) const {
+  if (steps_ < kLeastSteps || mixed_steps_ < kLeastSteps) return 2;
+  const Prefill cost = PrefillCost();
+  const double room = BatchRoom(decodes, 0);
+  const double takes = cost.fixed + cost.each * rows;
+  if (takes >= (kMostBatchTurns - 1) * room) return kMostBatchTurns;
+  return 1 + std::max(1, static_cast<int32_t>(std::ceil(takes / room)));
 }
 
 double StepCost::PrefillSeconds() const {

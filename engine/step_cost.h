@@ -40,6 +40,8 @@ class StepCost {
 
   // A step with interactive decodes may take this many times as long for batch work.
   static constexpr double kBatchStretch = 2;
+  // Its prompts wait for no more steps than this.
+  static constexpr int32_t kMostBatchTurns = 16;
   // One step in so many goes without batch work, for the line's sake.
   static constexpr int32_t kBatchProbes = 64;
 
@@ -65,6 +67,10 @@ class StepCost {
   // from.
   int32_t BatchBeside(int32_t decodes, int32_t waiting) const;
 
+  // Prompts of batch work take the rows in one step of so many, at least 2: what the step takes
+  // beyond the interactive decodes, its fixed part too, is then no more per step than rows may.
+  int32_t BatchPromptsEvery(int32_t decodes, int32_t rows) const;
+
   // Seconds of a decode-only step; 0 while unknown.
   double DecodeSeconds(int32_t decodes) const;
 
@@ -84,6 +90,7 @@ class StepCost {
     double each = 0;
   };
   Prefill PrefillCost() const;
+  double BatchRoom(int32_t decodes, int32_t waiting) const;
   void ObserveDecode(double decodes, double seconds);
 
   // Exponentially weighted sums over decode-only steps: 1, d, t, d * d, d * t.

@@ -173,6 +173,19 @@ TEST_F(BatchRowsTest, PromptsOfBatchWorkTakeEverySecondStep) {
   EXPECT_GE(decoded, 12);
 }
 
+TEST_F(BatchRowsTest, OrMoreRarely) {
+  Scheduler scheduler({.slots = 8, .token_budget = 64});
+  StartBatch(scheduler, 1, 6);
+  Submit(scheduler, 9, false);
+  Step(scheduler);
+  Submit(scheduler, 10, true, 1000);
+  scheduler.SetBatchRows(4, /*prompts_every=*/3);
+  std::vector<int32_t> fed;
+  for (int step = 0; step < 9; ++step) fed.push_back(RowsOf(Step(scheduler), 10));
+  EXPECT_EQ(std::count(fed.begin(), fed.end(), 4), 3);
+  EXPECT_EQ(std::count(fed.begin(), fed.end(), 0), 6);
+}
+
 // What waits for a slot waits the less the sooner batch work ends.
 TEST_F(BatchRowsTest, WaitingInteractiveWorkLimitsNothing) {
   Scheduler scheduler({.slots = 4, .token_budget = 64});

@@ -250,6 +250,27 @@ TEST(StepCost, BatchWorkFillsStepsUpToATarget) {
   }
 }
 
+TEST(StepCost, PromptsOfBatchWorkComeAsOftenAsTheirStepsAllow) {
+  StepCost cost;
+  EXPECT_EQ(cost.BatchPromptsEvery(1, 100), 2);
+  const auto learn = [&](const Machine& machine) {
+    for (int i = 0; i < 200; ++i) cost.Observe(1 + i % 128, 0, machine.Seconds(1 + i % 128, 0));
+    for (int i = 0; i < 200; ++i) {
+      const int32_t prefill = 50 + i * 37 % 900;
+      cost.Observe(100, prefill, machine.Seconds(100, prefill));
+    }
+  };
+  // Beside a decode of 1.01 ms, 100 tokens take 0.5 ms; or 2.5 ms, which is that of three steps.
+  learn({1e-3, 1e-5, 5e-6});
+  EXPECT_EQ(cost.BatchPromptsEvery(1, 100), 2);
+  learn({1e-3, 1e-5, 5e-6, 2e-3});
+  EXPECT_EQ(cost.BatchPromptsEvery(1, 100), 4);
+  EXPECT_EQ(cost.BatchPromptsEvery(500, 500), 2);
+  // Nothing fits a target that the decodes exceed, and they come all the same.
+  cost.SetTarget(1e-3);
+  EXPECT_EQ(cost.BatchPromptsEvery(1, 100), StepCost::kMostBatchTurns);
+}
+
 // Whatever it once took a row to cost more than, a machine is learnt anew.
 TEST(StepCost, BatchWorkFollowsAMachineThatChanges) {
   StepCost cost;

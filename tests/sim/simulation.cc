@@ -160,7 +160,7 @@ void Simulation::PlanAndLaunch() {
   }
   if (Chance(0.1)) {
     batch_rows_ = static_cast<int32_t>(Uniform(0, 6));
-    scheduler_.SetBatchRows(batch_rows_);
+    scheduler_.SetBatchRows(batch_rows_, static_cast<int32_t>(Uniform(2, 5)));
   }
   scheduler_.Plan(Now(), plan, events_);
   Apply();
@@ -220,7 +220,7 @@ int32_t Simulation::MostPrefill(const StepPlan& plan) const {
   if (plan.decode_tokens == 0 || (interactive > 0 && plan.interactive_decodes == 0)) {
     return limits.token_budget;
   }
-  const int32_t decodes = interactive > 0 ? interactive : plan.decode_tokens;
+  const int32_t decodes = interactive > 0 ? plan.interactive_decodes : plan.decode_tokens;
   const int32_t mixed =
       limits.mixed_prefill_tokens > 0 ? limits.mixed_prefill_tokens : std::max(32, decodes);
   return interactive > 0 ? mixed : std::max(mixed, 3 * plan.decode_tokens);
