@@ -402,10 +402,13 @@ def test_interactive_requests_go_first(keeper, tmp_path):
     assert jobs(keeper, "submit", write_lines(tmp_path / "in", lines), "--id=low").returncode == 0
     wait_until(keeper, "low", lambda job: int(job["in_flight"]) >= 8)
     parked = keeper.metric("based_parks_total")
+    deferred = keeper.metric("based_batch_rows_deferred_total")
     done = run_based("generate", "--prompt=Hello", "--max_tokens=20", f"--address={keeper.address}")
     assert done.returncode == 0
     # All slots were held by lines of the job: one made room, without losing anything.
     assert keeper.metric("based_parks_total") > parked
+    # And the others had fewer rows beside it.
+    assert keeper.metric("based_batch_rows_deferred_total") > deferred
     assert jobs(keeper, "delete", "low").returncode == 0
 
 

@@ -5,7 +5,7 @@ import time
 
 import grpc
 import pytest
-from conftest import TINY
+from conftest import DEMO, TINY
 
 
 def request_of(proto, max_tokens, **fields):
@@ -42,6 +42,49 @@ def test_batch_work_makes_room_and_goes_on_where_it_was(single, proto):
     assert single.metric("based_resumes_total") == single.metric("based_parks_total")
     assert single.metric("based_preemptions_total") == 0
     assert single.metric("based_parked_sequences") == 0
+
+
+def test_reserved_slots_are_for_interactive_requests(start_daemon, proto):
+    daemon = start_daemon(f"--model={TINY}", "--backend=cpu", "--slots=4",
+                          "--reserved_interactive_slots=1")
+    active = 'based_state_slots{state="active"}'
+    with daemon.channel() as channel:
+        stub = proto.completion_grpc.CompletionServiceStub(channel)
+        # Completions of one request as those of several: all but the reserved slot.
+        for requests, n in ((5, 1), (2, 4)):
+            batch = [stub.Generate(request_of(proto, 1_000_000, n=n,
+                                              priority=proto.completion.PRIORITY_BATCH))
+                     for _ in range(requests)]
+            daemon.wait_for_metric(active, 3)
+            tokens = tokens_of(next(batch[0]) for _ in range(50))
+            assert len(tokens) >= 40 and daemon.metric(active) == 3
+            started, *rest = stub.Generate(request_of(proto, 10), timeout=30)
+            assert started.started.predicted_wait_ms == 0
+            assert len(tokens_of(rest)) == 10
+            assert daemon.metric("based_parks_total") == 0
+            for call in batch:
+                call.cancel()
+            daemon.wait_for_metric(active, 0)
+
+
+def test_batch_work_takes_few_rows_beside_interactive_requests(start_daemon, proto):
+    daemon = start_daemon(f"--model={DEMO}", "--backend=cpu", "--slots=32")
+    deferred = "based_batch_rows_deferred_total"
+    with daemon.channel() as channel:
+        stub = proto.completion_grpc.CompletionServiceStub(channel)
+        low = {"priority": proto.completion.PRIORITY_BATCH}
+        expected = tokens_of(stub.Generate(request_of(proto, 400, **low), timeout=60))
+        watched = stub.Generate(request_of(proto, 400, **low), timeout=300)
+        batch = [stub.Generate(request_of(proto, 1_000_000, **low)) for _ in range(30)]
+        daemon.wait_for_metric('based_state_slots{state="active"}', 31)
+        assert daemon.metric(deferred) == 0
+        # A step of 32 rows takes some ten times as long as one of the interactive row: of 31 batch
+        # rows a few may go with it, each in its turn.
+        assert tokens_of(stub.Generate(request_of(proto, 400), timeout=300)) == expected
+        assert daemon.metric(deferred) > 400 * 31 / 2
+        for call in batch:
+            call.cancel()
+        assert tokens_of(watched) == expected
 
 
 def test_a_deadline_that_cannot_be_met_is_refused_at_once(single, proto):
