@@ -12,10 +12,11 @@ ABSL_FLAG(
     std::string, max_queue_tokens, "4G",
     "Prompt and output tokens (max_tokens each) that may wait for a slot; more are refused. K, "
     "M and G count in powers of 1024.");
-ABSL_FLAG(int32_t, itl_target_ms, 0,
-          "Prompts are fed beside running streams in chunks that keep the time between tokens "
-          "within this; 0: within 1.75 times what it is without prompts. So is batch work beside "
-          "interactive streams; 0: within twice what it is without.");
+ABSL_FLAG(
+    int32_t, itl_target_ms, 0,
+    "Prompts, and batch work beside interactive streams, take so much of a step that the time "
+    "between tokens stays within this; 0: within 1.75 times what it is without prompts, and "
+    "twice what it is without batch work.");
 ABSL_FLAG(int32_t, reserved_interactive_slots, 0, "Slots that batch requests leave free.");
 ABSL_FLAG(std::string, park_memory, "1GiB",
           "Host memory for the states of batch sequences that wait for interactive ones, at most; "
