@@ -213,7 +213,9 @@ bool Delivery::HandleToken(Shard& shard, DeliveryStream& stream, const Scheduler
   const bool last = event.kind == SchedulerEvent::Kind::kFinished;
   const bool stopped = last && (event.reason == FinishReason::kEndOfText ||
                                 event.reason == FinishReason::kStopToken);
-  if (event.token == kNone) return FinishChoice(stream, event.id, event.index, {});
+  if (event.token == kNone) {
+    return FinishChoice(stream, event.id, event.index, {.timings = {.prefill_tokens = event.fed}});
+  }
   const bool visible = !stopped || stream.include_stop;
   Delta delta{.tokens = 1, .index = event.index};
   if (visible && stream.output.token_ids) delta.token_ids.push_back(event.token);
@@ -308,7 +310,9 @@ bool Delivery::FinishChoice(DeliveryStream& stream, RequestId id, int32_t index,
   finished.timings = {.queue = stream.admitted - stream.submitted,
                       .prefill = choice.first_token - stream.admitted,
                       .decode = choice.last_token - choice.first_token,
-                      .prefill_tokens = finished.prompt_tokens - finished.reused_tokens,
+                      .prefill_tokens = stream.max_tokens == 0
+                                            ? finished.timings.prefill_tokens
+                                            : finished.prompt_tokens - finished.reused_tokens,
                       .decode_tokens = std::max<int64_t>(0, choice.generated_tokens - 1)};
   if (stream.has_session) {
     const bool is_stop =

@@ -245,11 +245,7 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   spec.logprobs = request.output.logprobs || request.best_of > request.n;
   spec.top_logprobs = std::min(request.output.top_logprobs, model_->config.vocab_size);
   if (request.output.prompt_logprobs) spec.score_from = 1;
-  if (!request.continuations.empty()) {
-    spec.score_from = prompt_tokens;
-    spec.max_tokens = 0;
-    spec.continuations = std::move(request.continuations);
-  }
+  if (!request.continuations.empty()) SetContinuations(std::move(request.continuations), spec);
   spec.eos_token_id = request.stop.ignore_eos ? kNone : model_->config.eos_token_id;
   spec.stop_token_ids = std::move(request.stop.token_ids);
   spec.deadline = request.deadline;

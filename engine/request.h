@@ -82,6 +82,16 @@ enum class Priority : uint8_t {
   kBatch,  // fills what interactive work leaves
 };
 
+// Ids that are scored as what follows others: their text is the prompt (the first continuation), or
+// what an earlier one's begins with (the others), and these ids.
+struct Continuation {
+  std::vector<int32_t> ids;  // at least one
+  int32_t parent = 0;        // index of the earlier one
+  // Tokens of its text; more than it shares with its own parent, fewer than it has. 0: the prompt.
+  int64_t shared = 0;
+  int64_t unscored = 0;  // of `ids`, from the first; fewer than there are
+};
+
 // The prompt as text or as ids; exactly one is used. Empty (after tokenizing) starts from bos.
 struct Request {
   std::string request_id;  // for logs; made by the caller
@@ -98,10 +108,11 @@ struct Request {
   SessionAsk session;
   ConstraintAsk constraint;
   std::shared_ptr<HeldSlots> held_slots;  // told of the slots that the request holds; may be null
-  // Not empty: nothing is generated, and n and best_of are not read. Each of these, at least one
-  // token, is scored as what follows the prompt, which is computed once for all: the sink hears of
-  // its tokens in Delta::prompt_logprobs under its index, then of its end as of a completion's.
-  std::vector<std::vector<int32_t>> continuations;
+  // Not empty: nothing is generated, and n and best_of are not read. The ids of each of these are
+  // scored, and what their texts share is computed once, unless too few slots are left to keep its
+  // state: the sink hears of the ids in Delta::prompt_logprobs under their continuation's index,
+  // then of its end as of a completion's.
+  std::vector<Continuation> continuations;
   Clock::time_point deadline = Clock::time_point::max();
 };
 
@@ -143,8 +154,9 @@ struct Timings {
   std::chrono::nanoseconds queue{0};    // Submit until it took a slot
   std::chrono::nanoseconds prefill{0};  // from there to the first generated token
   std::chrono::nanoseconds decode{0};   // from there to the last
-  int64_t prefill_tokens = 0;           // computed of the prompt, once for all completions
-  int64_t decode_tokens = 0;            // drawn in `decode`: all but the first
+  // Computed of the prompt, once for all completions; of a continuation all that was for it.
+  int64_t prefill_tokens = 0;
+  int64_t decode_tokens = 0;  // drawn in `decode`: all but the first
 };
 
 struct Finished {

@@ -23,14 +23,17 @@ Scheduler::Scheduler(const SchedulerOptions& options)
 Scheduler::~Scheduler() = default;
 
 void Scheduler::Submit(SequenceSpec spec) {
-  BASED_CHECK(spec.prompt.size() + spec.continuations.size() >= (spec.max_tokens == 0 ? 2u : 1u));
-  BASED_CHECK(spec.completions >= 1 && spec.completions <= slots_.total());
+  const bool has_continuations = spec.continuations != nullptr;
+  BASED_CHECK(spec.prompt.size() + has_continuations >= (spec.max_tokens == 0 ? 2u : 1u));
+  BASED_CHECK(spec.completions >= 1);
+  BASED_CHECK(spec.completions <= (has_continuations && slots_.total() > 1 ? 64 : slots_.total()));
   BASED_CHECK(spec.score_from >= 1);
   auto sequence = std::make_unique<Sequence>();
   sequence->forks_left = spec.completions - 1;
   sequence->index = sequence->forks_left;
+  const QueueLoad cost = CostOf(spec);
   sequence->spec = std::move(spec);
-  if (sequence->forks_left == 0) sequence->TakeContinuation();
+  if (has_continuations) sequence->BeginContinuations();
   sequence->yields = sequence->spec.batch;
   Tenant& tenant = TenantOf(*sequence);
   ++tenant.live;
@@ -39,7 +42,7 @@ void Scheduler::Submit(SequenceSpec spec) {
   queue_.Push({.id = id,
                .tenant = sequence->spec.tenant,
                .weight = tenant.weight,
-               .load = CostOf(sequence->spec),
+               .load = cost,
                .since = sequence->spec.submitted},
               sequence->spec.batch);
   if (sequence->spec.deadline != Clock::time_point::max()) {
@@ -107,11 +110,10 @@ void Scheduler::StartForks(StepPlan& plan) {
     Sequence& source = interactive != sources_.end() ? **interactive : *sources_.front();
     if (!MakeRoom(source, /*entitled=*/false, plan)) return;
     StartFork(source, plan);
-    if (source.forks_left > 0) continue;
+    if (source.forks_left > 0 && source.prompt_left() == 0) continue;
     // The last completion goes on in the slot that the others were copied from.
-    --pending_sources_;
+    if (source.forks_left == 0) --pending_sources_;
     std::erase(sources_, &source);
-    running_.prompt_tokens += source.TakeContinuation();
     source.spec.sampling.seed += static_cast<uint64_t>(source.index);
     source.entered = plans_;  // this plan's copies are made from its slot
     JoinPrefill(source);
@@ -123,8 +125,11 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
   const SequenceSpec& spec = source.spec;
   fork->index = spec.completions - 1 - source.forks_left;
   --source.forks_left;
+  fork->prompt_offset = source.fork_position() - 1;
+  fork->position = fork->prompt_offset;
+  const auto last = static_cast<size_t>(fork->prompt_offset - source.prompt_offset);
   fork->spec = {.id = spec.id,
-                .prompt = {spec.prompt.back()},
+                .prompt = {spec.prompt[last]},
                 .sampling = spec.sampling,
                 .rules = spec.rules,
                 .max_tokens = spec.max_tokens,
@@ -140,13 +145,7 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
                 .lease = spec.lease,
                 .held_slots = spec.held_slots};
   fork->spec.sampling.seed += static_cast<uint64_t>(fork->index);
-  if (!spec.continuations.empty()) {
-    const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(fork->index)];
-    fork->spec.prompt.insert(fork->spec.prompt.end(), own.begin(), own.end());
-    fork->spec.score_from = spec.score_from;
-  }
-  fork->prompt_offset = static_cast<int64_t>(spec.prompt.size()) - 1;
-  fork->position = fork->prompt_offset;
+  if (spec.continuations != nullptr) StartContinuation(source, *fork);
   if (spec.rules != nullptr) fork->rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
   fork->yields = source.yields;
   fork->aged = source.aged;
@@ -292,7 +291,10 @@ void Scheduler::CommitScore(Sequence& sequence, TokenLogprob scored,
   events.back().logprobs.push_back(std::move(scored));
   ++sequence.scored;
   if (spec.max_tokens > 0 || sequence.scored < sequence.prompt_tokens() - spec.score_from) return;
-  events.push_back({.id = spec.id, .kind = SchedulerEvent::Kind::kFinished, .index = index});
+  events.push_back({.id = spec.id,
+                    .kind = SchedulerEvent::Kind::kFinished,
+                    .index = index,
+                    .fed = sequence.position - sequence.prompt_offset});
   End(sequence);
 }
 

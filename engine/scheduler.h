@@ -35,6 +35,10 @@
 //              the source itself. While it waits a source holds a slot and waits for another, so at
 //              most all slots but one are sources: one more is not admitted, and the requests
 //              behind it wait too. So there is always a slot that is free or will be.
+//              Continuations are forks of each other: one is held up where others begin as it does,
+//              a source until all of them have started. One that others are to fork from in turn is
+//              a source from its start; where there may be no more of those, its own forks are made
+//              where it is made itself, and compute again what they have in common beyond.
 //   Scoring    prompt rows whose logprobs are asked for take their share of max_samples.
 //   Forced     tokens that a constraint leaves no choice of are counted as drawn together with the
 //              one before them, and fed with it in one span. The rows beyond its first are prefill:
@@ -101,10 +105,11 @@ struct SequenceSpec {
   SampleParams sampling;        // position is filled in per draw; completion i adds i to seed
   std::shared_ptr<const RuleSpec> rules;  // null: none
   int64_t max_tokens = 1;                 // 0: only scores the prompt, of at least two tokens
-  // Each is scored as what follows the prompt. Where there are any, max_tokens is 0, completions
-  // is their number and score_from the length of the prompt, of at least one token.
-  std::vector<std::vector<int32_t>> continuations;
-  int32_t completions = 1;   // 1 to the number of slots
+  // Null, or what is scored: max_tokens is 0 then, completions the number of these, score_from that
+  // of the first, and the prompt at least one token. `shared` is 0 of the first alone.
+  std::shared_ptr<const std::vector<Continuation>> continuations;
+  // 1 to the number of slots; of continuations, to 64 where there is more than one slot.
+  int32_t completions = 1;
   bool logprobs = false;     // of drawn tokens
   int32_t top_logprobs = 0;  // alternatives with each logprob; at most vocab_size
   // Prompt tokens from this index on, at least 1, are scored.
@@ -130,6 +135,10 @@ struct SequenceSpec {
 // What a request may take in all.
 QueueLoad CostOf(const SequenceSpec& spec);
 
+// Makes `spec`, whose prompt is set, one that scores these: at least one, as CheckContinuations has
+// them.
+void SetContinuations(std::vector<Continuation> continuations, SequenceSpec& spec);
+
 struct SchedulerEvent {
   enum class Kind : uint8_t {
     kStarted,   // took a slot
@@ -145,6 +154,7 @@ struct SchedulerEvent {
   absl::Status status;
   int32_t index = 0;                   // of the completion
   std::vector<TokenLogprob> logprobs;  // of `token`, if asked for
+  int64_t fed = 0;                     // tokens computed for a continuation that finished
 };
 
 struct SlotTransfer {
@@ -288,6 +298,7 @@ class Scheduler {
   void Admit(StepPlan& plan, std::vector<SchedulerEvent>& events);
   bool FillSlot(StepPlan& plan, std::vector<SchedulerEvent>& events);
   int32_t KeptFromForks() const;
+  bool MayBecomeSource(bool yields) const;
   bool MayAdmit(const Sequence& sequence) const;
   void Enter(bool batch, StepPlan& plan, std::vector<SchedulerEvent>& events);
   void JoinPrefill(Sequence& sequence);
@@ -304,6 +315,7 @@ class Scheduler {
   void Settle(Sequence& sequence);
   void StartForks(StepPlan& plan);
   void StartFork(Sequence& source, StepPlan& plan);
+  void StartContinuation(Sequence& source, Sequence& fork);
   bool MayDraw(const Sequence& sequence) const;
   bool AwaitsDraws() const;
   void LimitBatch();

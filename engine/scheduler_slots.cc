@@ -14,7 +14,10 @@ QueueLoad CostOf(const SequenceSpec& spec) {
   QueueLoad cost{.requests = 1,
                  .prompt_tokens = static_cast<int64_t>(spec.prompt.size()),
                  .output_tokens = spec.max_tokens * spec.completions};
-  for (const auto& ids : spec.continuations) cost.prompt_tokens += static_cast<int64_t>(ids.size());
+  if (spec.continuations == nullptr) return cost;
+  for (const Continuation& continuation : *spec.continuations) {
+    cost.prompt_tokens += static_cast<int64_t>(continuation.ids.size());
+  }
   return cost;
 }
 
@@ -88,9 +91,13 @@ int32_t Scheduler::KeptFromForks() const {
 }
 
 // A slot must be left that is no waiting source, and that its forks may take.
+bool Scheduler::MayBecomeSource(bool yields) const {
+  const int32_t kept = yields ? KeptFromForks() : 0;
+  return pending_sources_ + 1 < slots_.total() - kept;
+}
+
 bool Scheduler::MayAdmit(const Sequence& sequence) const {
-  const int32_t kept = sequence.yields ? KeptFromForks() : 0;
-  return sequence.forks_left == 0 || pending_sources_ + 1 < slots_.total() - kept;
+  return sequence.forks_left == 0 || MayBecomeSource(sequence.yields);
 }
 
 // The front of the queue takes a slot. REQUIRES: there is a front, and a slot is free.
@@ -238,12 +245,8 @@ void Scheduler::Settle(Sequence& sequence) {
   const QueueLoad left = sequence.left();
   running_ -= left;
   const int64_t undrawn = spec.max_tokens * (1 + sequence.forks_left) - sequence.draws;
-  int64_t unfed = left.prompt_tokens;
-  for (size_t i = 0; i < spec.continuations.size(); ++i) {
-    // The others are with their forks.
-    const auto first = static_cast<size_t>(spec.completions - 1 - sequence.forks_left);
-    if (i >= first) unfed += static_cast<int64_t>(spec.continuations[i].size());
-  }
+  const int64_t unfed =
+      spec.continuations == nullptr ? left.prompt_tokens : sequence.UnfedContinuations();
   queue_.Refund(spec.tenant, sequence.charged_batch, unfed + undrawn);
   if (sequence.draws == 0) return;
   constexpr double kKeep = 0.99;

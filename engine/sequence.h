@@ -20,6 +20,13 @@ struct Scheduler::Sequence {
   SequenceSpec spec;
   int32_t index = 0;       // of the completion
   int32_t forks_left = 0;  // completions to start from this one's slot
+  // Of continuations: which those are, and how many tokens of this one they are to begin with,
+  // fewest first.
+  struct Fork {
+    int32_t index = 0;
+    int64_t shared = 0;
+  };
+  std::vector<Fork> forks;
   // Tokens of the sequence before spec.prompt: a fork keeps only the last, a session feeds none.
   int64_t prompt_offset = 0;
   std::unique_ptr<DrawRules> rules;  // null: none
@@ -48,26 +55,25 @@ struct Scheduler::Sequence {
   std::vector<int32_t> drawn;  // ids, for its session
 
   int64_t prompt_tokens() const { return prompt_offset + static_cast<int64_t>(spec.prompt.size()); }
+  // Tokens that the next of its forks begins with.
+  int64_t fork_position() const { return forks.empty() ? prompt_tokens() : forks.front().shared; }
   // The last token of a prompt is only fed to draw from.
   int64_t prompt_left() const {
     const bool holds_last = forks_left > 0 || spec.max_tokens == 0;
-    return prompt_tokens() - (holds_last ? 1 : 0) - position;
+    return fork_position() - (holds_last ? 1 : 0) - position;
   }
   // First row, as a position, that has a sample: it scores the token after it or draws one.
   int64_t first_sample() const { return std::min(spec.score_from, prompt_tokens()) - 1; }
+  // What the first of several continuations, or one that comes alone, is to begin with.
+  void BeginContinuations();
+  // The continuations that start from its own, fewest shared tokens first.
+  std::vector<Fork> ForksOfOwn() const;
+  // Of its own continuation's tokens and those of all that are to start from it, what is not fed.
+  int64_t UnfedContinuations() const;
   bool draw_is_known() const { return committed == draws; }
   // The rules of its next draw are known.
   bool rules_are_known() const {
     return rules == nullptr || !rules->needs_history() || draw_is_known();
-  }
-  // Makes the continuation of this index the prompt's end and returns its tokens. REQUIRES: the
-  // others have theirs.
-  int64_t TakeContinuation() {
-    if (spec.continuations.empty()) return 0;
-    const std::vector<int32_t> own = std::move(spec.continuations[static_cast<size_t>(index)]);
-    spec.prompt.insert(spec.prompt.end(), own.begin(), own.end());
-    spec.continuations.clear();
-    return static_cast<int64_t>(own.size());
   }
   // Tokens that it may still take, launched or not.
   QueueLoad left() const {

@@ -188,7 +188,9 @@ absl::Status CheckCompletions(const Request& request, const EngineOptions& limit
                       absl::StrCat("a number in [", request.n, " (n), ", kMaxCompletions, "]"));
   }
   const absl::string_view field = request.n > slots ? "n" : "best_of";
-  if (request.best_of > slots) {
+  // Continuations start one by one, as slots come free; two slots are enough.
+  const bool few_do = !request.continuations.empty() && slots > 1;
+  if (request.best_of > slots && !few_do) {
     return OutOfRange(field, request.n > slots ? request.n : request.best_of,
                       absl::StrCat("at most the ", slots, " slots of this daemon"));
   }
@@ -339,16 +341,37 @@ absl::StatusOr<std::vector<int32_t>> PromptTokens(const Request& request, const 
 
 absl::Status CheckContinuations(const Request& request, const Model& model,
                                 const EngineOptions& limits, int64_t prompt_tokens) {
+  struct Text {
+    int64_t shared = 0;
+    int64_t length = 0;
+  };
+  std::vector<Text> texts;
   for (size_t i = 0; i < request.continuations.size(); ++i) {
-    const std::vector<int32_t>& ids = request.continuations[i];
+    const Continuation& own = request.continuations[i];
     const std::string field = absl::StrCat("continuations[", i, "]");
-    const auto tokens = static_cast<int64_t>(ids.size());
-    if (tokens < 1 || prompt_tokens + tokens > limits.max_prompt_tokens) {
+    const int64_t shared = own.shared == 0 || i == 0 ? prompt_tokens : own.shared;
+    if (i > 0) {
+      if (own.parent < 0 || static_cast<size_t>(own.parent) >= i) {
+        return OutOfRange(field + ".parent", own.parent, "the index of an earlier one");
+      }
+      const Text& parent = texts[static_cast<size_t>(own.parent)];
+      if (shared <= parent.shared || shared >= parent.length) {
+        return OutOfRange(field + ".shared", shared,
+                          absl::StrCat("a number in (", parent.shared, ", ", parent.length, ")"));
+      }
+    }
+    const auto tokens = static_cast<int64_t>(own.ids.size());
+    if (tokens < 1 || shared + tokens > limits.max_prompt_tokens) {
       return OutOfRange(field, absl::StrCat(tokens, " tokens long"),
-                        absl::StrCat("at least 1, with the prompt's ", prompt_tokens, " at most ",
+                        absl::StrCat("at least 1, with the ", shared, " before them at most ",
                                      limits.max_prompt_tokens));
     }
-    BASED_RETURN_IF_ERROR(CheckTokenIds(field, ids, model.config.vocab_size));
+    if (own.unscored < 0 || own.unscored >= tokens) {
+      return OutOfRange(field + ".unscored", own.unscored,
+                        absl::StrCat("a number in [0, ", tokens, ")"));
+    }
+    BASED_RETURN_IF_ERROR(CheckTokenIds(field, own.ids, model.config.vocab_size));
+    texts.push_back({.shared = i == 0 ? 0 : shared, .length = shared + tokens});
   }
   return absl::OkStatus();
 }

@@ -34,7 +34,8 @@ absl::StatusOr<std::vector<int32_t>> PromptTokens(const Request& request, const 
                                                   const EngineOptions& limits);
 
 // INVALID_ARGUMENT naming the first of the request's continuations that is empty, holds an id
-// outside [0, vocab_size) or with the prompt is longer than limits.max_prompt_tokens.
+// outside [0, vocab_size), whose text is longer than limits.max_prompt_tokens or whose other fields
+// are not as Continuation has them.
 absl::Status CheckContinuations(const Request& request, const Model& model,
                                 const EngineOptions& limits, int64_t prompt_tokens);
 

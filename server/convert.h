@@ -11,6 +11,7 @@
 #include "based/v1/model.pb.h"
 #include "engine/engine.h"
 #include "engine/request.h"
+#include "server/score_groups.h"
 
 namespace based {
 
@@ -24,24 +25,14 @@ absl::Status CheckModelName(absl::string_view requested, absl::string_view serve
 // Fields are refused unless served: one that is added to the proto cannot be ignored by mistake.
 absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer);
 
-// Pairs of one context, which the engine computes once.
-struct ScoreGroup {
-  static constexpr size_t kMostPairs = 32;
-  // Computing a shorter context costs no more than copying its state.
-  static constexpr size_t kLeastShared = 8;
-
-  Request request;         // continuations[i] is that of pairs[i]
-  std::vector<int> pairs;  // indices into the message's, ascending
-};
-
-// The requests that score the message's pairs, in the order of their first pairs, each of at most
-// as many pairs as there are slots. deadline stays as it is in Request{}.
+// The requests that score the message's pairs; see score_groups.h. deadline stays as it is in
+// Request{}.
 //   INVALID_ARGUMENT     names the pair and what is wrong with it
 //   FAILED_PRECONDITION  text is given and the model has no tokenizer
 absl::StatusOr<std::vector<ScoreGroup>> ScoresFromProto(const v1::ScoreRequest& message,
                                                         const Model& model, const Capacity& limits);
 
-// What the engine said of one pair.
+// The scores of one pair's tokens.
 void ScoreToProto(const std::vector<TokenLogprob>& tokens, bool token_logprobs, v1::Score& message);
 void TokenLogprobToProto(const TokenLogprob& logprob, v1::TokenLogprob& message);
 

@@ -1,11 +1,8 @@
 // The Score half of convert.h.
 #include <algorithm>
-#include <type_traits>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
-#include "absl/types/span.h"
 #include "kernels/base/status.h"
 #include "server/convert.h"
 
@@ -18,12 +15,7 @@ absl::Status WrongPair(int index, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("pairs[", index, "]", what));
 }
 
-struct PairTokens {
-  std::vector<int32_t> context;
-  std::vector<int32_t> continuation;
-};
-
-absl::StatusOr<PairTokens> Tokenize(const v1::ScorePair& pair, int index, const Model& model) {
+absl::StatusOr<ScoreText> Tokenize(const v1::ScorePair& pair, int index, const Model& model) {
   if (model.tokenizer == nullptr) {
     return absl::FailedPreconditionError(
         absl::StrCat("pairs[", index, "] is text and the model has no tokenizer; use token ids"));
@@ -35,34 +27,33 @@ absl::StatusOr<PairTokens> Tokenize(const v1::ScorePair& pair, int index, const 
                        absl::StrCat(field, " is not UTF-8 at byte ", at, "; expected UTF-8 text"));
     }
   }
-  PairTokens tokens;
-  BASED_ASSIGN_OR_RETURN(tokens.context, model.tokenizer->Encode(pair.context()));
+  BASED_ASSIGN_OR_RETURN(const std::vector<int32_t> context,
+                         model.tokenizer->Encode(pair.context()));
+  ScoreText text;
   BASED_ASSIGN_OR_RETURN(
-      const std::vector<int32_t> whole,
-      model.tokenizer->Encode(absl::StrCat(pair.context(), pair.continuation())));
-  const size_t first = std::min(tokens.context.size(), whole.size());
-  tokens.context.assign(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(first));
-  tokens.continuation.assign(whole.begin() + static_cast<ptrdiff_t>(first), whole.end());
-  return tokens;
+      text.ids, model.tokenizer->Encode(absl::StrCat(pair.context(), pair.continuation())));
+  text.scored_from = static_cast<int64_t>(std::min(context.size(), text.ids.size()));
+  return text;
 }
 
-absl::StatusOr<PairTokens> TokensOf(const v1::ScorePair& pair, int index, const Model& model) {
+absl::StatusOr<ScoreText> TextOf(const v1::ScorePair& pair, int index, const Model& model) {
   const bool ids = pair.has_context_ids() || pair.has_continuation_ids();
-  const bool text = !pair.context().empty() || !pair.continuation().empty();
-  if (ids == text)
+  const bool is_text = !pair.context().empty() || !pair.continuation().empty();
+  if (ids == is_text)
     return WrongPair(index, " is not set as text or as ids; expected one of the two");
-  PairTokens tokens;
+  ScoreText text;
   if (ids) {
-    tokens.context.assign(pair.context_ids().ids().begin(), pair.context_ids().ids().end());
-    tokens.continuation.assign(pair.continuation_ids().ids().begin(),
-                               pair.continuation_ids().ids().end());
+    text.ids.assign(pair.context_ids().ids().begin(), pair.context_ids().ids().end());
+    text.scored_from = pair.context_ids().ids_size();
+    text.ids.insert(text.ids.end(), pair.continuation_ids().ids().begin(),
+                    pair.continuation_ids().ids().end());
   } else {
-    BASED_ASSIGN_OR_RETURN(tokens, Tokenize(pair, index, model));
+    BASED_ASSIGN_OR_RETURN(text, Tokenize(pair, index, model));
   }
-  if (tokens.continuation.empty()) {
+  if (text.scored_from == static_cast<int64_t>(text.ids.size())) {
     return WrongPair(index, ".continuation has no tokens; expected at least one");
   }
-  if (tokens.context.empty()) {
+  if (text.scored_from == 0) {
     const ModelConfig& config = model.config;
     const int32_t start = config.bos_token_id >= 0 ? config.bos_token_id : config.eos_token_id;
     if (start < 0) {
@@ -70,67 +61,30 @@ absl::StatusOr<PairTokens> TokensOf(const v1::ScorePair& pair, int index, const 
                        ".context is empty; expected text, since the model has no "
                        "begin-of-text or end-of-text token");
     }
-    tokens.context.push_back(start);
+    text.ids.insert(text.ids.begin(), start);
+    text.scored_from = 1;
   }
-  return tokens;
+  return text;
 }
 
 // What Engine::Submit checks too, where it does not know of pairs.
-absl::Status CheckTokens(const PairTokens& tokens, int index, const Model& model,
-                         const Capacity& limits) {
-  const size_t length = tokens.context.size() + tokens.continuation.size();
-  if (static_cast<int64_t>(length) > limits.max_prompt_tokens) {
-    return WrongPair(index, absl::StrCat(" is ", length, " tokens long; expected at most ",
+absl::Status CheckText(const ScoreText& text, int index, const Model& model,
+                       const Capacity& limits) {
+  if (static_cast<int64_t>(text.ids.size()) > limits.max_prompt_tokens) {
+    return WrongPair(index, absl::StrCat(" is ", text.ids.size(), " tokens long; expected at most ",
                                          limits.max_prompt_tokens));
   }
-  for (const auto& [field, ids] : {std::pair(".context_ids.ids[", &tokens.context),
-                                   std::pair(".continuation_ids.ids[", &tokens.continuation)}) {
-    for (size_t i = 0; i < ids->size(); ++i) {
-      const int32_t id = (*ids)[i];
-      if (id >= 0 && id < model.config.vocab_size) continue;
-      return WrongPair(index, absl::StrCat(field, i, "] is ", id, "; expected a token id in [0, ",
-                                           model.config.vocab_size, ")"));
-    }
+  const auto context = static_cast<size_t>(text.scored_from);
+  for (size_t i = 0; i < text.ids.size(); ++i) {
+    const int32_t id = text.ids[i];
+    if (id >= 0 && id < model.config.vocab_size) continue;
+    const std::string field = i < context ? absl::StrCat(".context_ids.ids[", i)
+                                          : absl::StrCat(".continuation_ids.ids[", i - context);
+    return WrongPair(index, absl::StrCat(field, "] is ", id, "; expected a token id in [0, ",
+                                         model.config.vocab_size, ")"));
   }
   return absl::OkStatus();
 }
-
-// Contexts stay where they are when groups move.
-static_assert(std::is_nothrow_move_constructible_v<ScoreGroup>);
-
-// Puts pairs into groups of equal contexts.
-class Grouping {
- public:
-  explicit Grouping(int32_t slots)
-      : most_(std::clamp<size_t>(static_cast<size_t>(slots), 1, ScoreGroup::kMostPairs)) {}
-
-  void Add(PairTokens tokens, int pair) {
-    const auto found = open_.find(absl::MakeConstSpan(tokens.context));
-    if (found != open_.end()) {
-      ScoreGroup& group = groups_[found->second];
-      group.pairs.push_back(pair);
-      group.request.continuations.push_back(std::move(tokens.continuation));
-      if (group.pairs.size() == most_) open_.erase(found);
-      return;
-    }
-    ScoreGroup& group = groups_.emplace_back();
-    group.pairs.push_back(pair);
-    group.request.prompt_is_text = false;
-    group.request.output = {.text = false};
-    group.request.prompt_token_ids = std::move(tokens.context);
-    group.request.continuations.push_back(std::move(tokens.continuation));
-    if (most_ == 1 || group.request.prompt_token_ids.size() < ScoreGroup::kLeastShared) return;
-    open_.emplace(group.request.prompt_token_ids, groups_.size() - 1);
-  }
-
-  std::vector<ScoreGroup> Take() && { return std::move(groups_); }
-
- private:
-  const size_t most_;
-  std::vector<ScoreGroup> groups_;
-  // Groups with room, by contexts that they hold.
-  absl::flat_hash_map<absl::Span<const int32_t>, size_t> open_;
-};
 
 }  // namespace
 
@@ -141,13 +95,13 @@ absl::StatusOr<std::vector<ScoreGroup>> ScoresFromProto(const v1::ScoreRequest& 
     return absl::InvalidArgumentError(
         absl::StrCat("pairs is ", message.pairs_size(), " long; expected 1 to ", kMaxPairs));
   }
-  Grouping grouping(limits.slots_total);
+  std::vector<ScoreText> texts;
   for (int i = 0; i < message.pairs_size(); ++i) {
-    BASED_ASSIGN_OR_RETURN(PairTokens tokens, TokensOf(message.pairs(i), i, model));
-    BASED_RETURN_IF_ERROR(CheckTokens(tokens, i, model, limits));
-    grouping.Add(std::move(tokens), i);
+    BASED_ASSIGN_OR_RETURN(ScoreText text, TextOf(message.pairs(i), i, model));
+    BASED_RETURN_IF_ERROR(CheckText(text, i, model, limits));
+    texts.push_back(std::move(text));
   }
-  return std::move(grouping).Take();
+  return GroupTexts(std::move(texts), limits.slots_total);
 }
 
 void ScoreToProto(const std::vector<TokenLogprob>& tokens, bool token_logprobs,

@@ -12,24 +12,31 @@ namespace based {
 // Collects what the engine says of one group.
 class ScoreCall::GroupSink final : public TokenSink {
  public:
-  GroupSink(std::shared_ptr<ScoreCall> call, size_t group, size_t pairs)
-      : call_(std::move(call)), group_(group), tokens_(pairs) {}
+  GroupSink(std::shared_ptr<ScoreCall> call, size_t group, size_t continuations)
+      : call_(std::move(call)), group_(group), heard_(continuations) {}
 
   void OnStarted(const Started&) override {}
   bool OnDelta(Delta delta) override {
     std::move(delta.prompt_logprobs.begin(), delta.prompt_logprobs.end(),
-              std::back_inserter(tokens_[static_cast<size_t>(delta.index)]));
+              std::back_inserter(heard_[static_cast<size_t>(delta.index)]));
     return true;
   }
-  void OnFinished(const Finished&) override {
-    call_->OnGroupEnd(group_, tokens_, absl::OkStatus());
+  void OnChoiceFinished(const Finished& finished) override {
+    computed_ += finished.timings.prefill_tokens;
   }
-  void OnError(const absl::Status& status) override { call_->OnGroupEnd(group_, tokens_, status); }
+  void OnFinished(const Finished& finished) override {
+    OnChoiceFinished(finished);
+    call_->OnGroupEnd(group_, heard_, computed_, absl::OkStatus());
+  }
+  void OnError(const absl::Status& status) override {
+    call_->OnGroupEnd(group_, heard_, computed_, status);
+  }
 
  private:
   const std::shared_ptr<ScoreCall> call_;
   const size_t group_;
-  std::vector<std::vector<TokenLogprob>> tokens_;  // of each pair
+  std::vector<std::vector<TokenLogprob>> heard_;  // of each continuation
+  int64_t computed_ = 0;                          // tokens
 };
 
 ScoreCall::ScoreCall(Engine& engine, std::vector<ScoreGroup> groups, bool token_logprobs,
@@ -39,9 +46,14 @@ ScoreCall::ScoreCall(Engine& engine, std::vector<ScoreGroup> groups, bool token_
       done_(std::move(done)),
       groups_(std::move(groups)),
       response_(response) {
+  int64_t tokens = 0;
   for (const ScoreGroup& group : groups_) {
-    for (size_t i = 0; i < group.pairs.size(); ++i) response_->add_scores();
+    for (const ScoreGroup::Pair& pair : group.pairs) {
+      response_->add_scores();
+      tokens += pair.end;
+    }
   }
+  response_->mutable_usage()->set_tokens(tokens);
 }
 
 void ScoreCall::Cancel(const absl::Status& status) {
@@ -89,8 +101,9 @@ void ScoreCall::OnSubmitted(size_t group, const absl::StatusOr<RequestId>& id) {
       if (!status.ok()) ids.push_back(*id);
     } else {
       in_flight_ -= groups_[group].pairs.size();
-      status = absl::Status(id.status().code(), absl::StrCat("pairs[", groups_[group].pairs.front(),
-                                                             "]: ", id.status().message()));
+      status = absl::Status(
+          id.status().code(),
+          absl::StrCat("pairs[", groups_[group].pairs.front().index, "]: ", id.status().message()));
       // Of a refusal: why, and when to ask again.
       id.status().ForEachPayload([&status](absl::string_view url, const absl::Cord& payload) {
         status.SetPayload(url, payload);
@@ -101,18 +114,22 @@ void ScoreCall::OnSubmitted(size_t group, const absl::StatusOr<RequestId>& id) {
   CancelAll(ids, status);
 }
 
-void ScoreCall::OnGroupEnd(size_t group, const std::vector<std::vector<TokenLogprob>>& tokens,
-                           const absl::Status& status) {
+void ScoreCall::OnGroupEnd(size_t group, const std::vector<std::vector<TokenLogprob>>& heard,
+                           int64_t computed, const absl::Status& status) {
   std::vector<RequestId> ids;
   {
     MutexLock lock(mutex_);
-    const std::vector<int>& pairs = groups_[group].pairs;
-    in_flight_ -= pairs.size();
-    for (size_t i = 0; status.ok() && i < pairs.size(); ++i) {
-      ScoreToProto(tokens[i], token_logprobs_, *response_->mutable_scores(pairs[i]));
-    }
+    const ScoreGroup& ended = groups_[group];
+    in_flight_ -= ended.pairs.size();
     if (!status.ok()) {
       ids = FailLocked(status);
+    } else {
+      for (const ScoreGroup::Pair& pair : ended.pairs) {
+        ScoreToProto(ended.TokensOf(pair, heard), token_logprobs_,
+                     *response_->mutable_scores(pair.index));
+      }
+      v1::ScoreUsage& usage = *response_->mutable_usage();
+      usage.set_computed_tokens(usage.computed_tokens() + computed);
     }
   }
   CancelAll(ids, status);

@@ -35,9 +35,9 @@ class ScoreCall : public std::enable_shared_from_this<ScoreCall> {
   void Pump();
   bool TakeNext(size_t& group, Request& request);
   void OnSubmitted(size_t group, const absl::StatusOr<RequestId>& id);
-  // `tokens` are those of each of the group's pairs.
-  void OnGroupEnd(size_t group, const std::vector<std::vector<TokenLogprob>>& tokens,
-                  const absl::Status& status);
+  // `heard` is of each of the group's continuations, `computed` the tokens that they took.
+  void OnGroupEnd(size_t group, const std::vector<std::vector<TokenLogprob>>& heard,
+                  int64_t computed, const absl::Status& status);
   std::vector<RequestId> FailLocked(const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelAll(const std::vector<RequestId>& ids, const absl::Status& status);

@@ -283,7 +283,7 @@ TEST_P(CompletionModelTest, ScoresAreTheLogprobsOfThePrompt) {
   request.output.top_logprobs = 1;
   const auto generated = Run(request);
   request = IdsRequest({ids.begin(), ids.begin() + 120}, 1);
-  request.continuations.emplace_back(ids.begin() + 120, ids.end());
+  request.continuations = {{.ids = {ids.begin() + 120, ids.end()}}};
   const auto scored = Run(request);
   ASSERT_EQ(generated->prompt_logprobs.size(), 299u);
   ASSERT_EQ(scored->prompt_logprobs.size(), 180u);

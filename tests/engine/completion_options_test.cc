@@ -289,7 +289,7 @@ TEST_P(CompletionOptionsTest, ScoringSaysHowLikelyTheRestIsAndDrawsNothing) {
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < 700; ++i) ids.push_back(i % kVocab);
   Request request = IdsRequest({ids.begin(), ids.begin() + 200}, 5);
-  request.continuations.emplace_back(ids.begin() + 200, ids.end());
+  request.continuations = {{.ids = {ids.begin() + 200, ids.end()}}};
   const auto sink = Run(request);
   ASSERT_EQ(sink->prompt_logprobs.size(), 500u);
   uint64_t state = kSimEmptyState;
@@ -314,7 +314,7 @@ TEST(CompletionOptionsTotals, AreOfAllCompletions) {
   request.n = 2;
   request.best_of = 3;
   Request scored = IdsRequest({1, 2}, 5);
-  scored.continuations = {{3}};
+  scored.continuations = {{.ids = {3}}};
   for (const Request& each : {request, scored}) {
     const auto sink = std::make_shared<Recorder>(each.n);
     ASSERT_TRUE(engine->Submit(each, sink).ok());
@@ -327,13 +327,24 @@ TEST(CompletionOptionsTotals, AreOfAllCompletions) {
   EXPECT_EQ(totals[0].generated_tokens, 3 * 7);
 }
 
-TEST(CompletionOptionsInput, ContradictionsAreNamed) {
+struct BadInput {
+  std::string expected;
+  std::function<void(Request&)> spoil;
+};
+
+void ExpectRefused(const std::vector<BadInput>& cases) {
   const auto engine = MakeEngine(std::make_unique<SimExecutable>(SimModel()));
-  struct Case {
-    std::string expected;
-    std::function<void(Request&)> spoil;
-  };
-  const std::vector<Case> cases = {
+  for (const BadInput& c : cases) {
+    Request request = IdsRequest({1}, 5);
+    c.spoil(request);
+    const auto id = engine->Submit(request, std::make_shared<Recorder>(1));
+    EXPECT_EQ(id.status().code(), absl::StatusCode::kInvalidArgument) << c.expected;
+    EXPECT_THAT(std::string(id.status().message()), HasSubstr(c.expected));
+  }
+}
+
+TEST(CompletionOptionsInput, ContradictionsAreNamed) {
+  ExpectRefused({
       {"n is 5; expected at most the 4 slots", [](Request& r) { r.n = r.best_of = 5; }},
       {"best_of is 5; expected at most the 4 slots", [](Request& r) { r.best_of = 5; }},
       {"n is 65; expected a number in [1, 64]", [](Request& r) { r.n = 65; }},
@@ -357,6 +368,19 @@ TEST(CompletionOptionsInput, ContradictionsAreNamed) {
        }},
       {"sampling.allowed_token_ids[0] is -1;",
        [](Request& r) { r.sampling.allowed_token_ids = {-1}; }},
+      {"sampling.bad_words[0] is 0 bytes long;", [](Request& r) { r.sampling.bad_words = {""}; }},
+      {"sampling.typical_p is 0;", [](Request& r) { r.sampling.typical_p = 0; }},
+      {"sampling.repetition_penalty is 0;", [](Request& r) { r.sampling.repetition_penalty = 0; }},
+      {"sampling.presence_penalty is 11;", [](Request& r) { r.sampling.presence_penalty = 11; }},
+      {"sampling.frequency_penalty is nan;",
+       [](Request& r) { r.sampling.frequency_penalty = std::nanf(""); }},
+      {"output.delta_interval_ms is -1;",
+       [](Request& r) { r.output.delta_interval = std::chrono::milliseconds(-1); }},
+  });
+}
+
+TEST(CompletionOptionsInput, FieldsThatLeaveNothingToDrawAreNamed) {
+  ExpectRefused({
       {"sampling.allowed_token_ids and stop.min_tokens leave no token for the first draw; expected",
        [](Request& r) {
          r.sampling.allowed_token_ids = {4}, r.stop.token_ids = {4}, r.stop.min_tokens = 2;
@@ -376,30 +400,35 @@ TEST(CompletionOptionsInput, ContradictionsAreNamed) {
          r.constraint = {
              .kind = ConstraintAsk::Kind::kRegex, .text = "[a-c]+", .field = "grammar of the file"};
        }},
-      {"sampling.bad_words[0] is 0 bytes long;", [](Request& r) { r.sampling.bad_words = {""}; }},
-      {"sampling.typical_p is 0;", [](Request& r) { r.sampling.typical_p = 0; }},
-      {"sampling.repetition_penalty is 0;", [](Request& r) { r.sampling.repetition_penalty = 0; }},
-      {"sampling.presence_penalty is 11;", [](Request& r) { r.sampling.presence_penalty = 11; }},
-      {"sampling.frequency_penalty is nan;",
-       [](Request& r) { r.sampling.frequency_penalty = std::nanf(""); }},
-      {"output.delta_interval_ms is -1;",
-       [](Request& r) { r.output.delta_interval = std::chrono::milliseconds(-1); }},
+  });
+}
+
+TEST(CompletionOptionsInput, ContinuationsThatDoNotFitAreNamed) {
+  ExpectRefused({
       {"continuations[1] is 0 tokens long; expected at least 1",
        [](Request& r) {
-         r.continuations = {{1}, {}};
+         r.continuations = {{.ids = {1}}, {}};
        }},
       {"continuations[0][1] is 97; expected a token id in [0, 97)",
        [](Request& r) {
-         r.continuations = {{1, 97}};
+         r.continuations = {{.ids = {1, 97}}};
        }},
-  };
-  for (const Case& c : cases) {
-    Request request = IdsRequest({1}, 5);
-    c.spoil(request);
-    const auto id = engine->Submit(request, std::make_shared<Recorder>(1));
-    EXPECT_EQ(id.status().code(), absl::StatusCode::kInvalidArgument) << c.expected;
-    EXPECT_THAT(std::string(id.status().message()), HasSubstr(c.expected));
-  }
+      {"continuations[1].parent is 1; expected the index of an earlier one",
+       [](Request& r) {
+         r.continuations = {{.ids = {1}}, {.ids = {1}, .parent = 1}};
+       }},
+      {"continuations[1].shared is 3; expected a number in (0, 3)",
+       [](Request& r) {
+         r.continuations = {{.ids = {1, 2}}, {.ids = {1}, .shared = 3}};
+       }},
+      {"continuations[2].shared is 2; expected a number in (2, 4)",
+       [](Request& r) {
+         r.continuations = {
+             {.ids = {1, 2}}, {.ids = {3, 4}, .shared = 2}, {.ids = {5}, .parent = 1, .shared = 2}};
+       }},
+      {"continuations[0].unscored is 1; expected a number in [0, 1)",
+       [](Request& r) { r.continuations = {{.ids = {1}, .unscored = 1}}; }},
+  });
 }
 
 TEST(CompletionOptionsInput, WhatTheBackendWouldIgnoreIsUnimplemented) {

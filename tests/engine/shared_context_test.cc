@@ -41,7 +41,13 @@ class ScoreSink final : public TokenSink {
     for (TokenLogprob& score : delta.prompt_logprobs) scores.push_back(std::move(score));
     return true;
   }
-  void OnFinished(const Finished&) override { End(); }
+  void OnChoiceFinished(const Finished& finished) override {
+    computed_ += finished.timings.prefill_tokens;
+  }
+  void OnFinished(const Finished& finished) override {
+    OnChoiceFinished(finished);
+    End();
+  }
   void OnError(const absl::Status& status) override {
     ADD_FAILURE() << status;
     End();
@@ -52,6 +58,8 @@ class ScoreSink final : public TokenSink {
     while (!ended_) changed_.Wait(mutex_);
     return scores_;
   }
+  // Tokens, as the request's end tells; after Wait.
+  int64_t computed() const { return computed_; }
 
  private:
   void End() {
@@ -61,12 +69,16 @@ class ScoreSink final : public TokenSink {
   }
 
   Scores scores_;
+  int64_t computed_ = 0;
   Mutex mutex_;
   CondVar changed_;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 class SharedContextTest : public ::testing::Test {
+ public:
+  explicit SharedContextTest(int32_t slots = 3) : slots_(slots) {}
+
  protected:
   void SetUp() override {
     auto backend = NewBackend({.kind = "cpu", .threads = 1});
@@ -76,7 +88,8 @@ class SharedContextTest : public ::testing::Test {
         LoadModel({.model_dir = std::string(BASED_SOURCE_DIR) + "/tests/golden/tiny-b"}, *backend_);
     ASSERT_TRUE(model.ok()) << model.status();
     vocab_size_ = (*model)->config.vocab_size;
-    auto engine = Engine::Create(*std::move(model), {.slots = 3, .token_budget = 48}, &observer_);
+    auto engine =
+        Engine::Create(*std::move(model), {.slots = slots_, .token_budget = 48}, &observer_);
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
   }
@@ -90,7 +103,14 @@ class SharedContextTest : public ::testing::Test {
   }
 
   std::shared_ptr<ScoreSink> Submit(const std::vector<int32_t>& context,
-                                    std::vector<std::vector<int32_t>> continuations) {
+                                    const std::vector<std::vector<int32_t>>& continuations) {
+    std::vector<Continuation> side_by_side;
+    for (const auto& ids : continuations) side_by_side.push_back({.ids = ids});
+    return SubmitTree(context, std::move(side_by_side));
+  }
+
+  std::shared_ptr<ScoreSink> SubmitTree(const std::vector<int32_t>& context,
+                                        std::vector<Continuation> continuations) {
     auto sink = std::make_shared<ScoreSink>(continuations.size());
     Request request;
     request.prompt_is_text = false;
@@ -112,6 +132,7 @@ class SharedContextTest : public ::testing::Test {
     EXPECT_EQ(observer_.prefill_tokens, computed_);
   }
 
+  const int32_t slots_;
   int64_t computed_ = 0;
   std::mt19937 random_{20261123};
   CountingObserver observer_;
@@ -140,7 +161,6 @@ void ExpectEqual(const std::vector<TokenLogprob>& shared, const std::vector<Toke
 TEST_F(SharedContextTest, ScoresAreBitwiseThoseOfContextsOfTheirOwn) {
   for (const size_t context_tokens : {1u, 7u, 90u}) {
     const std::vector<int32_t> context = RandomIds(context_tokens);
-    // The bound is that on completions: no more than there are slots.
     const std::vector<std::vector<int32_t>> continuations = {RandomIds(1), RandomIds(70),
                                                              RandomIds(5)};
     const auto shared = Submit(context, continuations);
@@ -156,6 +176,52 @@ TEST_F(SharedContextTest, ScoresAreBitwiseThoseOfContextsOfTheirOwn) {
       ExpectEqual(together[i], alone[0], continuations[i]);
     }
     ExpectComputed(3 * feeds + 76);
+  }
+}
+
+// With how many slots the tree of texts below is computed.
+class SharedBeginningsTest : public SharedContextTest,
+                             public ::testing::WithParamInterface<int32_t> {
+ public:
+  SharedBeginningsTest() : SharedContextTest(GetParam()) {}
+};
+
+INSTANTIATE_TEST_SUITE_P(Slots, SharedBeginningsTest, ::testing::Values(2, 3, 8));
+
+TEST_P(SharedBeginningsTest, ScoresAreBitwiseThoseOfTheTextsAlone) {
+  const std::vector<int32_t> context = RandomIds(50);
+  // The second text leaves the first where it is scored already, the third and fourth leave the
+  // second, the fifth the fourth.
+  const std::vector<Continuation> tree = {
+      {.ids = RandomIds(40)},
+      {.ids = RandomIds(60), .parent = 0, .shared = 70, .unscored = 7},
+      {.ids = RandomIds(3), .parent = 1, .shared = 90},
+      {.ids = RandomIds(30), .parent = 1, .shared = 110, .unscored = 29},
+      {.ids = RandomIds(1), .parent = 3, .shared = 125},
+      {.ids = RandomIds(9), .parent = 0, .shared = 20},
+  };
+  const auto sink = SubmitTree(context, tree);
+  const Scores together = sink->Wait();
+  // Of each text all but the last token, and where it leaves another the token before.
+  const int64_t once = 90 + 60 + 3 + 30 + 1 + 9 - 1;
+  // With two slots one source is all there may be: the third to fifth start where the second does,
+  // and each computes again what it shares with that one.
+  const int64_t again = GetParam() > 2 ? 0 : (90 - 70) + (110 - 70) + (125 - 70);
+  ExpectComputed(once + again);
+  EXPECT_EQ(sink->computed(), once + again);
+
+  std::vector<std::vector<int32_t>> texts;
+  for (size_t i = 0; i < tree.size(); ++i) {
+    std::vector<int32_t> text = i == 0 ? context : texts[static_cast<size_t>(tree[i].parent)];
+    if (i > 0) text.resize(static_cast<size_t>(tree[i].shared));
+    const auto scored_from =
+        static_cast<ptrdiff_t>(text.size()) + static_cast<ptrdiff_t>(tree[i].unscored);
+    text.insert(text.end(), tree[i].ids.begin(), tree[i].ids.end());
+    const std::vector<int32_t> before(text.begin(), text.begin() + scored_from);
+    const std::vector<int32_t> scored(text.begin() + scored_from, text.end());
+    const Scores alone = Submit(before, {scored})->Wait();
+    ExpectEqual(together[i], alone[0], scored);
+    texts.push_back(std::move(text));
   }
 }
 

@@ -115,7 +115,8 @@ TEST_P(TenantsTest, ScoredContinuationsCountAgainstTheTenant) {
     Request request;
     request.prompt_is_text = false;
     request.prompt_token_ids = {1, 2, 3};
-    request.continuations = {std::vector<int32_t>(48, 4), std::vector<int32_t>(48, 5)};
+    request.continuations = {{.ids = std::vector<int32_t>(48, 4)},
+                             {.ids = std::vector<int32_t>(48, 5)}};
     request.output = {.text = false, .token_ids = false};
     request.tenant = "acme";
     return engine_->Submit(std::move(request), std::move(sink));

@@ -52,7 +52,8 @@ class CheckingSink final : public TokenSink {
     BASED_CHECK(!std::exchange(choice.done, true));
     if (!request_.continuations.empty()) {
       const auto index = static_cast<size_t>(finished.index);
-      BASED_CHECK(choice.scores == request_.continuations[index].size());
+      const Continuation& own = request_.continuations[index];
+      BASED_CHECK(choice.scores == own.ids.size() - static_cast<size_t>(own.unscored));
       BASED_CHECK(finished.generated_tokens == 0);
       return;
     }

@@ -74,9 +74,9 @@ std::unique_ptr<Engine> MakeEngine(bool has_tokenizer, bool has_bos) {
   (*model)->config.bos_token_id = has_bos ? 0 : -1;
   (*model)->config.eos_token_id = 1;
   if (has_tokenizer) (*model)->tokenizer = std::make_unique<ByteTokenizer>();
-  auto engine = Engine::Create(
-      *std::move(model), {.slots = kSlots, .session_memory = 1 << 20, .delivery_threads = 1},
-      nullptr);
+  auto engine =
+      Engine::Create(*std::move(model),
+                     {.slots = kSlots, .session_memory = 1 << 20, .delivery_threads = 1}, nullptr);
   BASED_CHECK(engine.ok());
   return *std::move(engine);
 }
@@ -156,10 +156,10 @@ void Score(const v1::ScoreRequest& message, Engine& engine) {
   size_t pairs = 0;
   size_t tokens = 0;
   for (const ScoreGroup& group : *groups) {
-    BASED_CHECK(group.pairs.size() == group.request.continuations.size());
+    BASED_CHECK(group.pairs.size() >= group.request.continuations.size());
     pairs += group.pairs.size();
     tokens += group.request.prompt_token_ids.size();
-    for (const auto& ids : group.request.continuations) tokens += ids.size();
+    for (const Continuation& own : group.request.continuations) tokens += own.ids.size();
   }
   BASED_CHECK(pairs == static_cast<size_t>(message.pairs_size()));
   if (tokens > 4 * kMostPrompt) return;

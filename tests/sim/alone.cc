@@ -21,23 +21,33 @@ bool IsScore(const SequenceSpec& spec, uint64_t state, int32_t token,
                      [&](const TokenScore& other) { return is_right(other.id, other.logprob); });
 }
 
+std::vector<int32_t> TextOf(const SequenceSpec& spec, int32_t index) {
+  const Continuation& own = (*spec.continuations)[static_cast<size_t>(index)];
+  std::vector<int32_t> text = index == 0 ? spec.prompt : TextOf(spec, own.parent);
+  if (index > 0) text.resize(static_cast<size_t>(own.shared));
+  text.insert(text.end(), own.ids.begin(), own.ids.end());
+  return text;
+}
+
 }  // namespace
 
 std::string CompareScores(const SequenceSpec& spec, int32_t index,
                           const std::vector<TokenLogprob>& scores) {
   std::vector<int32_t> tokens = spec.prompt;
-  if (!spec.continuations.empty()) {
-    const std::vector<int32_t>& own = spec.continuations[static_cast<size_t>(index)];
-    tokens.insert(tokens.end(), own.begin(), own.end());
+  int64_t score_from = spec.score_from;
+  if (spec.continuations != nullptr) {
+    tokens = TextOf(spec, index);
+    const Continuation& own = (*spec.continuations)[static_cast<size_t>(index)];
+    if (index > 0) score_from = own.shared + own.unscored;
   }
   const auto length = static_cast<int64_t>(tokens.size());
-  const int64_t expected = std::max<int64_t>(0, length - spec.score_from);
+  const int64_t expected = std::max<int64_t>(0, length - score_from);
   if (static_cast<int64_t>(scores.size()) != expected) return "scores are missing";
   uint64_t state = kSimEmptyState;
   for (int64_t i = 0; i < length; ++i) {
     const int32_t token = tokens[static_cast<size_t>(i)];
-    if (i >= spec.score_from) {
-      const TokenLogprob& score = scores[static_cast<size_t>(i - spec.score_from)];
+    if (i >= score_from) {
+      const TokenLogprob& score = scores[static_cast<size_t>(i - score_from)];
       if (score.token_id != token || score.logprob != SimLogprob(state, token) ||
           static_cast<int32_t>(score.alternatives.size()) != spec.top_logprobs) {
         return absl::StrCat("the score of prompt token ", i, " is wrong");

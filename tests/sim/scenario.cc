@@ -97,15 +97,33 @@ void AddConstraint(const Scenario& scenario, RuleSpec& rules, Choices& choices) 
   if (choices.Chance(0.8)) rules.spelling = &tokenizer;
 }
 
+// Texts that begin as others do, in chains as well as side by side.
 void AddContinuations(const Scenario& scenario, SequenceSpec& spec, Choices& choices) {
   spec.score_from = static_cast<int64_t>(spec.prompt.size());
-  spec.completions = static_cast<int32_t>(choices.Uniform(1, scenario.scheduler.slots));
+  spec.completions = static_cast<int32_t>(choices.Uniform(1, 2 * scenario.scheduler.slots));
+  if (scenario.scheduler.slots == 1) spec.completions = 1;
+  auto continuations = std::make_shared<std::vector<Continuation>>();
+  std::vector<int64_t> lengths;  // of the texts
   for (int32_t i = 0; i < spec.completions; ++i) {
-    std::vector<int32_t>& ids = spec.continuations.emplace_back();
+    Continuation own;
     for (int64_t left = choices.Uniform(1, scenario.max_prompt); left > 0; --left) {
-      ids.push_back(static_cast<int32_t>(choices.Uniform(0, scenario.model.vocab_size - 1)));
+      own.ids.push_back(static_cast<int32_t>(choices.Uniform(0, scenario.model.vocab_size - 1)));
     }
+    const auto tokens = static_cast<int64_t>(own.ids.size());
+    if (i > 0) {
+      own.parent = static_cast<int32_t>(choices.Uniform(0, i - 1));
+      // Of a single token of its own nothing can be shared.
+      while ((*continuations)[static_cast<size_t>(own.parent)].ids.size() == 1 && own.parent > 0) {
+        --own.parent;
+      }
+      const auto parent = static_cast<size_t>(own.parent);
+      own.shared = choices.Uniform((*continuations)[parent].shared + 1, lengths[parent] - 1);
+      own.unscored = choices.Uniform(0, tokens - 1);
+    }
+    lengths.push_back((i == 0 ? spec.score_from : own.shared) + tokens);
+    continuations->push_back(std::move(own));
   }
+  spec.continuations = std::move(continuations);
 }
 
 }  // namespace

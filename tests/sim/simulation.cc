@@ -425,7 +425,7 @@ void Simulation::ApplyToken(Client& client, const SchedulerEvent& event) {
   }
   if (event.kind == SchedulerEvent::Kind::kFinished) {
     // The prompt of several completions is scored once, for the first.
-    const bool own = !client.spec.continuations.empty();
+    const bool own = client.spec.continuations != nullptr;
     std::string difference = CompareScores(client.spec, event.index,
                                            (own ? choice : client.choices.front()).heard.scores);
     if (client.spec.max_tokens > 0 && difference.empty()) {
