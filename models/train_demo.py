@@ -2,11 +2,15 @@
 """Trains the demo model: a small BASED language model with all three mixers.
 
     train_demo.py --train FILE [--valid FILE] --out DIR
+    train_demo.py --score DIR --valid FILE
 
 Writes config.json, model.safetensors (bf16), tokenizer.json and MODEL_CARD.md to DIR. Training
 takes `--minutes` on the first CUDA device, where the learning rate reaches zero. Batches are
 windows of `--window` tokens after the end-of-text token, at offsets that move every epoch, which
 is how `based perplexity` reads a text as well.
+
+`--score DIR` only prints the bits per byte of the valid text under the checkpoint in DIR, on the
+CPU where there is no CUDA device.
 
 `--prepare DIR` only trains the tokenizer and encodes the texts into DIR; `--cache DIR` takes them
 from there instead of repeating that work.
@@ -59,9 +63,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--train", type=pathlib.Path, required=True, help="UTF-8 text, maybe .xz")
+    parser.add_argument("--train", type=pathlib.Path, help="UTF-8 text, maybe .xz")
     parser.add_argument("--valid", type=pathlib.Path, help="text to score; never trained on")
     parser.add_argument("--out", type=pathlib.Path, help="folder for the checkpoint")
+    parser.add_argument("--score", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--prepare", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--cache", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--minutes", type=float, default=6.6, help="of training, compiling apart")
@@ -73,8 +78,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.15)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    if not (args.out or args.prepare):
-        parser.error("one of --out and --prepare is needed")
+    if args.score and not args.valid:
+        parser.error("--score needs --valid")
+    if not args.score and not (args.train and (args.out or args.prepare)):
+        parser.error("--train is needed with one of --out and --prepare, or --score")
     return args
 
 
@@ -132,7 +139,7 @@ def demo_config(vocab_size: int) -> dict:
 
 
 def load_data(args: argparse.Namespace) -> Data:
-    valid_bytes = args.valid.stat().st_size if args.valid else 0
+    valid_bytes = len(corpus.read_text(args.valid).encode()) if args.valid else 0
     if args.cache:
         return Data(
             tokenizers.Tokenizer.from_file(str(args.cache / "tokenizer.json")),
@@ -294,8 +301,24 @@ def save(model: based_torch.Based, data: Data, folder: pathlib.Path) -> None:
     data.tokenizer.save(str(folder / "tokenizer.json"))
 
 
+def score(folder: pathlib.Path, valid: pathlib.Path) -> float:
+    """Bits per byte of the valid text under the checkpoint in `folder`."""
+    text = corpus.read_text(valid)
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    ids = corpus.encode(tokenizer, text)
+    model = based_torch.load(folder, torch.float32)
+    if torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = False
+        model.cuda()
+    data = Data(tokenizer, np.zeros(0, np.uint16), ids, len(text.encode()))
+    return bits_per_byte(model, data, window=1024)
+
+
 def main() -> None:
     args = parse_args()
+    if args.score:
+        print(f"bits_per_byte={score(args.score, args.valid):.6f}")
+        return
     torch.manual_seed(args.seed)
     data = load_data(args)
     print(f"train {data.train.size} tokens, valid {data.valid.size} tokens", flush=True)

@@ -70,7 +70,7 @@ std::string Reason(absl::StatusCode code, FailedAt failed_at) {
     case absl::StatusCode::kNotFound:
       return "MODEL_NOT_SERVED";
     case absl::StatusCode::kFailedPrecondition:
-      return "NO_TOKENIZER";
+      return failed_at == FailedAt::kStream ? "NO_TOKEN_LEFT" : "NO_TOKENIZER";
     case absl::StatusCode::kResourceExhausted:
       return failed_at == FailedAt::kAdmission ? "QUEUE_FULL" : "SLOW_READER";
     case absl::StatusCode::kUnavailable:

@@ -1,13 +1,16 @@
 """Options of completions, and scores, over the wire against real models."""
 
 import json
+import lzma
 import math
 import re
 import time
 
 import grpc
 import pytest
-from conftest import DEMO, TINY, run_based
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from conftest import DEMO, ROOT, TINY, run_based
 
 
 def stub_of(daemon, proto):
@@ -136,12 +139,42 @@ def test_pairs_of_one_context_compute_it_once(start_daemon, proto):
 
     before = daemon.metric(counter)
     together = score(pairs)
-    # Ten pairs of each context in groups of five, the slots; its last token is fed to every one,
-    # the last of a continuation to none.
-    daemon.wait_for_metric(counter, before + 4 * 59 + 20 * 3)
+    # The context's last token is fed to every pair, the last of a continuation to none.
+    daemon.wait_for_metric(counter, before + 2 * 59 + 20 * 3)
     alone = [score([pair])[0] for pair in pairs]
-    daemon.wait_for_metric(counter, before + 4 * 59 + 20 * 3 + 20 * (59 + 3))
+    daemon.wait_for_metric(counter, before + 2 * 59 + 20 * 3 + 20 * (59 + 3))
     assert list(together) == alone
+
+
+def test_what_texts_begin_with_in_common_is_computed_once(start_daemon, proto):
+    daemon = start_daemon(f"--model={TINY}", "--backend=cpu", "--slots=4", "--token_budget=32")
+
+    def score(pairs):
+        request = proto.completion.ScoreRequest(pairs=pairs, token_logprobs=True)
+        reply = stub_of(daemon, proto).Score(request, timeout=60)
+        return list(reply.scores), reply.usage
+
+    context = list(range(60))
+    # Contexts of 61 tokens, 60 of them in common: the first is computed, and of the others the
+    # token where they leave it and their own.
+    last_differs = [score_pair(proto, [*context, i], [5]) for i in range(8)]
+    # Continuations that begin alike, one of which is another's beginning, and one given twice.
+    tail = [9, 8, 7, 6, 5, 4, 3, 2, 1]
+    branching = [
+        score_pair(proto, context, [*tail, 1, 1]),
+        score_pair(proto, context, tail),
+        score_pair(proto, [*context, *tail], [2, 2, 2]),
+        score_pair(proto, context[:40], [0, 0]),
+        score_pair(proto, context, [*tail, 1, 1]),
+    ]
+    for pairs, computed in [(last_differs, 61 + 7 * 2),
+                            (branching, 41 + (1 + 20 + 10) + 3)]:
+        together, usage = score(pairs)
+        assert usage.computed_tokens == computed
+        alone = [score([pair]) for pair in pairs]
+        assert together == [scores[0] for scores, _ in alone]
+        assert usage.tokens == sum(own.tokens for _, own in alone)
+        assert all(own.computed_tokens == own.tokens - 1 for _, own in alone)
 
 
 @pytest.mark.parametrize(
@@ -183,11 +216,11 @@ def test_rules_that_leave_no_token_are_named(demo, proto):
     ids = tokenizer.Tokenize(proto.tokenizer.TokenizeRequest(text=b"x")).ids
     request = proto.completion.GenerateRequest(text=b"hello")
     request.sampling.allowed_token_ids.extend(ids)
-    for word, code, expected in [
-        (b"x", grpc.StatusCode.INVALID_ARGUMENT,
+    for word, code, reason, expected in [
+        (b"x", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD",
          "sampling.allowed_token_ids and sampling.bad_words leave no token for the first draw"),
         # Only the second draw is left without one.
-        (b"xx", grpc.StatusCode.FAILED_PRECONDITION,
+        (b"xx", grpc.StatusCode.FAILED_PRECONDITION, "NO_TOKEN_LEFT",
          "sampling.allowed_token_ids and sampling.bad_words together exclude all"),
     ]:
         request.sampling.bad_words[:] = [word]
@@ -198,6 +231,28 @@ def test_rules_that_leave_no_token_are_named(demo, proto):
             generate(demo, proto, request)
         assert error.value.code() == code
         assert expected in error.value.details()
+        info = error_details_pb2.ErrorInfo()
+        assert rpc_status.from_call(error.value).details[0].Unpack(info)
+        assert info.reason == reason
+
+
+# Of the first bytes of the text, whole paragraphs: what the training script prints for them,
+#   models/train_demo.py --score models/demo --valid FILE
+EXCERPT_BYTES, EXCERPT_BITS = 65_346, 1.264781
+
+
+def test_bits_per_byte_through_the_daemon_are_those_of_the_training_script(demo, tmp_path):
+    text = lzma.decompress((ROOT / "models" / "valid.txt.xz").read_bytes())
+    assert len(text) == 2_374_022  # the model card's
+    excerpt = tmp_path / "excerpt.txt"
+    excerpt.write_bytes(text[:EXCERPT_BYTES])
+    done = run_based("perplexity", f"--address={demo.address}", f"--file={excerpt}")
+    assert done.returncode == 0, done.stderr
+    assert f"bytes={EXCERPT_BYTES} windows=17 " in done.stdout
+    bits = float(re.search(r"bits_per_byte=(\S+)", done.stdout).group(1))
+    # Four digits of the perplexity per byte, 2.403, and of its logarithm.
+    assert f"{bits:.4f}" == f"{EXCERPT_BITS:.4f}"
+    assert f"{2 ** bits:.3f}" == f"{2 ** EXCERPT_BITS:.3f}"
 
 
 def test_perplexity_through_the_daemon_is_that_of_this_process(demo, tmp_path):
@@ -227,7 +282,7 @@ def test_timings_are_true_of_a_prompt_in_chunks(start_daemon, proto):
     daemon.wait_for_metric("based_prompt_tokens_total", computed + 500)
 
 
-def test_generate_command_takes_every_option(demo):
+def test_generate_command_takes_many_options_at_once(demo):
     done = run_based(
         "generate", f"--address={demo.address}", "--prompt=Once upon a time", "--max_tokens=8",
         "--n=2", "--best_of=3", "--repetition_penalty=1.2", "--presence_penalty=0.1",
