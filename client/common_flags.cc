@@ -14,6 +14,7 @@ ABSL_FLAG(std::string, model, "",
 ABSL_FLAG(std::string, tenant, "",
           "keygen: whose key it is; generate: whose quota counts; session, jobs: whose they are; "
           "empty: the default tenant.");
+ABSL_FLAG(std::string, text, "", "Text: the prompt to continue, or what to tokenize.");
 ABSL_FLAG(std::string, file, "", "File to read; - is standard input.");
 ABSL_FLAG(std::string, tokenizer, "",
           "Directory of tokenizer.json (or vocab.json and merges.txt).");

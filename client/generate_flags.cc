@@ -16,9 +16,13 @@
 #include "client/input.h"
 #include "kernels/base/status.h"
 
-ABSL_FLAG(std::string, prompt, "", "Text to continue. Without any prompt, standard input is read.");
+// Flags are called as the proto's fields are, but where two fields have one name or one is a flag
+// of all commands: those say in brackets which field they set.
+ABSL_FLAG(std::string, prompt, "",
+          "The same as --text. Without any prompt, standard input is read.");
 ABSL_FLAG(std::string, prompt_file, "", "File whose text is the prompt; - is standard input.");
-ABSL_FLAG(std::string, prompt_token_ids, "", "Prompt as token ids with commas between.");
+ABSL_FLAG(std::string, prompt_token_ids, "",
+          "Prompt as token ids with commas between (token_ids.ids).");
 ABSL_FLAG(int64_t, max_tokens, 256, "Tokens to generate at most.");
 ABSL_FLAG(float, temperature, 1.0f, "Divides the logits; 0 takes the most likely token.");
 ABSL_FLAG(int32_t, top_k, 0, "Keeps this many of the most likely tokens; 0: off.");
@@ -36,8 +40,11 @@ ABSL_FLAG(std::string, bad_words, "",
           "still spell it. May be given several times.");
 ABSL_FLAG(std::string, allowed_token_ids, "", "Draws only these ids, with commas between.");
 ABSL_FLAG(uint64_t, seed, 0, "Seed of the draw. Where it is not given one is chosen.");
-ABSL_FLAG(std::string, stop, "", "Ends the text before this string. May be given several times.");
-ABSL_FLAG(std::string, stop_token_ids, "", "Ends at any of these ids, with commas between.");
+ABSL_FLAG(std::string, strings, "",
+          "Ends the text before this string. May be given several times.");
+ABSL_FLAG(std::string, stop, "", "The same as --strings.");
+ABSL_FLAG(std::string, stop_token_ids, "",
+          "Ends at any of these ids, with commas between (stop.token_ids).");
 ABSL_FLAG(bool, ignore_eos, false, "Goes on past the end-of-text token.");
 ABSL_FLAG(int64_t, min_tokens, 0, "Tokens before end-of-text or a stop may end the text.");
 ABSL_FLAG(bool, include_stop, false, "Keeps the stop that matched in the output.");
@@ -51,12 +58,14 @@ ABSL_FLAG(bool, echo, false, "Prints the prompt before the completion.");
 ABSL_FLAG(bool, prompt_logprobs, false, "Log-probabilities of the prompt's tokens; see --json.");
 ABSL_FLAG(int32_t, tokens_per_message, 1, "Tokens that are merged into one message.");
 ABSL_FLAG(int32_t, delta_interval_ms, 0, "Milliseconds that tokens may wait to be merged.");
-ABSL_FLAG(bool, token_ids, false, "Token ids: with --json beside the text, else instead of it.");
+ABSL_FLAG(bool, token_ids, false,
+          "Token ids: with --json beside the text, else instead of it (output.token_ids).");
 ABSL_FLAG(bool, output_text, true, "Text in every message (output.text).");
 ABSL_FLAG(std::string, json_schema, "", "The text satisfies this JSON Schema.");
 ABSL_FLAG(bool, json_value, false, "The text is a JSON value (constraint.json).");
 ABSL_FLAG(std::string, regex, "", "The whole text matches this regular expression.");
-ABSL_FLAG(std::string, choice, "", "The text is this. May be given several times: one of them.");
+ABSL_FLAG(std::string, choice, "",
+          "The text is this. May be given several times: one of them (constraint.choice.values).");
 ABSL_FLAG(std::string, grammar, "", "The text is of this grammar, in EBNF.");
 ABSL_FLAG(std::string, priority, "interactive", "interactive or batch.");
 ABSL_FLAG(std::string, session, "",
@@ -78,14 +87,16 @@ std::optional<T> Given(const CommandLine& line, absl::string_view name, const ab
 #define BASED_GIVEN(name) Given(line, #name, FLAGS_##name)
 
 absl::Status SetPrompt(const CommandLine& line, GenerateOptions& options) {
-  const int given = line.Has("prompt") + line.Has("prompt_file") + line.Has("prompt_token_ids") +
-                    !line.positional.empty();
+  const int given = line.Has("text") + line.Has("prompt") + line.Has("prompt_file") +
+                    line.Has("prompt_token_ids") + !line.positional.empty();
   if (given > 1) {
     return UsageError(
-        "more than one prompt; expected one of --prompt, --prompt_file, "
+        "more than one prompt; expected one of --text (or --prompt), --prompt_file, "
         "--prompt_token_ids or words");
   }
-  if (line.Has("prompt")) {
+  if (line.Has("text")) {
+    options.text = absl::GetFlag(FLAGS_text);
+  } else if (line.Has("prompt")) {
     options.text = absl::GetFlag(FLAGS_prompt);
   } else if (line.Has("prompt_token_ids")) {
     options.prompt_is_text = false;
@@ -141,7 +152,8 @@ absl::Status SetStop(const CommandLine& line, GenerateOptions::Stop& stop) {
   stop.min_tokens = BASED_GIVEN(min_tokens);
   stop.include_stop = BASED_GIVEN(include_stop);
   stop.ignore_eos = BASED_GIVEN(ignore_eos);
-  stop.strings = line.All("stop");
+  stop.strings = line.All("strings");
+  for (std::string& text : line.All("stop")) stop.strings.push_back(std::move(text));
   BASED_ASSIGN_OR_RETURN(stop.token_ids,
                          ParseIds("stop_token_ids", absl::GetFlag(FLAGS_stop_token_ids)));
   return absl::OkStatus();
@@ -191,13 +203,14 @@ absl::Status SetPriority(const CommandLine& line, GenerateOptions& options) {
 }  // namespace
 
 std::vector<FlagGroup> GenerateFlagGroups() {
-  return {{"Prompt", {"prompt", "prompt_file", "prompt_token_ids", "model"}},
+  return {{"Prompt", {"text", "prompt", "prompt_file", "prompt_token_ids", "model"}},
           {"Sampling",
            {"temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty",
             "presence_penalty", "frequency_penalty", "logit_bias", "bad_words", "allowed_token_ids",
             "seed", "n", "best_of"}},
           {"Stop",
-           {"max_tokens", "stop", "stop_token_ids", "ignore_eos", "min_tokens", "include_stop"}},
+           {"max_tokens", "strings", "stop", "stop_token_ids", "ignore_eos", "min_tokens",
+            "include_stop"}},
           {"Structured output, one of these",
            {"json_schema", "json_value", "regex", "choice", "grammar"}},
           {"Output",

@@ -6,7 +6,6 @@
 #include "client/input.h"
 #include "kernels/base/status.h"
 
-ABSL_FLAG(std::string, text, "", "Text to tokenize.");
 ABSL_FLAG(std::string, ids, "", "Token ids, with commas between, to turn into text.");
 
 namespace based {
@@ -35,9 +34,10 @@ absl::Status Tokenize(const CommandLine& line, const TokenizeActions& actions) {
 Command TokenizeCommand(TokenizeActions daemon, TokenizeActions here) {
   return {.name = "tokenize",
           .summary = "Turns text into token ids, or --ids into text.",
-          .examples = "  based tokenize --text 'It was a dark night'\n"
-                      "  based tokenize --file letter.txt --tokenizer models/demo\n"
-                      "  based tokenize --ids 17,4,250\n",
+          .examples =
+              "  based tokenize --text 'It was a dark night'\n"
+              "  based tokenize --file letter.txt --tokenizer models/demo\n"
+              "  based tokenize --ids 17,4,250\n",
           .flags = {{"Input", {"text", "file", "ids"}},
                     {"Tokenizer in this process instead of the daemon's", {"tokenizer"}},
                     {"Output", {"json"}},
