@@ -13,6 +13,7 @@ void GenerateStream::OnStarted(const Started& started) {
   Action action;
   {
     MutexLock lock(mutex_);
+    timer_.OnStarted(Clock::now());
     summary_.started = started;
     if (!broken_) queue_.push_back(StartedToProto(started, request_id_));
     action = NextAction();
@@ -25,6 +26,7 @@ bool GenerateStream::OnDelta(Delta delta) {
   {
     MutexLock lock(mutex_);
     BASED_CHECK(!ended_);
+    timer_.OnDelta(delta);
     summary_.delivered_tokens += delta.tokens;
     const bool carries = !delta.text.empty() || (token_ids_ && !delta.token_ids.empty()) ||
                          !delta.logprobs.empty() || !delta.prompt_logprobs.empty();
@@ -80,6 +82,7 @@ void GenerateStream::OnError(const absl::Status& status) {
         status.code() != absl::StatusCode::kInternal) {
       queue_.clear();
     }
+    summary_.finished.timings = timer_.CutAt(Clock::now());
     End(status);
     action = NextAction();
   }

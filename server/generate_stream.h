@@ -19,6 +19,7 @@
 #include "based/v1/completion.grpc.pb.h"
 #include "engine/request.h"
 #include "kernels/base/mutex.h"
+#include "server/call_timer.h"
 #include "server/connection_table.h"
 
 namespace based {
@@ -26,7 +27,7 @@ namespace based {
 // What is known of a call when it ends; for the access log.
 struct StreamSummary {
   Started started;
-  Finished finished;             // as far as it goes; reason is meaningless unless status is OK
+  Finished finished;             // unless status is OK its timings alone, up to the end
   int64_t delivered_tokens = 0;  // tokens of the Deltas that the engine handed over
   std::chrono::nanoseconds longest_write{0};  // that one message waited for the reader
   absl::Status status;
@@ -108,6 +109,7 @@ class GenerateStream final : public TokenSink {
   bool ends_ ABSL_GUARDED_BY(mutex_) = false;    // OnFinished follows at once
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;   // nothing more comes from the engine
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // a write failed
+  CallTimer timer_ ABSL_GUARDED_BY(mutex_);      // from construction on
   StreamSummary summary_ ABSL_GUARDED_BY(mutex_);
 };
 

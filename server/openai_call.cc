@@ -91,12 +91,14 @@ void OpenAiCall::OnStarted(int32_t, const Started& started) {
   MutexLock lock(mutex_);
   usage_.prompt_tokens += started.prompt_tokens;
   started_ = true;
+  timer_.OnStarted(Clock::now());
   BeginIfReady();
 }
 
 bool OpenAiCall::OnDelta(int32_t prompt, const Delta& delta) {
   MutexLock lock(mutex_);
   if (ended_) return true;
+  timer_.OnDelta(delta);
   delivered_ += delta.tokens;
   return reply_->OnDelta(prompt, delta);
 }
@@ -130,6 +132,7 @@ void OpenAiCall::Fail(const absl::Status& status) {
     ended_ = true;
     status_ = status;
     ids = ids_;
+    if (!ids.empty()) timings_ = timer_.CutAt(Clock::now());
     reply_->Fail(ErrorOfStatus(status, endpoint_));
     TellObserver();
   }

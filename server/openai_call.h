@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "engine/engine.h"
 #include "kernels/base/mutex.h"
+#include "server/call_timer.h"
 #include "server/http_server.h"
 #include "server/openai_reply.h"
 #include "server/openai_request.h"
@@ -80,7 +81,8 @@ class OpenAiCall : public std::enable_shared_from_this<OpenAiCall> {
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   OpenAiUsage usage_ ABSL_GUARDED_BY(mutex_);      // of what has ended
   int64_t delivered_ ABSL_GUARDED_BY(mutex_) = 0;  // tokens of the Deltas
-  Timings timings_ ABSL_GUARDED_BY(mutex_);        // of the last to end
+  CallTimer timer_ ABSL_GUARDED_BY(mutex_){arrival_};
+  Timings timings_ ABSL_GUARDED_BY(mutex_);  // of the last to end, or up to the call's failure
 };
 
 }  // namespace based

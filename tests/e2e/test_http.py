@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -257,7 +258,10 @@ def test_client_that_leaves_frees_its_slot(start_daemon):
         link.close()
     daemon.wait_for_metric('based_state_slots{state="active"}', 0)
     daemon.wait_for_metric("based_streams_open", 0)
-    assert sum("event=http " in line and "status=499" in line for line in daemon.lines) == 2
+    said = [line for line in daemon.lines if "event=http " in line and "status=499" in line]
+    assert len(said) == 2
+    for line in said:
+        assert int(re.search(r" decode_us=(\d+)", line).group(1)) > 0, line
 
 
 def test_slow_reader_is_ended(start_daemon):

@@ -1,6 +1,9 @@
 // The queue between engine and gRPC: merging, its bound, and how a stream ends.
 #include "server/generate_stream.h"
 
+#include <chrono>
+#include <thread>
+
 #include "gtest/gtest.h"
 
 namespace based {
@@ -50,6 +53,35 @@ TEST(GenerateStream, DeltasThatCarryNothingTakeNoRoom) {
   stream.OnStarted({});
   for (int i = 0; i < 1000; ++i) ASSERT_TRUE(stream.OnDelta(OneToken(0)));
   EXPECT_EQ(stream.summary().delivered_tokens, 1000);
+}
+
+TEST(GenerateStream, AStreamThatIsCutSaysHowFarItGot) {
+  constexpr std::chrono::milliseconds kWait(2);
+  UnboundReactor reactor;
+  GenerateStream drawing(&reactor, nullptr, nullptr, "id", false, 4);
+  GenerateStream echoing(&reactor, nullptr, nullptr, "id", false, 4);
+  for (GenerateStream* stream : {&drawing, &echoing}) {
+    std::this_thread::sleep_for(kWait);
+    stream->OnStarted({});
+    ASSERT_TRUE(stream->OnDelta({.text = "the prompt"}));
+    std::this_thread::sleep_for(kWait);
+    ASSERT_TRUE(stream->OnDelta(stream == &drawing ? OneToken(1) : Delta{}));
+    std::this_thread::sleep_for(kWait);
+    stream->OnError(absl::DeadlineExceededError("late"));
+    const Timings timings = stream->summary().finished.timings;
+    EXPECT_GE(timings.queue, kWait);
+    EXPECT_GE(timings.prefill, stream == &drawing ? kWait : 2 * kWait);
+    EXPECT_GE(timings.decode, stream == &drawing ? kWait : 0 * kWait);
+    EXPECT_EQ(timings.decode > kWait / 2, stream == &drawing);
+  }
+}
+
+TEST(GenerateStream, AStreamThatNeverStartedHasQueuedAllItsTime) {
+  const Clock::time_point submitted = Clock::now();
+  const CallTimer timer(submitted);
+  const Timings timings = timer.CutAt(submitted + std::chrono::seconds(3));
+  EXPECT_EQ(timings.queue, std::chrono::seconds(3));
+  EXPECT_EQ(timings.prefill.count() + timings.decode.count(), 0);
 }
 
 TEST(GenerateStream, AfterAFailedWriteNothingIsKept) {
