@@ -25,7 +25,7 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 
-tools=(prometheus chromium libfaketime dpkg-dev)
+tools=(prometheus chromium libfaketime dpkg-dev patchelf)
 # Where another kubectl is installed, Debian's would not fit beside it.
 command -v kubectl >/dev/null || tools+=(kubernetes-client)
 install_packages "${tools[@]}"
