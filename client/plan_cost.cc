@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <variant>
 
 namespace based {
@@ -10,7 +11,9 @@ namespace {
 constexpr double kFoldInterval = 8;  // CudaBackendOptions::fold_interval
 constexpr int64_t kCudaAlignment = 256;
 constexpr double kTaylorBlock = 16;  // kernels/cpu/taylor_mix.h
-constexpr double kGemvRows = 4;      // kernels/cuda/gemv.cu
+// GemvSupports of kernels/cuda/gemv.cu.
+constexpr double kGemvRows = 4;
+constexpr int64_t kGemvWidths[] = {1024, 1792, 2048, 3584};
 // Rows of logits at a time, as compiled_program.cc of either backend has it.
 constexpr double kCudaLogitsSlab = 1024;
 constexpr double kCpuLogitsSlab = 64;
@@ -90,8 +93,9 @@ class StepModel {
             rows.decodes * static_cast<double>(PlanSlotBytes(program, machine.cuda).total()))) {}
 
   StepPrediction Run() {
-    for (const Op& op : program_.ops) {
-      std::visit([this](const auto& typed) { Add(typed); }, op);
+    for (size_t i = 0; i < program_.ops.size(); ++i) {
+      next_ = i + 1 < program_.ops.size() ? &program_.ops[i + 1] : nullptr;
+      std::visit([this](const auto& typed) { Add(typed); }, program_.ops[i]);
     }
     StepPrediction prediction;
     double bytes = 0, flops = 0;
@@ -108,8 +112,16 @@ class StepModel {
  private:
   // Rows of prompts whose logits nobody asks for leave the head out.
   double rows() const { return rows_.decodes + rows_.prefill; }
-  // A handful of rows: norms and activations are fused into what reads the weights.
-  bool few() const { return machine_.cuda && rows() <= kGemvRows; }
+  // A handful of rows times a matrix of a width that has a kernel of its own: the norm before and
+  // the activation behind are fused into it.
+  bool IsGemv(const WeightView& weight) const {
+    return machine_.cuda && act_ == 2 && rows() <= kGemvRows &&
+           std::find(std::begin(kGemvWidths), std::end(kGemvWidths), weight.cols) !=
+               std::end(kGemvWidths);
+  }
+  const WeightView& WeightOf(WeightId id) const {
+    return program_.weights[static_cast<size_t>(id)];
+  }
 
   void Charge(PlanTerm& term, double ops, double bytes, double memory_share, double flops = 0,
               double arithmetic_share = 1) {
@@ -120,10 +132,15 @@ class StepModel {
                     flops / (machine_.flops_per_second * arithmetic_share);
   }
 
-  void Multiply(double parameters, double bytes, double rows) {
+  void Multiply(bool gemv, double parameters, double bytes, double rows) {
     const PlanShares& shares = machine_.shares;
     if (rows <= 0) return;
-    if (few()) return Charge(linear_, 0, bytes, shares.weights_alone);
+    if (gemv) {
+      // Its launch hides behind the reads of the one before, where these last as long.
+      const double read = bytes / (bandwidth_ * shares.weights_alone);
+      Charge(linear_, std::max(0.0, 1 - read / machine_.op_seconds), bytes, shares.weights_alone);
+      return;
+    }
     Charge(linear_, 1, bytes, shares.weights, 2 * parameters * rows, shares.arithmetic);
   }
 
@@ -132,21 +149,23 @@ class StepModel {
     Charge(row_, 1, rows() * width * (act_ + 4), machine_.shares.rows);
   }
   void Add(const NormOp& op) {
-    if (few()) return;
+    const auto* reader = next_ != nullptr ? std::get_if<LinearOp>(next_) : nullptr;
+    if (reader != nullptr && IsGemv(WeightOf(reader->weights.front()))) return;
     const double width = program_.buffers[static_cast<size_t>(op.in)].width;
     Charge(row_, 1, rows() * width * (4 + act_), machine_.shares.rows);
   }
   void Add(const LinearOp& op) {
     double parameters = 0, bytes = 0, outputs = 0;
     for (const WeightId id : op.weights) {
-      const WeightView& weight = program_.weights[static_cast<size_t>(id)];
+      const WeightView& weight = WeightOf(id);
       const double count = static_cast<double>(weight.rows * weight.cols);
       parameters += count;
       bytes += count * TypeBytes(weight.dtype);
       outputs += static_cast<double>(weight.rows);
     }
-    Multiply(parameters, bytes, rows());
-    if (op.epilogue == Epilogue::kSwiGlu && machine_.cuda && !few()) {
+    const bool gemv = IsGemv(WeightOf(op.weights.front()));
+    Multiply(gemv, parameters, bytes, rows());
+    if (op.epilogue == Epilogue::kSwiGlu && machine_.cuda && !gemv) {
       Charge(row_, 1, rows() * outputs * 1.5 * act_, machine_.shares.rows);
     }
   }
@@ -158,9 +177,9 @@ class StepModel {
   void Add(const TaylorMixOp& op);
   void Add(const WindowMixOp& op);
   void Add(const LogitsOp& op) {
-    const WeightView& table = program_.weights[static_cast<size_t>(op.table)];
+    const WeightView& table = WeightOf(op.table);
     const double parameters = static_cast<double>(table.rows * table.cols);
-    Multiply(parameters, parameters * TypeBytes(table.dtype), rows_.decodes);
+    Multiply(IsGemv(table), parameters, parameters * TypeBytes(table.dtype), rows_.decodes);
     Charge(sample_, 2, rows_.decodes * static_cast<double>(table.rows) * 4,
            machine_.shares.sampling);
   }
@@ -168,8 +187,9 @@ class StepModel {
   const Program& program_;
   const PlanMachine& machine_;
   const StepRows rows_;
-  const double act_;        // bytes of an activation
-  const double bandwidth_;  // of the step's working set
+  const double act_;          // bytes of an activation
+  const double bandwidth_;    // of the step's working set
+  const Op* next_ = nullptr;  // after the one that is added; null: none
   PlanTerm linear_{.name = "weights"};
   PlanTerm taylor_{.name = "linear attention"};
   PlanTerm window_{.name = "window attention"};

@@ -16,7 +16,7 @@ namespace based {
 // bandwidth, arithmetic shares of the multiply-add rate.
 struct PlanShares {
   double weights = 1;         // reading weights for many rows (GEMM)
-  double weights_alone = 1;   // for a handful of rows (GEMV), where all else hides behind it
+  double weights_alone = 1;   // for a handful of rows (GEMV), where launches hide behind it
   double arithmetic = 1;      // multiply-adds of weights and rows
   double taylor_state = 1;    // a decode step over S, z and the unfolded tokens
   double window_state = 1;    // a decode step over the ring of keys and values

@@ -54,17 +54,23 @@ std::string Notes(const PlanReport& plan) {
 }
 
 std::string PointsText(const PlanReport& plan) {
-  std::string text = absl::StrFormat(
-      "%8s %11s %11s %11s %11s %7s   KV cache, %.0f tokens each: %9s\n", "streams", "step ms",
-      "ITL ms", "tokens/s", "roofline", "of it", plan.context, "tokens/s");
+  std::string text =
+      absl::StrFormat("%8s %11s %11s %11s %11s %7s   KV cache: %10s %12s\n", "streams", "step ms",
+                      "ITL ms", "tokens/s", "roofline", "of it", "at a time", "tokens/s");
   for (const PlanPoint& point : plan.points) {
     const LoadPrediction& based = point.based;
-    absl::StrAppendFormat(&text, "%8.0f %11.3f %11.3f %11.0f %11.0f %6.0f%%   %25.0f fit %12.0f\n",
+    absl::StrAppendFormat(&text, "%8.0f %11.3f %11.3f %11.0f %11.0f %6.0f%%   %20.0f %12.0f\n",
                           point.streams, 1e3 * based.step_seconds, 1e3 * based.itl_seconds,
                           based.tokens_per_second, based.roofline_tokens_per_second,
                           100 * based.tokens_per_second / based.roofline_tokens_per_second,
                           point.kv.at_sequences, point.kv.tokens_per_second);
   }
+  absl::StrAppendFormat(
+      &text,
+      "roofline: tokens/s if memory or arithmetic alone bound a step; of it: the share predicted\n"
+      "KV cache: the same shape with a cache of %.0f tokens a sequence; at a time: of the streams, "
+      "as many as\n          fit where %d slots do, and into a step; the rest wait\n",
+      plan.context, plan.capacity.slots);
   return text;
 }
 

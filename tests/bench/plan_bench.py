@@ -4,12 +4,14 @@ turns, so that other load on the machine meets both.
 
     python3 tests/bench/plan_bench.py [--streams 1 8 32] [--threads N] [--rounds 5] [--seconds 3]
 
-Prints a line per round and, per load, the medians and the median of the rounds' own ratios. Build
-first: cmake --build --preset cpu --target based serve_bench
+Prints a line per round and, per load, the medians and the median of the rounds' own ratios; then, for
+tests/client/plan_measured.tsv, a row per load of its round of median ratio, with the limits measured in
+that round. Build first: cmake --build --preset cpu --target based serve_bench
 """
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import re
@@ -25,13 +27,27 @@ def output_of(*command):
                           stdout=subprocess.PIPE).stdout
 
 
+def read_speed(plan, streams):
+    """Bytes a second at the load's working set, as client/plan_machine.cc interpolates them."""
+    reads = plan["machine"]["reads"]
+    size = plan["weight_bytes"] + streams * plan["slot_bytes"]["total"]
+    size = min(max(size, reads[0]["working_set"]), reads[-1]["working_set"])
+    for low, high in zip(reads, reads[1:]):
+        if size <= high["working_set"]:
+            at = math.log(size / low["working_set"]) / math.log(
+                high["working_set"] / low["working_set"])
+            return low["bytes_per_second"] + at * (
+                high["bytes_per_second"] - low["bytes_per_second"])
+
+
 def predicted(model, streams, threads):
-    """Tokens per second and seconds between the tokens of a stream."""
+    """Tokens per second, seconds between the tokens of a stream, and the limits they come from."""
     plan = json.loads(output_of(BUILD / "bin" / "based", "plan", "--model", model,
                                 "--machine=measured", f"--threads={threads}",
                                 f"--streams={streams}", "--json"))
     load = plan["load"]["based"]
-    return load["tokens_per_second"], load["itl_seconds"]
+    return (load["tokens_per_second"], load["itl_seconds"], read_speed(plan, streams),
+            plan["machine"]["flops_per_second"])
 
 
 def measured(model, streams, threads, seconds):
@@ -57,16 +73,20 @@ def main():
             rate, itl = measured(arguments.model, streams, arguments.threads, arguments.seconds)
             after = predicted(arguments.model, streams, arguments.threads)
             guess = [(a + b) / 2 for a, b in zip(before, after)]
-            seen.append((guess[0], rate, guess[1], itl))
+            seen.append((guess[0], rate, guess[1], itl, guess[2], guess[3]))
             print(f"round={number} streams={streams} load={os.getloadavg()[0]:.2f} "
                   f"predicted_tokens_per_s={guess[0]:.0f} measured_tokens_per_s={rate:.0f} "
                   f"ratio={guess[0] / rate:.3f}", flush=True)
     for streams, seen in rounds.items():
-        guess, rate, guess_itl, itl = (statistics.median(column) for column in zip(*seen))
+        guess, rate, guess_itl, itl = [statistics.median(column) for column in zip(*seen)][:4]
         print(f"streams={streams} predicted_tokens_per_s={guess:.0f} "
               f"measured_tokens_per_s={rate:.0f} predicted_itl_ms={1e3 * guess_itl:.3f} "
               f"measured_itl_p50_ms={1e3 * itl:.3f} "
-              f"ratio={statistics.median(g / r for g, r, _, _ in seen):.3f}")
+              f"ratio={statistics.median(row[0] / row[1] for row in seen):.3f}")
+    for streams, seen in rounds.items():
+        _, rate, _, _, read, flops = sorted(seen, key=lambda row: row[0] / row[1])[len(seen) // 2]
+        print(f"engine\t{read:.4g},{flops:.4g}\t{arguments.model}\t{streams}\t0\t{rate:.0f}\t"
+              f"plan_bench.py, the median of {len(seen)} rounds by ratio")
 
 
 if __name__ == "__main__":

@@ -185,6 +185,25 @@ TEST(Plan, StreamsBeyondAStepTakeTurnsAndPromptsTakeRows) {
   }
 }
 
+// Steps of a few rows have a kernel of their own for matrices of some widths; the demo's have none.
+TEST(Plan, TheStepOfASmallModelOnAGpuHasNoJumpWhereTheFewRowsEnd) {
+  const PlanMachine h100 = Machine("h100");
+  const auto seconds = [&](const PlanModel& model, double rows) {
+    return PredictStep(model.program, h100, {.decodes = rows}).seconds;
+  };
+  const PlanModel demo = Load(kDemo);
+  EXPECT_LT(seconds(demo, 5) / seconds(demo, 4), 1.02);
+  // Every kernel takes its least time, however small the matrix.
+  const PlanModel small = Load("synthetic:based-360m");
+  const StepPrediction one = PredictStep(small.program, h100, {.decodes = 1});
+  const auto linears =
+      std::count_if(small.program.ops.begin(), small.program.ops.end(),
+                    [](const Op& op) { return std::holds_alternative<LinearOp>(op); });
+  ASSERT_EQ(one.terms[0].name, "weights");
+  EXPECT_GT(one.terms[0].seconds, static_cast<double>(linears) * h100.op_seconds);
+  EXPECT_GT(seconds(small, 5), seconds(small, 4));
+}
+
 TEST(Plan, ReadsAreInterpolatedBetweenWorkingSets) {
   const PlanMachine machine = CpuMachine("x", {{1e6, 100e9}, {1e8, 20e9}}, 1e12, 1e9);
   EXPECT_DOUBLE_EQ(machine.BytesPerSecond(1), 100e9);
@@ -214,7 +233,10 @@ TEST(Plan, JsonTableAndPageSayTheSame) {
   double seconds = 0;
   for (const auto& term : json["load"]["step"]["terms"]) seconds += term["seconds"].get<double>();
   EXPECT_NEAR(seconds, plan.step.seconds, 1e-9);
-  EXPECT_THAT(PlanText(plan), HasSubstr(absl::StrCat("slots       ", plan.capacity.slots)));
+  const std::string text = PlanText(plan);
+  EXPECT_THAT(text, HasSubstr(absl::StrCat("slots       ", plan.capacity.slots)));
+  EXPECT_THAT(text, HasSubstr("at a time     tokens/s\n")) << "what the KV cache's figures are of";
+  EXPECT_THAT(text, HasSubstr(absl::StrCat("fit where ", plan.capacity.slots, " slots do")));
   const std::string page = PlanPage(plan);
   EXPECT_THAT(page, HasSubstr("<svg"));
   EXPECT_THAT(page, testing::Not(HasSubstr("<script>")));
