@@ -148,6 +148,7 @@ class EngineImpl final : public Engine {
   Admission admission_ ABSL_GUARDED_BY(mutex_);
   int32_t active_ ABSL_GUARDED_BY(mutex_) = 0;  // slots
   int32_t parked_ ABSL_GUARDED_BY(mutex_) = 0;
+  int32_t park_images_ ABSL_GUARDED_BY(mutex_) = 0;
   bool idle_ ABSL_GUARDED_BY(mutex_) = true;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
@@ -299,6 +300,8 @@ Capacity EngineImpl::capacity() const {
           .queued_requests = queued.requests,
           .max_queue = options_.max_queue,
           .parked = parked_,
+          .park_bytes = park_images_ * info.image_bytes,
+          .park_limit_bytes = options_.park_memory,
           .queued_tokens = queued.tokens(),
           .max_queue_tokens = options_.max_queue_tokens,
           .predicted_wait = admission_.predicted_wait(),
@@ -388,10 +391,6 @@ absl::Status EngineImpl::LaunchNext(bool& launched) {
   scheduler_.Plan(begin, plan_, events_);
   launched = !plan_.empty();
   BASED_RETURN_IF_ERROR(PrepareSlots(plan_, *model_->executable, observer_));
-  if (observer_ != nullptr && plan_.parks.size() + plan_.resumes.size() > 0) {
-    observer_->OnParks(static_cast<int32_t>(plan_.parks.size()),
-                       static_cast<int32_t>(plan_.resumes.size()));
-  }
   Publish(begin);
   if (!launched) return absl::OkStatus();
   LaunchedStep step;
@@ -463,6 +462,7 @@ void EngineImpl::PublishCounts() {
     waiting = load.queued().requests;
     active_ = active;
     parked_ = scheduler_.parked();
+    park_images_ = scheduler_.park_images();
     admission_.SetLoad(std::move(load));
     admission_.SetServed(scheduler_.served());
   }

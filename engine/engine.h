@@ -22,11 +22,11 @@
 namespace based {
 
 struct EngineOptions {
-  int32_t slots = 0;              // 0: as many as memory_budget (or the device's free memory) holds
+  int32_t slots = 0;  // 0: as many as memory_budget (or the device's free memory) holds
   // Bytes for weights, workspace and slots together; 0: see DefaultMemoryBudget.
   int64_t memory_budget = 0;
-  int32_t token_budget = 0;       // most tokens in a step; 0: the model's compile-time maximum
-  int32_t max_queue = 4096;       // requests waiting for a slot, inbox included
+  int32_t token_budget = 0;  // most tokens in a step; 0: the model's compile-time maximum
+  int32_t max_queue = 4096;  // requests waiting for a slot, inbox included
   // Prompt and output tokens waiting for a slot; one request may always wait.
   int64_t max_queue_tokens = int64_t{1} << 32;
   int32_t reserved_interactive_slots = 0;  // batch work leaves so many free
@@ -41,7 +41,7 @@ struct EngineOptions {
   int32_t max_stop_strings = 16;
   int32_t max_stop_string_bytes = 256;
   int32_t max_stop_token_ids = 64;
-  int32_t delivery_threads = 0;   // 0: one per four cores, 1 to 4
+  int32_t delivery_threads = 0;  // 0: one per four cores, 1 to 4
 };
 
 // A consistent snapshot. slots_active + slots_free == slots_total.
@@ -55,7 +55,9 @@ struct Capacity {
   int64_t workspace_bytes = 0;
   int32_t queued_requests = 0;
   int32_t max_queue = 0;
-  int32_t parked = 0;  // sequences
+  int32_t parked = 0;      // sequences
+  int64_t park_bytes = 0;  // host memory of their states; what was taken is kept for others
+  int64_t park_limit_bytes = 0;
   int64_t queued_tokens = 0;  // prompt and output, at most
   int64_t max_queue_tokens = 0;
   // For a slot, of an interactive request of the default tenant that came now.

@@ -9,6 +9,7 @@ namespace based {
 namespace {
 
 constexpr char kPayload[] = "based.refusal";  // "REASON MILLISECONDS"
+constexpr char kNonFinite[] = "based.non_finite";
 
 }  // namespace
 
@@ -30,6 +31,16 @@ std::optional<Refusal> RefusalOf(const absl::Status& status) {
     return std::nullopt;
   }
   return Refusal{static_cast<RefusalReason>(reason), std::chrono::milliseconds(milliseconds)};
+}
+
+absl::Status NonFiniteLogits() {
+  absl::Status status = absl::InternalError("the model's logits are not finite");
+  status.SetPayload(kNonFinite, absl::Cord());
+  return status;
+}
+
+bool IsNonFiniteLogits(const absl::Status& status) {
+  return status.GetPayload(kNonFinite).has_value();
 }
 
 }  // namespace based

@@ -1,5 +1,5 @@
-// Why a request was refused before it was queued, and when to ask again, carried by its
-// absl::Status.
+// Why a request was refused before it was queued, and when to ask again, or that its model failed
+// it, carried by its absl::Status.
 #ifndef BASED_ENGINE_REFUSAL_H_
 #define BASED_ENGINE_REFUSAL_H_
 
@@ -32,6 +32,10 @@ absl::Status Refuse(absl::StatusCode code, absl::string_view message, const Refu
 
 // What `status` carries; nothing for statuses that Refuse has not made.
 std::optional<Refusal> RefusalOf(const absl::Status& status);
+
+// INTERNAL: the model has computed NaN or infinite logits.
+absl::Status NonFiniteLogits();
+bool IsNonFiniteLogits(const absl::Status& status);
 
 }  // namespace based
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/refusal.h"
 #include "engine/sequence.h"
 #include "kernels/base/check.h"
 
@@ -259,7 +260,7 @@ void Scheduler::CommitSample(const StepOutput& output, size_t sample, size_t top
   Sequence& sequence = *sampled.sequence;
   const SequenceSpec& spec = sequence.spec;
   if (output.finite[sample] == 0) {
-    return Cancel(spec.id, absl::InternalError("the model's logits are not finite"), events);
+    return Cancel(spec.id, NonFiniteLogits(), events);
   }
   const int32_t id = output.ids[sample];
   if (sampled.target == kNone && id == kNone) {

@@ -254,6 +254,8 @@ class Scheduler {
 
   int32_t queued() const { return queue_.size(); }
   int32_t parked() const { return static_cast<int32_t>(parked_.size()); }
+  // States in host memory, those that are kept for the next to be parked included.
+  int32_t park_images() const { return images_made_; }
   SchedulerLoad load() const;
   int32_t most_rows() const { return std::min(options_.token_budget, options_.max_spans); }
   // Tokens planned for each tenant, by index.

@@ -104,6 +104,30 @@ std::unique_ptr<SessionState> SessionStore::NewState() const {
 absl::StatusOr<std::shared_ptr<SessionLease>> SessionStore::Open(const std::string& tenant,
                                                                  const SessionAsk& ask) {
   BASED_RETURN_IF_ERROR(CheckKept());
+  absl::StatusOr<std::shared_ptr<SessionLease>> lease = Lend(tenant, ask);
+  if (!ask.create) CountLookup(lease.status());
+  return lease;
+}
+
+void SessionStore::CountLookup(const absl::Status& status) {
+  MutexLock lock(mutex_);
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      ++counts_.hits;
+      return;
+    case absl::StatusCode::kNotFound:
+      ++counts_.misses;
+      return;
+    case absl::StatusCode::kAborted:
+      ++counts_.busy;
+      return;
+    default:
+      ++counts_.mismatches;
+  }
+}
+
+absl::StatusOr<std::shared_ptr<SessionLease>> SessionStore::Lend(const std::string& tenant,
+                                                                 const SessionAsk& ask) {
   const Key key(tenant, ask.id);
   const Clock::time_point now = Clock::now();
   Entry* entry = nullptr;

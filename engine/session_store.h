@@ -69,6 +69,12 @@ struct SessionUse {
   int64_t evicted_memory = 0;  // made room for others
   int64_t evicted_idle = 0;    // were not used for too long
   int64_t reused_tokens = 0;   // that resumed calls did not compute again
+  // Who asked to go on from a session, or to fork it, and found it, found none, found it held, or
+  // found that it holds another number of tokens than asked for.
+  int64_t hits = 0;
+  int64_t misses = 0;
+  int64_t busy = 0;
+  int64_t mismatches = 0;
 };
 
 class SessionStore;
@@ -146,6 +152,10 @@ class SessionStore {
   using Entries = std::map<Key, Entry>;
 
   absl::StatusOr<Entry*> FindFree(const Key& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Open without the count. REQUIRES: sessions are kept.
+  absl::StatusOr<std::shared_ptr<SessionLease>> Lend(const std::string& tenant,
+                                                     const SessionAsk& ask);
+  void CountLookup(const absl::Status& status);
   absl::Status CheckKept() const;
   bool enabled() const { return options_.memory > 0; }
   // A new entry that is busy.

@@ -25,6 +25,10 @@ absl::Status PrepareSlots(const StepPlan& plan, Executable& executable, Observer
       if (observer != nullptr) observer->OnStateRestored(Clock::now() - begin);
     }
   }
+  if (observer != nullptr && plan.parks.size() + plan.resumes.size() > 0) {
+    observer->OnParks(static_cast<int32_t>(plan.parks.size()),
+                      static_cast<int32_t>(plan.resumes.size()));
+  }
   return plan.copies.empty() ? absl::OkStatus() : executable.CopySlots(plan.copies);
 }
 

@@ -12,7 +12,7 @@
 namespace based {
 
 // Does to the slots what `plan` wants done before its step, all but the step. `observer` (may be
-// null) hears how long each copy took.
+// null) hears of what was parked and resumed, and how long each copy took.
 absl::Status PrepareSlots(const StepPlan& plan, Executable& executable, Observer* observer);
 
 // Gives sessions the states that sequences leave to them; waits for the steps in flight. The

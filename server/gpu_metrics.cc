@@ -39,6 +39,7 @@ struct GpuMetrics::Library {
         !Find("nvmlDeviceGetMemoryInfo", memory) ||
         !Find("nvmlDeviceGetUtilizationRates", utilization) ||
         !Find("nvmlDeviceGetPowerUsage", power) ||
+        !Find("nvmlDeviceGetEnforcedPowerLimit", power_limit) ||
         !Find("nvmlDeviceGetTotalEnergyConsumption", energy) || init() != kSuccess) {
       return false;
     }
@@ -54,6 +55,7 @@ struct GpuMetrics::Library {
   int (*memory)(NvmlDevice, NvmlMemory*) = nullptr;
   int (*utilization)(NvmlDevice, NvmlUtilization*) = nullptr;
   int (*power)(NvmlDevice, unsigned*) = nullptr;             // milliwatts
+  int (*power_limit)(NvmlDevice, unsigned*) = nullptr;       // milliwatts
   int (*energy)(NvmlDevice, unsigned long long*) = nullptr;  // millijoules since the driver's load
 };
 
@@ -70,6 +72,7 @@ GpuSeries AddGpuSeries(prometheus::Registry& registry, const std::string& index)
   auto* memory = gauge("based_gpu_memory_bytes", "Memory of a GPU, of all processes");
   auto* busy = gauge("based_gpu_busy_ratio", "Share of the last moment in which a kernel ran");
   auto* power = gauge("based_gpu_power_watts", "Power that a GPU draws");
+  auto* power_limit = gauge("based_gpu_power_limit_watts", "Power that a GPU may draw");
   auto& energy = prometheus::BuildCounter()
                      .Name("based_gpu_energy_joules_total")
                      .Help("Energy that a GPU has taken since the daemon's start")
@@ -78,6 +81,7 @@ GpuSeries AddGpuSeries(prometheus::Registry& registry, const std::string& index)
           .total = &memory->Add({{"gpu", index}, {"state", "total"}}),
           .busy = &busy->Add({{"gpu", index}}),
           .power = &power->Add({{"gpu", index}}),
+          .power_limit = &power_limit->Add({{"gpu", index}}),
           .energy = &energy.Add({{"gpu", index}})};
 }
 
@@ -119,6 +123,8 @@ void GpuMetrics::Read() {
     unsigned milliwatts = 0;
     if (library_->power(gpu.device, &milliwatts) == kSuccess)
       gpu.series.power->Set(milliwatts / 1e3);
+    if (library_->power_limit(gpu.device, &milliwatts) == kSuccess)
+      gpu.series.power_limit->Set(milliwatts / 1e3);
     unsigned long long millijoules = 0;
     if (library_->energy(gpu.device, &millijoules) == kSuccess &&
         millijoules >= gpu.energy_at_start) {

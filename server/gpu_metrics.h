@@ -24,6 +24,7 @@ struct GpuSeries {
   prometheus::Gauge* total;
   prometheus::Gauge* busy;
   prometheus::Gauge* power;
+  prometheus::Gauge* power_limit;
   prometheus::Counter* energy;
 };
 GpuSeries AddGpuSeries(prometheus::Registry& registry, const std::string& index);

@@ -58,6 +58,8 @@ constexpr Note kNotes[] = {
     {"based_constraints_total", "requests",
      "`compiled` near `reused`: clients make their schemas anew for every call, and each is "
      "compiled. `refused`: the client is wrong, see the log."},
+    {"based_decode_seconds", "seconds",
+     "Rises with the length asked for; per token it is `based_time_per_output_token_seconds`."},
     {"based_e2e_request_seconds", "seconds",
      "Rises with the length asked for; else see which of queue, prefill and inter-token latency "
      "rose."},
@@ -76,14 +78,18 @@ constexpr Note kNotes[] = {
      "Divide by generated tokens for the energy of a token."},
     {"based_gpu_memory_bytes", "bytes",
      "`used` is constant after the start. Growth is another process."},
+    {"based_gpu_power_limit_watts", "watts",
+     "Constant unless somebody or the machine lowers it: steps become slower."},
     {"based_gpu_power_watts", "watts",
-     "Far below the limit under full load: the GPU waits, or is throttled."},
+     "Far below `based_gpu_power_limit_watts` under full load: the GPU waits. At it: clocks fall."},
     {"based_http_loop_lag_seconds", "seconds",
      "Above 10 ms: the I/O thread is short of processor time; streams over HTTP stutter. Give the "
      "daemon cores."},
     {"based_http_responses_total", "responses",
      "`5xx` beyond draining: read the log's `http` lines. `4xx`: a client sends what is refused; "
      "the log says why."},
+    {"based_inference_seconds", "seconds",
+     "`based_e2e_request_seconds` without the queue: what a request takes of the machine."},
     {"based_inter_token_latency_seconds", "seconds",
      "p99 above p50: prompts share steps with decodes; `--itl_target_ms` bounds their part. Both "
      "up: more sequences in a step."},
@@ -93,9 +99,16 @@ constexpr Note kNotes[] = {
     {"based_load_seconds", "seconds",
      "Set once. `read` is the disk, `compile` the copy to the device. Longer than before: cold "
      "page cache or another device."},
+    {"based_nonfinite_requests_total", "requests",
+     "Stays 0. Else a checkpoint or a device computes garbage: run `based verify` on this machine, "
+     "and see the GPU's error counters."},
     {"based_padded_tokens_total", "tokens",
      "More than a few percent of generated tokens: batch sizes lie just above a captured one. "
      "Harmless but for speed."},
+    {"based_park_bytes", "bytes",
+     "Near `based_park_limit_bytes`: once as many sequences are parked, no more make room for "
+     "interactive work. Raise `--park_memory`."},
+    {"based_park_limit_bytes", "bytes", "Constant: `--park_memory`."},
     {"based_parked_sequences", "sequences",
      "Batch work that has made room. Grows for minutes: too few slots for the interactive load."},
     {"based_parks_total", "sequences",
@@ -137,6 +150,9 @@ constexpr Note kNotes[] = {
      "Far above what is generated: predicted waits and deadlines' refusals lean on what was drawn "
      "lately; `--max_queue_tokens` counts what was asked for."},
     {"based_request_prompt_tokens", "tokens", "The mix of work has changed: plan capacity anew."},
+    {"based_request_reused_tokens", "tokens",
+     "0 for requests without a session. Falls: conversations are sent again instead of gone on "
+     "with; see `based_session_lookups_total`."},
     {"based_requests_total", "requests",
      "UNAVAILABLE and INTERNAL are ours: BasedErrorBudgetBurn in the runbook. Other codes are the "
      "client's."},
@@ -149,6 +165,10 @@ constexpr Note kNotes[] = {
      "`memory`: their owners will meet NOT_FOUND and send the conversation again; raise "
      "`--session_memory` or add replicas. `idle`: by design (`--session_idle_s`)."},
     {"based_session_limit_bytes", "bytes", "Constant: `--session_memory`."},
+    {"based_session_lookups_total", "calls",
+     "`miss`: sessions are dropped before they are gone on with, see "
+     "`based_session_evictions_total`. `busy`: a client uses one twice at a time. `mismatch`: it "
+     "has lost track of what the session holds."},
     {"based_session_resumes_total", "calls",
      "Falls against `based_sessions_created_total`: conversations end after one call, or are "
      "dropped between their calls."},

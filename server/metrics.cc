@@ -119,6 +119,12 @@ void Metrics::AddCapacity() {
   queued_tokens_ =
       NewGauge("based_queued_tokens", "Prompt and output tokens, at most, waiting for a slot");
   parked_ = NewGauge("based_parked_sequences", "Sequences whose state waits in host memory");
+  park_bytes_ = NewGauge("based_park_bytes",
+                         "Host memory that states of parked sequences take; what was taken is kept "
+                         "for others");
+  park_limit_bytes_ = NewGauge("based_park_limit_bytes",
+                               "Host memory that states of parked sequences may take: "
+                               "--park_memory");
   predicted_wait_ = NewGauge("based_predicted_wait_seconds",
                              "Wait for a slot of an interactive request that came now");
   headroom_ = NewGauge("based_admission_headroom",
@@ -169,6 +175,9 @@ void Metrics::AddRequests() {
   for (const char* cause : kCancelCauses) {
     cancelled_[cause] = &cancellations.Add({{"cause", cause}});
   }
+  non_finite_ =
+      NewCounter("based_nonfinite_requests_total",
+                 "Requests that were ended because the model computed NaN or infinite logits");
   parks_ = NewCounter("based_parks_total",
                       "Sequences whose state went to host memory to make room for others");
   resumes_ = NewCounter("based_resumes_total",
@@ -197,6 +206,12 @@ void Metrics::AddLatencies() {
   prefill_ = NewHistogram("based_prefill_seconds",
                           "From the first step to the first generated token of finished requests",
                           SecondsBuckets(100));
+  decode_ = NewHistogram("based_decode_seconds",
+                         "From the first to the last generated token of finished requests",
+                         SecondsBuckets(1000));
+  inference_ = NewHistogram("based_inference_seconds",
+                            "From the first step to the last generated token of finished requests",
+                            SecondsBuckets(1000));
   per_token_ = NewHistogram("based_time_per_output_token_seconds",
                             "Mean time between the tokens of a finished request of two or more",
                             SecondsBuckets(10));
@@ -208,6 +223,10 @@ void Metrics::AddLatencies() {
 void Metrics::AddSteps() {
   request_prompt_tokens_ =
       NewHistogram("based_request_prompt_tokens", "Prompt tokens of finished requests",
+                   PowersOfTwo(kLongestPrompt));
+  request_reused_tokens_ =
+      NewHistogram("based_request_reused_tokens",
+                   "Prompt tokens of finished requests that a session held: not computed again",
                    PowersOfTwo(kLongestPrompt));
   request_generated_tokens_ =
       NewHistogram("based_request_generated_tokens",
@@ -345,8 +364,11 @@ void Metrics::OnFinished(const Finished& finished) {
   const Timings& timings = finished.timings;
   queue_->Observe(Seconds(timings.queue));
   prefill_->Observe(Seconds(timings.prefill));
+  if (finished.generated_tokens > 0) decode_->Observe(Seconds(timings.decode));
+  inference_->Observe(Seconds(timings.prefill + timings.decode));
   end_to_end_->Observe(Seconds(timings.queue + timings.prefill + timings.decode));
   request_prompt_tokens_->Observe(static_cast<double>(finished.prompt_tokens));
+  request_reused_tokens_->Observe(static_cast<double>(finished.reused_tokens));
   if (timings.decode_tokens > 0) {
     per_token_->Observe(Seconds(timings.decode) / static_cast<double>(timings.decode_tokens));
   }
@@ -360,6 +382,7 @@ void Metrics::OnTotals(const RequestTotals& totals) {
 
 void Metrics::OnError(const absl::Status& status) {
   Count(failed_, StatusCodeName(status.code()), "INTERNAL");
+  if (IsNonFiniteLogits(status)) non_finite_->Increment();
   switch (status.code()) {
     case absl::StatusCode::kCancelled:
       return cancelled_["client"]->Increment();
@@ -408,6 +431,8 @@ void Metrics::SetCapacity(const Capacity& capacity) {
   OnSlots(capacity.slots_active, capacity.slots_free, capacity.queued_requests);
   queued_tokens_->Set(static_cast<double>(capacity.queued_tokens));
   parked_->Set(capacity.parked);
+  park_bytes_->Set(static_cast<double>(capacity.park_bytes));
+  park_limit_bytes_->Set(static_cast<double>(capacity.park_limit_bytes));
   predicted_wait_->Set(std::chrono::duration<double>(capacity.predicted_wait).count());
   headroom_->Set(std::max(0, capacity.slots_free - capacity.queued_requests));
   slot_bytes_->Set(static_cast<double>(capacity.slot_bytes));
@@ -422,6 +447,8 @@ std::vector<prometheus::MetricFamily> Metrics::Families() {
   return registry_.Collect();
 }
 
-std::string Metrics::Render() { return MetricsText(Families()); }
+std::string Metrics::Render(const std::set<std::string>& names) {
+  return MetricsText(Families(), names);
+}
 
 }  // namespace based

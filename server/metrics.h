@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -71,8 +72,9 @@ class Metrics final : public Observer {
   void SetBatches(const BatchUse& use) { batches_.Set(use); }
   void SetSessions(const SessionUse& use) { sessions_.Set(use); }
 
-  // All series in Prometheus' text format, those of the process read at this moment.
-  std::string Render();
+  // The series called `names`, or all where it is empty, in Prometheus' text format, those of the
+  // process read at this moment.
+  std::string Render(const std::set<std::string>& names = {});
   // The same as data, for the reference of metrics; see metric_reference.h.
   std::vector<prometheus::MetricFamily> Families();
 
@@ -114,6 +116,8 @@ class Metrics final : public Observer {
   prometheus::Gauge* queued_;
   prometheus::Gauge* queued_tokens_;
   prometheus::Gauge* parked_;
+  prometheus::Gauge* park_bytes_;
+  prometheus::Gauge* park_limit_bytes_;
   prometheus::Gauge* predicted_wait_;
   prometheus::Gauge* headroom_;
   prometheus::Gauge* full_speed_;
@@ -125,6 +129,7 @@ class Metrics final : public Observer {
   Counters rejected_;                             // by reason
   Counters rejected_codes_;                       // by status code, where nothing tells the reason
   Counters cancelled_;                            // by cause
+  prometheus::Counter* non_finite_;
   prometheus::Counter* parks_;
   prometheus::Counter* deferred_rows_;
   prometheus::Counter* resumes_;
@@ -140,12 +145,15 @@ class Metrics final : public Observer {
   prometheus::Histogram* end_to_end_;
   prometheus::Histogram* queue_;
   prometheus::Histogram* prefill_;
+  prometheus::Histogram* decode_;
+  prometheus::Histogram* inference_;
   prometheus::Histogram* per_token_;
   prometheus::Histogram* stall_;
   prometheus::Histogram* saved_;
   prometheus::Histogram* restored_;
   prometheus::Histogram* loop_lag_;
   prometheus::Histogram* request_prompt_tokens_;
+  prometheus::Histogram* request_reused_tokens_;
   prometheus::Histogram* request_generated_tokens_;
   prometheus::Histogram* request_max_tokens_;
   prometheus::Histogram* request_completions_;

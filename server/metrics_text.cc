@@ -124,16 +124,22 @@ const char* MetricTypeName(MetricType type) {
   }
 }
 
-std::string MetricsText(const std::vector<MetricFamily>& families) {
+std::string MetricsText(const std::vector<MetricFamily>& families,
+                        const std::set<std::string>& names) {
+  const auto is_asked_for = [&](const MetricFamily& family) {
+    return names.empty() || names.count(family.name) > 0;
+  };
   size_t lines = 0;
   for (const MetricFamily& family : families) {
     BASED_CHECK(family.type != MetricType::Summary);
+    if (!is_asked_for(family)) continue;
     lines += 2;
     for (const ClientMetric& metric : family.metric) lines += 1 + metric.histogram.bucket.size();
   }
   std::string out;
   out.reserve(lines * kBytesOfLine);
   for (const MetricFamily& family : families) {
+    if (!is_asked_for(family)) continue;
     if (!family.help.empty()) {
       out.append("# HELP ").append(family.name).append(" ").append(family.help).append("\n");
     }

@@ -3,6 +3,7 @@
 #ifndef BASED_SERVER_METRICS_TEXT_H_
 #define BASED_SERVER_METRICS_TEXT_H_
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,10 @@ namespace based {
 // "counter", "gauge", "histogram"; "untyped" for what nothing here makes.
 const char* MetricTypeName(prometheus::MetricType type);
 
-// REQUIRES: no summaries, which nothing here makes.
-std::string MetricsText(const std::vector<prometheus::MetricFamily>& families);
+// The families called `names`, or all where it is empty. REQUIRES: no summaries, which nothing here
+// makes.
+std::string MetricsText(const std::vector<prometheus::MetricFamily>& families,
+                        const std::set<std::string>& names = {});
 
 }  // namespace based
 

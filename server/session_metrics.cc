@@ -40,6 +40,14 @@ SessionMetrics::SessionMetrics(prometheus::Registry& registry)
                         .Register(registry);
   evicted_memory_ = &evictions.Add({{"cause", "memory"}});
   evicted_idle_ = &evictions.Add({{"cause", "idle"}});
+  auto& lookups = prometheus::BuildCounter()
+                      .Name("based_session_lookups_total")
+                      .Help("Calls that asked for a session's state, by what they found")
+                      .Register(registry);
+  hits_ = &lookups.Add({{"result", "hit"}});
+  misses_ = &lookups.Add({{"result", "miss"}});
+  busy_ = &lookups.Add({{"result", "busy"}});
+  mismatches_ = &lookups.Add({{"result", "mismatch"}});
 }
 
 void SessionMetrics::Set(const SessionUse& use) {
@@ -52,6 +60,10 @@ void SessionMetrics::Set(const SessionUse& use) {
   Raise(*evicted_memory_, use.evicted_memory);
   Raise(*evicted_idle_, use.evicted_idle);
   Raise(*reused_tokens_, use.reused_tokens);
+  Raise(*hits_, use.hits);
+  Raise(*misses_, use.misses);
+  Raise(*busy_, use.busy);
+  Raise(*mismatches_, use.mismatches);
 }
 
 }  // namespace based

@@ -27,6 +27,10 @@ class SessionMetrics {
   prometheus::Counter* evicted_memory_;
   prometheus::Counter* evicted_idle_;
   prometheus::Counter* reused_tokens_;
+  prometheus::Counter* hits_;
+  prometheus::Counter* misses_;
+  prometheus::Counter* busy_;
+  prometheus::Counter* mismatches_;
 };
 
 }  // namespace based

@@ -25,13 +25,14 @@ CONSTANT = {
     "based_build_info", "based_state_layout_info", "based_state_slot_bytes",
     "based_state_pool_bytes", "based_weight_bytes", "based_workspace_bytes", "based_load_seconds",
     "based_process_start_time_seconds", "based_process_max_fds", "based_session_limit_bytes",
-    "based_batch_disk_limit_bytes",
+    "based_batch_disk_limit_bytes", "based_park_limit_bytes",
 }
 # Cannot move here; where they are shown to.
 ELSEWHERE = {
     "based_preemptions_total": "0 by construction",
     'based_steps_total{launch="graph"}': "CUDA; server_metrics_test",
     "based_padded_tokens_total": "CUDA; server_metrics_test",
+    "based_nonfinite_requests_total": "weights are checked to be finite; engine_engine_test",
     'based_requests_total{code="INTERNAL",finish_reason="none"}': "server_test",
     'based_requests_total{code="UNAVAILABLE",finish_reason="none"}':
         "server_daemon_test; a daemon that cuts its requests is about to go",
@@ -224,6 +225,7 @@ class Loads:
         for session in "bcde":
             list(self.call(**say(session, create_session=True)))
         self.scraper.wait_for('based_session_evictions_total{cause="memory"}')
+        assert self.code(**say("b")) == "NOT_FOUND"
         list(self.call(**say("e")))
         assert self.code(**say("e", session_tokens=1)) == "FAILED_PRECONDITION"
         assert self.code(**say("e", create_session=True)) == "ALREADY_EXISTS"

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/refusal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/engine/collecting_sink.h"
@@ -151,8 +152,8 @@ TEST_P(EngineTest, EndOfTextAndStopIdsEndTheOutputUnseen) {
   const std::vector<int32_t> alone = Alone({9}, 30);
   EngineSetup setup = Base();
   setup.eos = alone[12];
-  const auto first = static_cast<size_t>(
-      std::find(alone.begin(), alone.end(), setup.eos) - alone.begin());
+  const auto first =
+      static_cast<size_t>(std::find(alone.begin(), alone.end(), setup.eos) - alone.begin());
   const auto engine = MakeEngine(setup);
   auto ended = std::make_shared<CollectingSink>();
   ASSERT_TRUE(engine->Submit(IdsRequest({9}, 30), ended).ok());
@@ -281,6 +282,7 @@ TEST_P(EngineTest, LogitsThatAreNotFiniteEndThatRequestAlone) {
     if (!sink->finished()) {
       ++failed;
       EXPECT_EQ(sink->error().code(), absl::StatusCode::kInternal);
+      EXPECT_TRUE(IsNonFiniteLogits(sink->error()));
     }
   }
   EXPECT_GT(failed, 0);

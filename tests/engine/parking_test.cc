@@ -81,12 +81,15 @@ TEST_F(ParkingTest, InteractiveWorkWaitsForNoBatchWork) {
   EXPECT_EQ(plan_.parks[0].slot, 1);  // of request 2, the later one
   EXPECT_EQ(plan_.parks[0].position, 3);
   EXPECT_EQ(scheduler_->parked(), 1);
+  EXPECT_EQ(scheduler_->park_images(), 1);
   Step();
   // What was parked goes on before what is queued.
   End(4);
   EXPECT_EQ(Step(), Ids({}));
   EXPECT_EQ(resumes_, 1u);
   EXPECT_EQ(plan_.resumes[0].position, 3);
+  EXPECT_EQ(scheduler_->parked(), 0);
+  EXPECT_EQ(scheduler_->park_images(), 1) << "its memory is kept for the next";
   End(1);
   EXPECT_EQ(Step(), Ids({3}));
 }
@@ -258,6 +261,10 @@ TEST_P(ParkedOutputTest, GoesOnBitForBit) {
     EXPECT_EQ(parked->finished()->cumulative_logprob, alone->finished()->cumulative_logprob);
   }
   EXPECT_GT(parks_.parks(), 0);
+  const int64_t image_bytes = engine->model().executable->info().image_bytes;
+  EXPECT_EQ(quiet->capacity().park_bytes, 0);
+  EXPECT_EQ(engine->capacity().park_bytes, image_bytes);
+  EXPECT_EQ(engine->capacity().park_limit_bytes, int64_t{1} << 30);
 }
 
 INSTANTIATE_TEST_SUITE_P(HostBackends, ParkedOutputTest, ::testing::Values("cpu", "reference"));

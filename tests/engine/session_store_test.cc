@@ -93,6 +93,25 @@ TEST_F(SessionStoreTest, ResumptionsAreCounted) {
   EXPECT_EQ(store_->use().reused_tokens, 5);
 }
 
+TEST_F(SessionStoreTest, LookupsAreCountedByWhatTheyFind) {
+  Make(4);
+  ASSERT_TRUE(Use("", "a", true).ok());
+  EXPECT_FALSE(Open("", "a", true).ok());
+  SessionUse use = store_->use();
+  EXPECT_EQ(use.hits + use.misses + use.busy + use.mismatches, 0) << "making one looks for none";
+  { EXPECT_TRUE(Open("", "a", false).ok()); }
+  EXPECT_TRUE(store_->Fork("", "a", "b").ok());
+  EXPECT_FALSE(Open("other", "a", false).ok());
+  EXPECT_FALSE(store_->Open("", {.id = "a", .create = false, .tokens = 5}).ok());
+  const auto held = Open("", "a", false);
+  for (int i = 0; i < 4; ++i) EXPECT_FALSE(Open("", "a", false).ok());
+  use = store_->use();
+  EXPECT_EQ(use.hits, 3);
+  EXPECT_EQ(use.misses, 1);
+  EXPECT_EQ(use.mismatches, 1);
+  EXPECT_EQ(use.busy, 4);
+}
+
 TEST_F(SessionStoreTest, WhatIsNotKeptIsAsItWas) {
   Make(4);
   { EXPECT_TRUE(Open("", "new", true).ok()); }

@@ -24,6 +24,8 @@ TEST(GpuMetrics, ReadsEveryGpuThatAnswers) {
         "based_gpu_memory_bytes{gpu=\"0\",state=\"total\"} 4000\n",
         "based_gpu_memory_bytes{gpu=\"1\",state=\"used\"} 1001\n",
         "based_gpu_busy_ratio{gpu=\"0\"} 0.25\n", "based_gpu_power_watts{gpu=\"1\"} 350.5\n",
+        "based_gpu_power_limit_watts{gpu=\"0\"} 700\n",
+        "based_gpu_power_limit_watts{gpu=\"1\"} 450\n",
         // Its counter stands at 7, 9 and 11 joules.
         "based_gpu_energy_joules_total{gpu=\"0\"} 4\n"}) {
     EXPECT_NE(text.find(line), std::string::npos) << line << "in\n" << text;

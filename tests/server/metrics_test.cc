@@ -72,6 +72,8 @@ TEST(Metrics, CountsWhatTheEngineTells) {
   finished.reason = FinishReason::kStopString;
   metrics.OnFinished(finished);
   metrics.OnError(absl::UnavailableError("cut"));
+  metrics.OnError(absl::InternalError("the device failed"));
+  metrics.OnError(NonFiniteLogits());
   metrics.OnRejected(absl::UnknownError("a code that is not in the set"));
   metrics.OnRejected(Refuse(absl::StatusCode::kResourceExhausted, "full",
                             {RefusalReason::kQueueTokens, std::chrono::milliseconds(5)}));
@@ -86,6 +88,8 @@ TEST(Metrics, CountsWhatTheEngineTells) {
         "based_requests_total{code=\"OK\",finish_reason=\"stop_string\"} 1",
         "based_requests_total{code=\"UNAVAILABLE\",finish_reason=\"none\"} 1",
         "based_cancellations_total{cause=\"drain\"} 1",
+        "based_requests_total{code=\"INTERNAL\",finish_reason=\"none\"} 2",
+        "based_nonfinite_requests_total 1",
         "based_rejections_total{code=\"INTERNAL\",reason=\"internal\"} 1",
         "based_rejections_total{code=\"RESOURCE_EXHAUSTED\",reason=\"queue_tokens\"} 1",
         "based_batch_rows_deferred_total 6", "based_parks_total 2", "based_resumes_total 1",
@@ -148,25 +152,42 @@ TEST(Metrics, CountsWhatTheEngineTellsOfStepsCopiesAndStreams) {
   metrics.OnHttpResponse(204);
   metrics.OnHttpResponse(499);
   metrics.OnHttpLoopLag(std::chrono::milliseconds(-1));
-  Finished finished{.prompt_tokens = 100, .generated_tokens = 9};
+  Finished finished{.prompt_tokens = 100, .reused_tokens = 60, .generated_tokens = 9};
+  finished.timings.prefill = std::chrono::milliseconds(20);
   finished.timings.decode = std::chrono::milliseconds(80);
   finished.timings.decode_tokens = 8;
   metrics.OnFinished(finished);
   metrics.OnTotals({.completions = 3, .max_tokens = 20, .generated_tokens = 27});
   metrics.SetFullSpeed(1234);
-  metrics.SetCapacity({.slots_total = 8, .slots_active = 2, .slots_free = 6, .queued_requests = 2});
+  metrics.SetCapacity({.slots_total = 8,
+                       .slots_active = 2,
+                       .slots_free = 6,
+                       .queued_requests = 2,
+                       .park_bytes = 50,
+                       .park_limit_bytes = 70});
   const std::string text = metrics.Render();
-  for (const char* line :
-       {"based_steps_total{launch=\"graph\"} 1", "based_steps_total{launch=\"eager\"} 0",
-        "based_padded_tokens_total 3", "based_engine_seconds_total{phase=\"collect\"} 0.5",
-        "based_state_copy_seconds_count{direction=\"save\"} 1",
-        "based_state_copy_seconds_sum{direction=\"restore\"} 0.002",
-        "based_stream_write_stall_seconds_count 1", "based_http_responses_total{code=\"2xx\"} 1",
-        "based_http_responses_total{code=\"4xx\"} 1", "based_http_loop_lag_seconds_sum 0",
-        "based_request_prompt_tokens_sum 100", "based_request_generated_tokens_sum 27",
-        "based_request_max_tokens_sum 20", "based_request_completions_sum 3",
-        "based_time_per_output_token_seconds_sum 0.01", "based_sustainable_tokens_per_second 1234",
-        "based_admission_headroom 4"}) {
+  for (const char* line : {"based_steps_total{launch=\"graph\"} 1",
+                           "based_steps_total{launch=\"eager\"} 0",
+                           "based_padded_tokens_total 3",
+                           "based_engine_seconds_total{phase=\"collect\"} 0.5",
+                           "based_state_copy_seconds_count{direction=\"save\"} 1",
+                           "based_state_copy_seconds_sum{direction=\"restore\"} 0.002",
+                           "based_stream_write_stall_seconds_count 1",
+                           "based_http_responses_total{code=\"2xx\"} 1",
+                           "based_http_responses_total{code=\"4xx\"} 1",
+                           "based_http_loop_lag_seconds_sum 0",
+                           "based_decode_seconds_sum 0.08",
+                           "based_inference_seconds_sum 0.1",
+                           "based_park_bytes 50",
+                           "based_park_limit_bytes 70",
+                           "based_request_prompt_tokens_sum 100",
+                           "based_request_reused_tokens_sum 60",
+                           "based_request_generated_tokens_sum 27",
+                           "based_request_max_tokens_sum 20",
+                           "based_request_completions_sum 3",
+                           "based_time_per_output_token_seconds_sum 0.01",
+                           "based_sustainable_tokens_per_second 1234",
+                           "based_admission_headroom 4"}) {
     EXPECT_TRUE(HasLine(text, line)) << line;
   }
 }
@@ -193,7 +214,8 @@ TEST(Metrics, SessionsAreAsTheStoreSays) {
                        .resumed = 5,
                        .evicted_memory = 2,
                        .evicted_idle = 1,
-                       .reused_tokens = 900});
+                       .reused_tokens = 900,
+                       .hits = 5});
   metrics.SetSessions({.sessions = 2,
                        .bytes = 200,
                        .limit_bytes = 1000,
@@ -201,14 +223,21 @@ TEST(Metrics, SessionsAreAsTheStoreSays) {
                        .resumed = 6,
                        .evicted_memory = 2,
                        .evicted_idle = 2,
-                       .reused_tokens = 950});
+                       .reused_tokens = 950,
+                       .hits = 6,
+                       .misses = 4,
+                       .busy = 3,
+                       .mismatches = 2});
   const std::string text = metrics.Render();
   for (const char* line :
        {"based_sessions 2", "based_session_bytes 200", "based_session_limit_bytes 1000",
         "based_sessions_created_total 8", "based_session_resumes_total 6",
         "based_session_evictions_total{cause=\"memory\"} 2",
-        "based_session_evictions_total{cause=\"idle\"} 2",
-        "based_session_reused_tokens_total 950"}) {
+        "based_session_evictions_total{cause=\"idle\"} 2", "based_session_reused_tokens_total 950",
+        "based_session_lookups_total{result=\"hit\"} 6",
+        "based_session_lookups_total{result=\"miss\"} 4",
+        "based_session_lookups_total{result=\"busy\"} 3",
+        "based_session_lookups_total{result=\"mismatch\"} 2"}) {
     EXPECT_TRUE(HasLine(text, line)) << line;
   }
 }

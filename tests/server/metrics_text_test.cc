@@ -99,5 +99,22 @@ TEST(MetricsText, OfThisDaemonsMetricsToo) {
   EXPECT_GT(text.size(), 10'000u);
 }
 
+TEST(MetricsText, OfTheFamiliesThatAreAskedFor) {
+  Metrics metrics;
+  metrics.SetTenants({{.name = "acme"}});
+  const std::vector<MetricFamily> all = metrics.Families();
+  const std::string some =
+      MetricsText(all, {"based_queued_requests", "based_queue_seconds", "no_such_series"});
+  std::vector<MetricFamily> chosen;
+  for (const MetricFamily& family : all) {
+    if (family.name == "based_queued_requests" || family.name == "based_queue_seconds") {
+      chosen.push_back(family);
+    }
+  }
+  ASSERT_EQ(chosen.size(), 2u);
+  EXPECT_EQ(some, MetricsText(chosen));
+  EXPECT_EQ(MetricsText(all, {"no_such_series"}), "");
+}
+
 }  // namespace
 }  // namespace based
