@@ -42,6 +42,21 @@ def mean(metric, labels=""):
             f"(sum(rate({metric}_count{{{selector}}}[$__rate_interval])) > 0)")
 
 
+def bad_share(window):
+    """Share of requests that ended with an error of ours, as the rules count it for the fleet."""
+    ended = f"based_requests_total{{{FILTER}"
+    return (f'sum(rate({ended},code=~"INTERNAL|UNAVAILABLE"}}[{window}])) / '
+            f"(sum(rate({ended}}}[{window}])) > 0)")
+
+
+def late_share(window):
+    """Share of first tokens beyond the objective, likewise; nobody waits for a batch's."""
+    chosen = f'{FILTER},job!="based-batch"'
+    first = "based_time_to_first_token_seconds"
+    return (f'1 - sum(rate({first}_bucket{{{chosen},le="0.5"}}[{window}])) / '
+            f"(sum(rate({first}_count{{{chosen}}}[{window}])) > 0)")
+
+
 CAPACITY = ("based-capacity", "based: capacity", [
     ("Slots by state", "short", [(total("based_state_slots", "state"), "{{state}}")]),
     ("Slots in use", "percentunit", [
@@ -54,6 +69,9 @@ CAPACITY = ("based-capacity", "based: capacity", [
         (rate("based_generated_tokens_total", "instance"), "{{instance}} now"),
         (total("based_sustainable_tokens_per_second", "instance"), "{{instance}} at most")]),
     ("Parked sequences", "short", [(total("based_parked_sequences", "instance"), "{{instance}}")]),
+    ("Memory of parked states, share of its limit", "percentunit", [
+        (total("based_park_bytes", "instance") + " / (" +
+         total("based_park_limit_bytes", "instance") + " > 0)", "{{instance}}")]),
     ("Sessions", "short", [(total("based_sessions", "instance"), "{{instance}}")]),
     ("Memory of sessions, share of its limit", "percentunit", [
         (total("based_session_bytes", "instance") + " / (" +
@@ -62,6 +80,8 @@ CAPACITY = ("based-capacity", "based: capacity", [
         (rate("based_sessions_created_total", "instance"), "{{instance}} made"),
         (rate("based_session_resumes_total", "instance"), "{{instance}} resumed"),
         (rate("based_session_evictions_total", "cause"), "dropped: {{cause}}")]),
+    ("Calls that ask for a session, by what they find", "reqps", [
+        (rate("based_session_lookups_total", "result"), "{{result}}")]),
     ("Queued requests", "short", [(total("based_queued_requests", "instance"), "{{instance}}")]),
     ("Open streams", "short", [(total("based_streams_open", "instance"), "{{instance}}")]),
     ("Generated tokens", "short", [(rate("based_generated_tokens_total", "instance"),
@@ -85,6 +105,8 @@ LATENCY = ("based-latency", "based: latency and objectives", [
     ("Whole request", "s", quantiles("based_e2e_request_seconds")),
     ("Wait for a slot", "s", quantiles("based_queue_seconds")),
     ("Prefill", "s", quantiles("based_prefill_seconds")),
+    ("Decode", "s", quantiles("based_decode_seconds")),
+    ("Prefill and decode", "s", quantiles("based_inference_seconds")),
     ("Time per output token, by request", "s", quantiles("based_time_per_output_token_seconds")),
     ("Longest wait of a message for its reader", "s",
      quantiles("based_stream_write_stall_seconds")),
@@ -93,16 +115,15 @@ LATENCY = ("based-latency", "based: latency and objectives", [
     ("Requests by ending", "reqps", [(rate("based_requests_total", "code, finish_reason"),
                                       "{{code}} {{finish_reason}}")]),
     ("Errors, share of requests", "percentunit", [
-        ("based:errors:ratio_rate5m", "5 m"), ("based:errors:ratio_rate1h", "1 h"),
-        ("based:errors:ratio_rate6h", "6 h")]),
+        (bad_share("5m"), "5 m"), (bad_share("1h"), "1 h"), (bad_share("6h"), "6 h")]),
     ("First tokens after 0.5 s, share", "percentunit", [
-        ("based:slow_first_tokens:ratio_rate5m", "5 m"),
-        ("based:slow_first_tokens:ratio_rate1h", "1 h")]),
+        (late_share("5m"), "5 m"), (late_share("1h"), "1 h")]),
     ("Burn rate of the error budget (1: lasts a month)", "short", [
-        ("based:errors:ratio_rate1h / 0.005", "errors"),
-        ("based:slow_first_tokens:ratio_rate1h / 0.01", "first tokens")]),
-    ("Endings early, by cause", "reqps", [(rate("based_cancellations_total", "cause"),
-                                           "{{cause}}")]),
+        (f"({bad_share('1h')}) / 0.005", "errors"),
+        (f"({late_share('1h')}) / 0.01", "first tokens")]),
+    ("Endings early, by cause", "reqps", [
+        (rate("based_cancellations_total", "cause"), "{{cause}}"),
+        (rate("based_nonfinite_requests_total", "instance"), "{{instance}} NaN or infinite")]),
 ])
 
 ENGINE = ("based-engine", "based: engine", [
@@ -121,6 +142,8 @@ ENGINE = ("based-engine", "based: engine", [
         (rate("based_padded_tokens_total", "instance"), "{{instance}} rows/s")]),
     ("Copies of a state", "s", quantiles("based_state_copy_seconds")),
     ("Prompt tokens of a request", "short", quantiles("based_request_prompt_tokens")),
+    ("Prompt tokens of a request that its session held", "short",
+     quantiles("based_request_reused_tokens")),
     ("Tokens generated by a request", "short", quantiles("based_request_generated_tokens")),
     ("Tokens and completions that a request asks for, means", "short", [
         (mean("based_request_max_tokens"), "max_tokens"),

@@ -1,7 +1,9 @@
 """What deploy/ ships: manifests against Kubernetes' schemas, Prometheus rules, Grafana's queries
 against a real Prometheus that scrapes a live daemon, the systemd unit, client-side balancing."""
 
+import copy
 import json
+import pathlib
 import re
 import shutil
 import socket
@@ -13,6 +15,7 @@ import urllib.parse
 import urllib.request
 
 import grpc
+import jsonschema
 import pytest
 import yaml
 
@@ -21,7 +24,8 @@ from conftest import ROOT, TINY, run_based, run_server
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 # Kinds of the Prometheus operator, whose schemas the validator does not bring.
-FOREIGN_KINDS = {"PodMonitor"}
+FOREIGN_KINDS = {"PodMonitor": json.loads(
+    (pathlib.Path(__file__).parent / "pod_monitor_schema.json").read_text())}
 
 
 def need(program):
@@ -36,7 +40,9 @@ def validate(documents):
 
     seen = set()
     for document in documents:
-        if document["kind"] not in FOREIGN_KINDS:
+        if document["kind"] in FOREIGN_KINDS:
+            jsonschema.validate(document, FOREIGN_KINDS[document["kind"]])
+        else:
             kubernetes_validate.validate(document, "1.30", strict=True)
         seen.add(document["kind"])
     return seen
@@ -91,6 +97,27 @@ def test_the_schemas_refuse_a_wrong_field():
     document = yaml.safe_load((KUBERNETES / "base" / "deployment.yaml").read_text())
     document["spec"]["replicas"] = "two"
     with pytest.raises(Exception, match="two"):
+        validate([document])
+
+
+@pytest.mark.parametrize("path, value", [
+    (("apiVersion",), "monitoring.coreos.com/v1alpha1"),
+    (("metadata", "name"), "Based_Server"),
+    (("spec", "podMetricsEndpoint"), []),
+    (("spec", "podMetricsEndpoints"), []),
+    (("spec", "selector", "matchLabels", "app.kubernetes.io/name"), 7),
+    (("spec", "podMetricsEndpoints", 0, "port"), 7490),
+    (("spec", "podMetricsEndpoints", 0, "interval"), "5 seconds"),
+    (("spec", "podMetricsEndpoints", 0, "relabelings", 0, "target_label"), "job"),
+])
+def test_the_schema_of_a_pod_monitor_refuses(path, value):
+    document = copy.deepcopy(documents("autoscaling", "pod-monitor.yaml")[0])
+    validate([document])
+    level = document
+    for step in path[:-1]:
+        level = level[step]
+    level[path[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
         validate([document])
 
 
@@ -168,15 +195,29 @@ def test_the_autoscaler_reads_what_the_adapter_makes_of_series_that_exist():
     for rule in rules:
         for series in re.findall(r"\bbased_\w+", rule["seriesQuery"] + rule["metricsQuery"]):
             assert series in documented, series
-    monitor = documents("autoscaling", "pod-monitor.yaml")[0]["spec"]
-    relabeled = monitor["podMetricsEndpoints"][0]["relabelings"][0]
-    assert relabeled["targetLabel"] == "job"
-    down = (DEPLOY / "prometheus" / "rules.yml").read_text()
-    assert f'up{{job="{relabeled["replacement"]}"}} == 0' in down
-    pod = documents("base", "deployment.yaml")[0]["spec"]["template"]
-    assert monitor["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
-    ports = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
-    assert {endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]} <= ports
+
+
+def test_every_daemon_is_scraped_under_a_name_that_the_alerts_know():
+    rules = (DEPLOY / "prometheus" / "rules.yml").read_text()
+    known = re.search(r'up\{job=~"([^"]+)"\} == 0', rules).group(1).split("|")
+    monitors = [document["spec"] for document in documents("autoscaling", "pod-monitor.yaml")]
+    daemons = {kind: pod for kind, pod in pod_specs() if kind != "Job"}
+    assert set(daemons) == {"Deployment", "StatefulSet"}
+    for kind, pod in daemons.items():
+        labels = pod["metadata"]["labels"].items()
+        monitor, = [spec for spec in monitors if spec["selector"]["matchLabels"].items() <= labels]
+        ports = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+        for endpoint in monitor["podMetricsEndpoints"]:
+            assert endpoint["port"] in ports, kind
+            assert endpoint["relabelings"][0]["targetLabel"] == "job"
+            assert endpoint["relabelings"][0]["replacement"] in known
+    # And may be: each has a policy that lets Prometheus' namespace in.
+    prometheus = {"kubernetes.io/metadata.name": "monitoring"}
+    for folder, name in (("base", "network-policy.yaml"), ("batch", "stateful-set.yaml")):
+        policy, = [d["spec"] for d in documents(folder, name) if d["kind"] == "NetworkPolicy"]
+        assert any({"port": "metrics"} in rule["ports"] and
+                   rule["from"][0]["namespaceSelector"]["matchLabels"] == prometheus
+                   for rule in policy["ingress"] if "namespaceSelector" in rule["from"][0]), folder
 
 
 def test_series_of_boards_and_rules_are_documented():
@@ -227,13 +268,21 @@ def test_metrics_pass_prometheus_own_lint(tiny):
     assert run.returncode == 0 and not run.stderr, run.stdout + run.stderr
 
 
-def test_every_alert_has_its_test_and_its_page():
+def test_every_rule_has_its_test_and_every_alert_its_page():
     rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
-    tests = (DEPLOY / "prometheus" / "rules_test.yml").read_text()
+    tests = yaml.safe_load((DEPLOY / "prometheus" / "rules_test.yml").read_text())["tests"]
+    fired = {case["alertname"] for test in tests for case in test.get("alert_rule_test", [])
+             if case.get("exp_alerts")}
+    evaluated = " ".join(case["expr"] for test in tests for case in test.get("promql_expr_test", [])
+                         if case.get("exp_samples"))
+    records = [rule["record"] for group in rules["groups"] for rule in group["rules"]
+               if "record" in rule]
+    untested = [name for name in records if not re.search(rf"{name}(?!\w)", evaluated)]
+    assert records and not untested, untested
     headings = re.findall(r"^## (\w+)$", (DEPLOY / "docs" / "runbook.md").read_text(), re.M)
     alerts = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
     for rule in alerts:
-        assert re.search(rf"alertname: {rule['alert']}\n +exp_alerts", tests), rule["alert"]
+        assert rule["alert"] in fired, rule["alert"]
         page = rule["annotations"]["runbook"]
         assert page == f"deploy/docs/runbook.md#{rule['alert'].lower()}"
     assert sorted(headings) == sorted(rule["alert"] for rule in alerts)
@@ -277,9 +326,12 @@ class Prometheus:
             stderr=subprocess.DEVNULL)
 
     def query(self, expression):
-        url = f"http://{self.address}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+        return self.get("query", query=expression)["result"]
+
+    def get(self, path, **parameters):
+        url = f"http://{self.address}/api/v1/{path}?" + urllib.parse.urlencode(parameters)
         with urllib.request.urlopen(url, timeout=10) as reply:
-            return json.load(reply)["data"]["result"]
+            return json.load(reply)["data"]
 
     def wait_for(self, expression, limit_s=60):
         end = time.monotonic() + limit_s
@@ -303,6 +355,25 @@ def board_queries():
         for panel in json.loads(path.read_text())["panels"]:
             for target in panel["targets"]:
                 yield f"{path.stem}: {panel['title']} [{target['legendFormat']}]", target["expr"]
+
+
+def board_variables():
+    """(board, series, label) of every variable: label_values(series, label)."""
+    for path in sorted((DEPLOY / "grafana" / "boards").glob("*.json")):
+        for variable in json.loads(path.read_text())["templating"]["list"]:
+            query = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"])
+            assert query, (path.name, variable["query"])
+            yield path.stem, *query.groups()
+
+
+def test_every_panel_is_of_the_chosen_instances():
+    queries = list(board_queries())
+    assert queries
+    for name, expression in queries:
+        series = re.findall(r"\bbased[_:][\w:]+(?:\{[^}]*\})?", expression)
+        assert series, name
+        for one in series:
+            assert 'instance=~"$instance"' in one, f"{name}: {one}"
 
 
 def test_no_query_of_any_panel_is_empty(start_daemon, proto, tmp_path):
@@ -344,6 +415,11 @@ def test_no_query_of_any_panel_is_empty(start_daemon, proto, tmp_path):
             if all(value == "NaN" for value in values):  # of no values too
                 empty.append(f"{name}: {expression}")
         assert not empty, "\n".join(empty)
+        variables = list(board_variables())
+        assert len(variables) >= 4
+        for board, series, label in variables:
+            values = prometheus.get(f"label/{label}/values", **{"match[]": series})
+            assert values == [daemon.metrics_address], (board, series, label)
     finally:
         stop.set()
         loader.join()
