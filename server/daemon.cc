@@ -194,7 +194,7 @@ void Daemon::WarnOfOpenAddresses() const {
 
 absl::Status Daemon::OpenMetrics() {
   MetricsListener::Handlers handlers = {.metrics =
-                                            [this] {
+                                            [this](const std::set<std::string>& names) {
                                               if (Engine* engine = loaded_) {
                                                 metrics_.SetCapacity(engine->capacity());
                                                 metrics_.SetTenants(engine->tenants());
@@ -204,7 +204,7 @@ absl::Status Daemon::OpenMetrics() {
                                                 metrics_.SetFullSpeed(FullSpeed(*engine));
                                                 metrics_.SetLive(live_->Phases());
                                               }
-                                              return metrics_.Render();
+                                              return metrics_.Render(names);
                                             },
                                         .health = [this] { return Health(); },
                                         .debug = [this](bool steps) { return View(steps); }};

@@ -1,8 +1,12 @@
 #include "server/debug_page.h"
 
+#include <algorithm>
+#include <limits>
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "civetweb.h"
@@ -43,6 +47,16 @@ const DebugSource* Admit(mg_connection* connection, void* source) {
   return static_cast<const DebugSource*>(source);
 }
 
+// Empty where the query has none of that name.
+std::string QueryField(mg_connection* connection, const char* name) {
+  const char* const query = mg_get_request_info(connection)->query_string;
+  if (query == nullptr) return "";
+  std::string value(absl::string_view(query).size() + 1, '\0');
+  const int bytes = mg_get_var(query, value.size() - 1, name, value.data(), value.size());
+  value.resize(static_cast<size_t>(std::max(bytes, 0)));
+  return value;
+}
+
 int HandleHtml(mg_connection* connection, void* data) {
   const DebugSource* source = Admit(connection, data);
   if (source == nullptr) return 400;
@@ -52,9 +66,15 @@ int HandleHtml(mg_connection* connection, void* data) {
 int HandleJson(mg_connection* connection, void* data) {
   const DebugSource* source = Admit(connection, data);
   if (source == nullptr) return 400;
-  const char* const query = mg_get_request_info(connection)->query_string;
-  const bool steps = query == nullptr || absl::string_view(query) != "steps=0";
-  return Answer(connection, 200, "OK", "application/json", DebugJson((*source)(steps)));
+  const std::string requests = QueryField(connection, "requests");
+  uint32_t most = std::numeric_limits<uint32_t>::max();
+  if (!requests.empty() && !absl::SimpleAtoi(requests, &most)) {
+    return Answer(connection, 400, "Bad Request", "text/plain",
+                  absl::StrCat("requests is '", absl::CHexEscape(requests),
+                               "'; expected a number of requests\n"));
+  }
+  const bool steps = QueryField(connection, "steps") != "0";
+  return Answer(connection, 200, "OK", "application/json", DebugJson((*source)(steps), most));
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ struct mg_context;
 namespace based {
 
 // `steps`: with the profile of steps, which takes milliseconds to sum up. The live page asks for
-// /debug.json?steps=0 every second.
+// /debug.json?steps=0&requests=N, the latest N requests without the profile, every second.
 using DebugSource = std::function<DebugView(bool steps)>;
 
 // `source` must outlive the listener `context`; it is called from the listener's threads.

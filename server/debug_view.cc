@@ -1,5 +1,6 @@
 #include "server/debug_view.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
@@ -124,9 +125,12 @@ absl::string_view StateName(DebugView::State state) {
   return "";
 }
 
-std::string DebugJson(const DebugView& view) {
+std::string DebugJson(const DebugView& view, size_t most_requests) {
   Json requests = Json::array();
-  for (const LiveRequest& request : view.requests) requests.push_back(RequestJson(request));
+  const size_t live = view.requests.size();
+  for (size_t i = live - std::min(live, most_requests); i < live; ++i) {
+    requests.push_back(RequestJson(view.requests[i]));
+  }
   Json ended = Json::array();
   for (const EndedRequest& request : view.ended) ended.push_back(EndedJson(request));
   const Json json = {
@@ -140,6 +144,7 @@ std::string DebugJson(const DebugView& view) {
         {"parked", view.capacity.parked}}},
       {"full_tokens_per_second", view.full_tokens_per_second},
       {"queue", {{"length", view.capacity.queued_requests}, {"most", view.capacity.max_queue}}},
+      {"live", live},
       {"requests", std::move(requests)},
       {"ended", std::move(ended)},
       {"steps", ProfileJson(view.profile)}};

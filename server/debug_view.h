@@ -2,6 +2,7 @@
 #ifndef BASED_SERVER_DEBUG_VIEW_H_
 #define BASED_SERVER_DEBUG_VIEW_H_
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,9 @@ struct DebugView {
 // "loading", "ready", "draining" or "failed".
 absl::string_view StateName(DebugView::State state);
 
-std::string DebugJson(const DebugView& view);
+// Of the requests at most the latest `most_requests`; "live" says how many there are.
+std::string DebugJson(const DebugView& view,
+                      size_t most_requests = std::numeric_limits<size_t>::max());
 // One HTML page without scripts. Everything that a client can choose is escaped.
 std::string DebugHtml(const DebugView& view);
 

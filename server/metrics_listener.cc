@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "civetweb.h"
 #include "server/live_page.h"
 
@@ -53,6 +54,25 @@ bool IsRead(mg_connection* connection) {
 
 int RefuseMethod(mg_connection* connection) {
   return Answer(connection, 405, "Method Not Allowed", kPlainText, "only GET and HEAD\n");
+}
+
+std::string Decoded(absl::string_view text) {
+  std::string decoded(text.size() + 1, '\0');
+  const int bytes = mg_url_decode(text.data(), static_cast<int>(text.size()), decoded.data(),
+                                  static_cast<int>(decoded.size()), /*is_form_url_encoded=*/1);
+  decoded.resize(static_cast<size_t>(std::max(bytes, 0)));
+  return decoded;
+}
+
+// The values of "name[]" in a query, whose length the listener bounds.
+std::set<std::string> NamesOf(absl::string_view query) {
+  std::set<std::string> names;
+  for (const absl::string_view part : absl::StrSplit(query, '&')) {
+    const std::pair<absl::string_view, absl::string_view> field =
+        absl::StrSplit(part, absl::MaxSplits('=', 1));
+    if (Decoded(field.first) == "name[]") names.insert(Decoded(field.second));
+  }
+  return names;
 }
 
 }  // namespace
@@ -127,8 +147,10 @@ MetricsListener::~MetricsListener() {
 
 int MetricsListener::HandleMetrics(mg_connection* connection, void* self) {
   if (!IsRead(connection)) return RefuseMethod(connection);
+  const char* const query = mg_get_request_info(connection)->query_string;
+  const Handlers& handlers = static_cast<MetricsListener*>(self)->handlers_;
   return Answer(connection, 200, "OK", kPrometheusText,
-                static_cast<MetricsListener*>(self)->handlers_.metrics());
+                handlers.metrics(NamesOf(query == nullptr ? "" : query)));
 }
 
 int MetricsListener::HandleHealth(mg_connection* connection, void* self) {

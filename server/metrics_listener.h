@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -19,7 +20,9 @@ namespace based {
 class MetricsListener {
  public:
   struct Handlers {
-    std::function<std::string()> metrics;  // Prometheus' text format
+    // Prometheus' text format, of the series of these names; of all where there is none. They come
+    // from /metrics?name[]=A&name[]=B, as other exporters have it.
+    std::function<std::string(const std::set<std::string>& names)> metrics;
     std::function<absl::Status()> health;  // OK: 200, else 503 with the message
     DebugSource debug;                     // see debug_page.h; empty: no such page
   };

@@ -1,10 +1,20 @@
-// Reads /metrics once a second and draws what moved; and /debug.json, which only the daemon's own
-// machine is shown. Nothing is fetched from elsewhere, and text from the server only ever becomes
+// Reads the series that it shows from /metrics once a second and draws what moved; and /debug.json,
+// which only the daemon's own machine is shown. Nothing is fetched from elsewhere, and text from the server only ever becomes
 // text nodes.
 'use strict';
 
 const KEPT_S = 120;    // of history in the line charts
 const WINDOW_S = 30;   // that the distributions cover
+// What is read: a server of many tenants has hundreds of kilobytes of series, which are not shown here.
+const SHOWN = [
+  'based_batch_size', 'based_build_info', 'based_generated_tokens_total',
+  'based_inter_token_latency_seconds', 'based_live_requests', 'based_parked_sequences',
+  'based_predicted_wait_seconds', 'based_prompt_tokens_total', 'based_queued_requests',
+  'based_rejections_total', 'based_requests_total', 'based_state_slot_bytes', 'based_state_slots',
+  'based_step_seconds', 'based_step_tokens', 'based_sustainable_tokens_per_second',
+  'based_time_to_first_token_seconds',
+];
+const METRICS = `/metrics?${SHOWN.map((name) => `name[]=${name}`).join('&')}`;
 const samples = [];    // {time, series: Map, clock: server's own seconds}, oldest first
 
 const element = (id) => document.getElementById(id);
@@ -223,19 +233,19 @@ let debugIsRefused = false;
 
 // What runs, newest first, then what has ended.
 function drawRequests(view) {
-  const live = view.requests.slice(-MOST_LIVE).reverse().map((r) => [
+  const live = view.requests.slice().reverse().map((r) => [
     r.request_id, r.tenant || '–', r.phase, number(r.prompt_tokens), number(r.generated_tokens),
     '', seconds(r.age_s)]);
   const ended = view.ended.map((r) => [
     r.request_id, r.tenant || '–', r.outcome, number(r.prompt_tokens), number(r.generated_tokens),
     r.first_token_s > 0 ? seconds(r.first_token_s) : '–', seconds(r.total_s)]);
   fill('requests', live.concat(ended));
-  show('requests_text', `${number(view.requests.length)} live`);
+  show('requests_text', `${number(view.live)} live`);
 }
 
 async function pollRequests() {
   if (debugIsRefused || document.hidden) return;
-  const reply = await fetch('/debug.json?steps=0',
+  const reply = await fetch(`/debug.json?steps=0&requests=${MOST_LIVE}`,
                             {cache: 'no-store', signal: AbortSignal.timeout(5000)});
   if (reply.status === 403 || reply.status === 404) {
     debugIsRefused = true;
@@ -272,7 +282,7 @@ function draw() {
   drawPhases(now, active, total);
   const full = sum(now, 'based_sustainable_tokens_per_second');
   const rateNow = rate(ago(3), now, 'based_generated_tokens_total');
-  show('headroom', full > 0 ? `${Math.min(100, 100 * rateNow / full).toFixed(0)} %` : '–');
+  show('headroom', full > 0 ? `${Math.max(0, 100 - 100 * rateNow / full).toFixed(0)} %` : '–');
   show('full_speed', full > 0 ? number(full) : '–');
   drawLines(charts.rate, (a, b) => [rate(a, b, 'based_generated_tokens_total'),
                                     rate(a, b, 'based_prompt_tokens_total')]);
@@ -290,7 +300,7 @@ function draw() {
 // Time is the browser's monotonic clock: a wrong clock on either side changes nothing.
 async function poll() {
   try {
-    const reply = await fetch('/metrics', {cache: 'no-store', signal: AbortSignal.timeout(5000)});
+    const reply = await fetch(METRICS, {cache: 'no-store', signal: AbortSignal.timeout(5000)});
     if (!reply.ok) throw new Error(`/metrics answers ${reply.status}`);
     samples.push({time: performance.now() / 1000, series: parseMetrics(await reply.text())});
     while (last().time - samples[0].time > KEPT_S) samples.shift();

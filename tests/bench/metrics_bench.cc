@@ -85,9 +85,9 @@ void Scrape(int tenants) {
   Metrics metrics;
   metrics.SetBuildInfo("cpu", "demo");
   const std::vector<TenantUse> use = Tenants(tenants);
-  auto listener = MetricsListener::Start("127.0.0.1:0", {.metrics = [&] {
+  auto listener = MetricsListener::Start("127.0.0.1:0", {.metrics = [&](const auto& names) {
                                            metrics.SetTenants(use);
-                                           return metrics.Render();
+                                           return metrics.Render(names);
                                          }});
   BASED_CHECK(listener.ok());
   std::atomic<bool> stop{false};

@@ -1,10 +1,12 @@
 """The live page in a real headless Chromium, and what hostile scrapers do to its listener."""
 
+import json
 import re
 import shutil
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -84,7 +86,14 @@ def test_shows_what_runs_live(loaded, browser, scheme, width):
     assert "max_tokens" in page.inner_text("#requests")
     assert re.match(r"\d+ live", page.inner_text("#requests_text"))
     assert page.inner_text("#full_speed") not in ("–", "0")
-    assert re.fullmatch(r"\d+ %", page.inner_text("#headroom"))
+    # What is left, not what is used.
+    full, used, left = page.evaluate("""() => {
+        draw();
+        return [sum(last(), 'based_sustainable_tokens_per_second'),
+                rate(ago(3), last(), 'based_generated_tokens_total'),
+                document.getElementById('headroom').textContent];
+    }""")
+    assert used > 0 and left == f"{max(0, 100 - 100 * used / full):.0f} %", (full, used, left)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(21, 23, 26)") == (scheme == "dark"), ground
@@ -101,11 +110,12 @@ def test_text_from_outside_stays_text(tiny, browser):
                'based_state_slots{state="free"} 8\n')
     debug = {"requests": [{"request_id": hostile, "tenant": hostile, "phase": hostile,
                            "prompt_tokens": 1, "generated_tokens": 2, "age_s": 1}],
+             "live": 1,
              "ended": [{"request_id": hostile, "tenant": hostile, "outcome": hostile,
                         "prompt_tokens": 1, "generated_tokens": 2, "first_token_s": 0,
                         "total_s": 1, "ago_s": 1}]}
     page = browser.new_page()
-    page.route("**/metrics", lambda route: route.fulfill(status=200, body=metrics))
+    page.route("**/metrics?*", lambda route: route.fulfill(status=200, body=metrics))
     page.route("**/debug.json*", lambda route: route.fulfill(status=200, json=debug))
     page.goto(f"http://{tiny.metrics_address}/")
     wait_until(page, "document.getElementById('endings').rows.length === 1")
@@ -116,6 +126,52 @@ def test_text_from_outside_stays_text(tiny, browser):
     assert page.inner_text("#requests tr:last-child td:nth-child(3)") == hostile
     assert page.title() == "based-server"
     assert page.evaluate("document.images.length + document.scripts.length") == 2
+    page.close()
+
+
+def test_asks_only_for_what_it_shows(start_daemon, proto, browser, tmp_path):
+    """However many tenants and requests there are."""
+    from conftest import ROOT, TINY
+
+    script = (ROOT / "server" / "live_page" / "live.js").read_text()
+    asked, rest = re.search(r"SHOWN = \[(.*?)\];(.*)", script, re.S).groups()
+    names = set(re.findall(r"'(based_\w+)'", asked))
+    assert names == set(re.findall(r"based_\w+", rest)), "used and not asked for, or the reverse"
+
+    access = tmp_path / "access.json"
+    access.write_text(json.dumps(
+        {"tenants": [{"name": f"tenant-with-a-name-{i}"} for i in range(1024)]}))
+    access.chmod(0o600)
+    daemon = start_daemon(f"--model={TINY}", "--backend=reference", "--slots=2",
+                          f"--access_file={access}")
+    full = daemon.get("/metrics")
+    assert len(full) > 200_000
+    shown = daemon.get("/metrics?" + "&".join(f"name[]={name}" for name in sorted(names)))
+    assert {line.split()[2] for line in shown.splitlines() if line.startswith("# TYPE")} == names
+    assert daemon.get("/debug.json?requests=0").count("request_id") == 0
+    with pytest.raises(urllib.error.HTTPError) as error:
+        daemon.get("/debug.json?requests=all")
+    assert error.value.code == 400 and b"requests is 'all'" in error.value.read()
+
+    request = proto.completion.GenerateRequest(
+        token_ids=proto.completion.TokenIds(ids=[1, 2, 3]), tenant="tenant-with-a-name-7")
+    request.stop.max_tokens = 1_000_000
+    request.stop.ignore_eos = True
+    page = browser.new_page()
+    sizes = {}
+    page.on("response", lambda reply: sizes.__setitem__(
+        reply.url.split("?")[0].rpartition("/")[2], int(reply.headers["content-length"])))
+    with daemon.channel() as channel:
+        stub = proto.completion_grpc.CompletionServiceStub(channel)
+        calls = [stub.Generate(request) for _ in range(300)]
+        daemon.wait_for_metric("based_queued_requests", 298)
+        page.goto(f"http://{daemon.metrics_address}/")
+        wait_until(page, "document.getElementById('requests_text').textContent === '300 live'")
+        assert page.evaluate("document.getElementById('requests').rows.length") == 16
+        page.wait_for_timeout(1500)
+        for call in calls:
+            call.cancel()
+    assert 1000 < sizes["metrics"] < 20_000 and 1000 < sizes["debug.json"] < 10_000, sizes
     page.close()
 
 

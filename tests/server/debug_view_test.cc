@@ -51,6 +51,21 @@ TEST(DebugJson, ParsesWhateverClientsSend) {
   EXPECT_EQ(json["requests"][0]["slots"], nlohmann::json({3, 41}));
 }
 
+TEST(DebugJson, OfManyRequestsTheLatest) {
+  DebugView view = View();
+  view.requests.push_back({.request_id = "newer"});
+  view.requests.push_back({.request_id = "newest"});
+  const auto all = nlohmann::json::parse(DebugJson(view));
+  EXPECT_EQ(all["live"], 3);
+  EXPECT_EQ(all["requests"].size(), 3u);
+  const auto two = nlohmann::json::parse(DebugJson(view, 2));
+  EXPECT_EQ(two["live"], 3);
+  ASSERT_EQ(two["requests"].size(), 2u);
+  EXPECT_EQ(two["requests"][0]["request_id"], "newer");
+  EXPECT_EQ(two["requests"][1]["request_id"], "newest");
+  EXPECT_EQ(nlohmann::json::parse(DebugJson(view, 0))["requests"].size(), 0u);
+}
+
 TEST(DebugHtml, EscapesWhatClientsSend) {
   const std::string html = DebugHtml(View());
   EXPECT_EQ(html.find("<script"), std::string::npos);

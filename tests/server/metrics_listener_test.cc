@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -40,8 +41,12 @@ class MetricsListenerTest : public testing::Test {
  protected:
   MetricsListenerTest() {
     thread_data[0] = 1;  // or else the linker drops it
-    auto listener = MetricsListener::Start("127.0.0.1:0", {.metrics = [] { return "series 1\n"; },
-                                                           .health = [this] { return health_; }});
+    auto listener = MetricsListener::Start("127.0.0.1:0",
+                                           {.metrics =
+                                                [](const std::set<std::string>& names) {
+                                                  return absl::StrJoin(names, ",") + "series 1\n";
+                                                },
+                                            .health = [this] { return health_; }});
     EXPECT_TRUE(listener.ok()) << listener.status();
     if (listener.ok()) listener_ = *std::move(listener);
   }
@@ -49,6 +54,17 @@ class MetricsListenerTest : public testing::Test {
   absl::Status health_;
   std::unique_ptr<MetricsListener> listener_;
 };
+
+TEST_F(MetricsListenerTest, NamesOfSeriesAreTakenFromTheQuery) {
+  const auto asked = [&](const std::string& query) {
+    const std::string reply = Get(listener_->port(), "/metrics?" + query);
+    return reply.substr(reply.find("\r\n\r\n") + 4);
+  };
+  EXPECT_EQ(asked("name[]=a&name[]=b_c"), "a,b_cseries 1\n");
+  EXPECT_EQ(asked("name%5B%5D=a%5fb&other=1&name%5B%5D=a_b"), "a_bseries 1\n");
+  EXPECT_EQ(asked("name=a&&x[]=b"), "series 1\n");
+  EXPECT_EQ(asked("name[]=%"), "%series 1\n") << "no escape, and no series";
+}
 
 TEST_F(MetricsListenerTest, ServesMetricsHealthAndIndexAndNothingElse) {
   const int port = listener_->port();
