@@ -86,8 +86,7 @@ def test_deadline_ends_the_call(tiny, proto):
     assert " peer=ipv4:127.0.0.1:" in said[0]
     # It says where the time went, as of a call that ends well.
     us = {name: int(value) for name, value in re.findall(r" (\w+)_us=(\d+)", said[0])}
-    assert us["decode"] > 0 and us["prefill"] > 0, said[0]
-    assert us["queue"] + us["prefill"] + us["decode"] <= us["total"], said[0]
+    assert 0 < us["queue"] + us["prefill"] + us["decode"] <= us["total"], said[0]
 
 
 def test_two_hundred_streams_half_of_them_cut(tiny, proto):
