@@ -9,6 +9,7 @@
 #include "client/common_flags.h"
 #include "client/remote.h"
 #include "engine/batch_result.h"
+#include "engine/json_file.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status.h"
 
@@ -24,7 +25,10 @@ ABSL_FLAG(int32_t, daemon_wait, 300,
           "Seconds that the daemon may be gone or refuse everything before the command gives up.");
 ABSL_FLAG(bool, interactive, false,
           "At the priority of interactive requests; without it they go first.");
-ABSL_FLAG(bool, quiet, false, "No progress on standard error.");
+ABSL_FLAG(
+    bool, quiet, false,
+    "No progress on standard error, nor the names of fields of the input that mean nothing and "
+    "are ignored.");
 
 namespace based {
 namespace {
@@ -48,6 +52,23 @@ absl::StatusOr<BatchRunOptions> OptionsFromFlags() {
   return options;
 }
 
+void TellIgnored(const IgnoredFields& ignored) {
+  for (const auto& [name, lines] : ignored) {
+    Say(absl::StrCat(JsonExcerpt(name), " means nothing in a batch and is ignored, on ", lines,
+                     lines == 1 ? " line" : " lines"));
+  }
+}
+
+// The results lie beside the output until all are there; then it is put in its place.
+absl::Status CheckOutput(const std::string& output) {
+  BASED_ASSIGN_OR_RETURN(const bool takes_place, IsRegularOrNew(output));
+  if (takes_place) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(output,
+                   " is no regular file; expected a name for the output, which is put in "
+                   "its place once the batch is complete"));
+}
+
 absl::Status Batch(const CommandLine& line) {
   if (line.positional.size() != 2) {
     return UsageError("expected two files: based batch INPUT.jsonl OUTPUT.jsonl");
@@ -56,7 +77,10 @@ absl::Status Batch(const CommandLine& line) {
   const std::string& output = line.positional[1];
   BASED_ASSIGN_OR_RETURN(const Shard shard, ParseShard(absl::GetFlag(FLAGS_shard)));
   BASED_ASSIGN_OR_RETURN(const BatchRunOptions options, OptionsFromFlags());
-  BASED_ASSIGN_OR_RETURN(const BatchPlan plan, ReadBatchInput(input, shard));
+  BASED_RETURN_IF_ERROR(CheckOutput(output));
+  IgnoredFields ignored;
+  BASED_ASSIGN_OR_RETURN(const BatchPlan plan, ReadBatchInput(input, shard, &ignored));
+  TellIgnored(ignored);
   if (FileExists(output) && !FileExists(output + ".partial")) {
     BASED_ASSIGN_OR_RETURN(const bool complete, IsOutputOf(output, plan));
     if (!complete) {

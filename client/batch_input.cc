@@ -14,8 +14,21 @@ namespace {
 
 constexpr int64_t kMostShards = 1'000'000;
 
-absl::StatusOr<BatchLineFacts> FactsOf(absl::string_view text, const std::string& place) {
+void Count(const std::vector<std::string>& names, IgnoredFields& ignored) {
+  for (const std::string& name : names) {
+    const auto known = ignored.find(name);
+    if (known != ignored.end()) {
+      ++known->second;
+    } else if (ignored.size() < kMostIgnoredFields) {
+      ignored.emplace(name, 1);
+    }
+  }
+}
+
+absl::StatusOr<BatchLineFacts> FactsOf(absl::string_view text, const std::string& place,
+                                       IgnoredFields& ignored) {
   BASED_ASSIGN_OR_RETURN(const BatchLine line, ParseBatchLine(text, place));
+  Count(line.ignored, ignored);
   const v1::GenerateRequest& request = line.request;
   BatchLineFacts facts = {
       .custom_id = line.custom_id, .model = request.model(), .sequences = line.sequences()};
@@ -47,8 +60,13 @@ absl::StatusOr<Shard> ParseShard(absl::string_view text) {
   return shard;
 }
 
-absl::StatusOr<BatchPlan> ReadBatchInput(const std::string& path, Shard shard) {
-  return BatchPlan::Read(path, shard, FactsOf);
+absl::StatusOr<BatchPlan> ReadBatchInput(const std::string& path, Shard shard,
+                                         IgnoredFields* ignored) {
+  IgnoredFields unwanted;
+  IgnoredFields& counts = ignored == nullptr ? unwanted : *ignored;
+  return BatchPlan::Read(path, shard, [&](absl::string_view text, const std::string& place) {
+    return FactsOf(text, place, counts);
+  });
 }
 
 absl::StatusOr<BatchLine> LineOf(const BatchPlan& plan, size_t entry) {

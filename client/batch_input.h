@@ -2,6 +2,8 @@
 #ifndef BASED_CLIENT_BATCH_INPUT_H_
 #define BASED_CLIENT_BATCH_INPUT_H_
 
+#include <cstdint>
+#include <map>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -14,8 +16,14 @@ namespace based {
 // "i/n" with 0 <= i < n, and n at most a million. A usage error else.
 absl::StatusOr<Shard> ParseShard(absl::string_view text);
 
-// BatchPlan::Read of lines that ParseBatchLine takes.
-absl::StatusOr<BatchPlan> ReadBatchInput(const std::string& path, Shard shard);
+// Names of BatchLine::ignored and on how many lines of the input they are.
+using IgnoredFields = std::map<std::string, int64_t>;
+// Names beyond so many are not told.
+inline constexpr size_t kMostIgnoredFields = 20;
+
+// BatchPlan::Read of lines that ParseBatchLine takes. `ignored` may be null.
+absl::StatusOr<BatchPlan> ReadBatchInput(const std::string& path, Shard shard,
+                                         IgnoredFields* ignored = nullptr);
 
 // The errors of BatchPlan::Text.
 absl::StatusOr<BatchLine> LineOf(const BatchPlan& plan, size_t entry);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <string_view>
@@ -27,6 +28,42 @@ constexpr int64_t kCompletionMaxTokens = 16;  // OpenAI's default of /v1/complet
 constexpr const char* kNotServed[] = {
     "stream_options", "logprobs", "top_logprobs", "suffix",     "tools",
     "functions",      "audio",    "modalities",   "prediction", "prompt_embeds"};
+
+// Fields that mean something here, beside those above and those of ReadOpenAiConstraint.
+constexpr const char* kServed[] = {"model",
+                                   "prompt",
+                                   "messages",
+                                   "max_tokens",
+                                   "max_completion_tokens",
+                                   "temperature",
+                                   "top_p",
+                                   "n",
+                                   "best_of",
+                                   "echo",
+                                   "stop",
+                                   "stream",
+                                   "seed",
+                                   "presence_penalty",
+                                   "frequency_penalty",
+                                   "repetition_penalty",
+                                   "logit_bias",
+                                   "user",
+                                   "top_k",
+                                   "min_p",
+                                   "typical_p",
+                                   "min_tokens",
+                                   "ignore_eos",
+                                   "include_stop",
+                                   "stop_token_ids",
+                                   "allowed_token_ids",
+                                   "bad_words"};
+
+bool IsKnown(const std::string& field) {
+  const auto names = [&](const char* name) { return field == name; };
+  return std::any_of(std::begin(kServed), std::end(kServed), names) ||
+         std::any_of(std::begin(kNotServed), std::end(kNotServed), names) ||
+         IsOpenAiConstraintField(field);
+}
 
 v1::Constraint ToProto(const ConstraintAsk& ask) {
   v1::Constraint constraint;
@@ -248,6 +285,10 @@ absl::StatusOr<BatchLine> ParseBatchLine(absl::string_view text, const std::stri
   const std::string prefix = read.form == BatchForm::kPlain ? "" : "body.";
   BASED_RETURN_IF_ERROR(BodyReader(envelope.body, place, prefix).Read(read.form, read.request));
   BASED_RETURN_IF_ERROR(ReadConstraint(envelope.body, envelope.raw, place, read.request));
+  read.ignored = std::move(envelope.ignored);
+  for (const auto& [name, value] : envelope.body.items()) {
+    if (!value.is_null() && !IsKnown(name)) read.ignored.push_back(name);
+  }
   return read;
 }
 

@@ -4,8 +4,8 @@
 // presence_penalty, frequency_penalty, logit_bias, echo), the fields of structured output (see
 // openai_constraint.h) and those of based.v1 under their own names (top_k, min_p, typical_p,
 // repetition_penalty, ignore_eos, min_tokens, include_stop, stop_token_ids, allowed_token_ids,
-// bad_words). Unknown ones are ignored, as OpenAI does; those that would change the answer and are
-// not served (stream, logprobs, tools, ...) are refused.
+// bad_words). Unknown ones are ignored, as OpenAI does, and named in BatchLine::ignored; those that
+// would change the answer and are not served (stream, logprobs, tools, ...) are refused.
 //
 // A chat becomes one prompt by the plain template of the daemon's HTTP gateway: "### System:",
 // "### User:" or "### Assistant:", the content on the next line, a blank line, and at the end
@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -27,6 +28,7 @@ struct BatchLine {
   BatchForm form = BatchForm::kPlain;
   std::string custom_id;  // may be empty in the plain form alone
   v1::GenerateRequest request;
+  std::vector<std::string> ignored;  // fields that mean nothing here, of the line and its body
 
   // Completions that live at once in the daemon.
   int32_t sequences() const;

@@ -68,6 +68,10 @@ absl::StatusOr<BatchEnvelope> ReadOpenAi(absl::string_view text, Json line,
   }
   if (body == nullptr) fields.Missing("body", "an object");
   BASED_RETURN_IF_ERROR(fields.status());
+  for (const auto& [name, value] : line.items()) {
+    const bool known = name == "custom_id" || name == "method" || name == "url" || name == "body";
+    if (!known && !value.is_null()) read.ignored.push_back(name);
+  }
   read.body = std::move(line["body"]);
   read.raw = TextOf(text, "body");
   return read;

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -26,6 +27,7 @@ struct BatchEnvelope {
   nlohmann::json body;    // an object; of the plain form the line itself
   // Its text, which has the order of the keys; points into the line, and in the plain form is it.
   absl::string_view raw;
+  std::vector<std::string> ignored;  // members of the line around the body that mean nothing
 };
 
 // `place` ("in.jsonl:17") begins every message. INVALID_ARGUMENT for what is not UTF-8, not a JSON

@@ -1,5 +1,7 @@
 #include "engine/openai_constraint.h"
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -104,6 +106,10 @@ absl::StatusOr<ConstraintAsk> StructuredOutputs(const Json& outputs, std::string
 }
 
 }  // namespace
+
+bool IsOpenAiConstraintField(std::string_view name) {
+  return std::find(std::begin(kFields), std::end(kFields), name) != std::end(kFields);
+}
 
 absl::StatusOr<ConstraintAsk> ReadOpenAiConstraint(const Json& body, std::string_view raw) {
   ConstraintAsk found;

@@ -16,6 +16,9 @@ namespace based {
 absl::StatusOr<ConstraintAsk> ReadOpenAiConstraint(const nlohmann::json& body,
                                                    std::string_view raw);
 
+// Whether it is one of the fields that ReadOpenAiConstraint reads.
+bool IsOpenAiConstraintField(std::string_view name);
+
 }  // namespace based
 
 #endif  // BASED_ENGINE_OPENAI_CONSTRAINT_H_

@@ -30,6 +30,9 @@ absl::Status FileError(absl::string_view what, const std::string& path, int erro
 
 absl::StatusOr<FileDescriptor> OpenFile(const std::string& path, int flags);
 bool FileExists(const std::string& path);
+// Whether nothing is at `path`, or a regular file: another may take its place. False of a folder, a
+// device or a pipe.
+absl::StatusOr<bool> IsRegularOrNew(const std::string& path);
 
 absl::Status WriteAll(int fd, absl::string_view bytes, const std::string& path);
 // Exactly `size` bytes from `offset`; DATA_LOSS when the file ends before.

@@ -50,6 +50,21 @@ TEST(BatchInput, ManyFaultsAreCut) {
   EXPECT_THAT(error, HasSubstr("30 faults, the first of them:\n"));
 }
 
+TEST(BatchInput, IgnoredFieldsAreCountedByName) {
+  std::string text = R"({"prompt":"x","a":1,"b":2})"
+                     "\n"
+                     R"({"prompt":"x","a":1})"
+                     "\n";
+  IgnoredFields ignored;
+  ASSERT_TRUE(ReadBatchInput(WriteFile("ignored.jsonl", text), {}, &ignored).ok());
+  EXPECT_EQ(ignored, (IgnoredFields{{"a", 2}, {"b", 1}}));
+  text = R"({"prompt":"x")";
+  for (int i = 0; i < 30; ++i) absl::StrAppend(&text, ",\"f", i, "\":1");
+  ignored.clear();
+  ASSERT_TRUE(ReadBatchInput(WriteFile("ignored.jsonl", text + "}"), {}, &ignored).ok());
+  EXPECT_EQ(ignored.size(), kMostIgnoredFields);
+}
+
 TEST(BatchInput, PiecesMakeTheSamePlan) {
   std::string text;
   for (int i = 0; i < 20; ++i) absl::StrAppend(&text, "{\"prompt\":\"", i, "\"}\n\n");

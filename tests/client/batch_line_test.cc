@@ -104,6 +104,26 @@ TEST(BatchLine, FieldsThatAskForNothingAreNotRefused) {
             "");
 }
 
+TEST(BatchLine, WhatMeansNothingIsNamed) {
+  const auto line = ParseBatchLine(
+      R"({"custom_id":"a","url":"/v1/completions","odd":1,"none":null,"body":{"prompt":"x",
+          "service_tier":"flex","metadata":null,"logprobs":null,"suffix":"","user":"u"}})",
+      "f:1");
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_THAT(line->ignored, ElementsAre("odd", "service_tier"));
+  // Every field that is read.
+  const auto known = ParseBatchLine(
+      R"({"prompt":"x","custom_id":"a","model":"m","max_tokens":1,"max_completion_tokens":1,
+          "temperature":1,"top_p":1,"n":1,"best_of":1,"echo":true,"stop":"x","stream":false,
+          "seed":1,"presence_penalty":0,"frequency_penalty":0,"repetition_penalty":1,
+          "logit_bias":{},"user":"u","top_k":1,"min_p":0,"typical_p":1,"min_tokens":0,
+          "ignore_eos":true,"include_stop":true,"stop_token_ids":[],"allowed_token_ids":[],
+          "bad_words":[],"guided_regex":"a","stream_options":{},"tools":[]})",
+      "f:1");
+  ASSERT_TRUE(known.ok()) << known.status();
+  EXPECT_THAT(known->ignored, testing::IsEmpty());
+}
+
 TEST(BatchLine, StructuredOutputBecomesAConstraint) {
   const auto constraint = [](const std::string& fields) {
     const auto line = ParseBatchLine(absl::StrCat(R"({"custom_id":"a","url":"/v1/chat/completions",

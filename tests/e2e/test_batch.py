@@ -128,6 +128,31 @@ def test_unwritable_output_and_output_of_another_job(demo, tmp_path):
     assert refused.returncode == 1 and "is not the output of" in refused.stderr
 
 
+def test_an_output_that_is_no_file_is_refused_before_anything_is_sent(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", [completion("a")])
+    (tmp_path / "folder").mkdir()
+    for output in ("/dev/full", "/dev/stdout", tmp_path / "folder"):
+        done = batch("127.0.0.1:1", source, output)
+        assert done.returncode == 1, output
+        assert f"{output} is no regular file; expected a name for the output" in done.stderr
+
+
+def test_ignored_fields_are_told(demo, tmp_path):
+    lines = [completion("a", service_tier="flex", store=True, user="u", metadata=None),
+             {**completion("b", store=False), "max_tokens": 3}, {"prompt": "plain", "no": 1}]
+    source = write_lines(tmp_path / "in.jsonl", lines)
+    done = batch(demo, source, tmp_path / "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "ignored" in line]
+    assert told == [
+        f'based: "{name}" means nothing in a batch and is ignored, on {lines}'
+        for name, lines in (("max_tokens", "1 line"), ("no", "1 line"),
+                            ("service_tier", "1 line"), ("store", "2 lines"))]
+    known = write_lines(tmp_path / "known.jsonl", [completion("a", top_k=3, stop=["x"], user="u")])
+    done = batch(demo, known, tmp_path / "known-out.jsonl")
+    assert done.returncode == 0 and "ignored" not in done.stderr
+
+
 def test_a_full_disk_keeps_what_was_written(demo, tmp_path):
     lines = [completion(f"r{i}", prompt=f"Chapter {i}") for i in range(60)]
     source, output = write_lines(tmp_path / "in.jsonl", lines), tmp_path / "out.jsonl"

@@ -17,6 +17,14 @@ std::string WriteFile(const std::string& name, const std::string& text) {
   return path;
 }
 
+TEST(IsRegularOrNew, TellsDevicesAndFolders) {
+  EXPECT_EQ(*IsRegularOrNew(WriteFile("regular", "x")), true);
+  EXPECT_EQ(*IsRegularOrNew(testing::TempDir() + "/file_test_nothing"), true);
+  EXPECT_EQ(*IsRegularOrNew(testing::TempDir()), false);
+  EXPECT_EQ(*IsRegularOrNew("/dev/null"), false);
+  EXPECT_FALSE(IsRegularOrNew(WriteFile("regular", "x") + "/below").ok());
+}
+
 TEST(LineReader, LinesOfAnyLengthWithTheirOffsets) {
   const std::string longer(3 << 20, 'x');  // than what is read at a time
   const std::string path = WriteFile("lines", absl::StrCat("a\n\n", longer, "\nlast"));
