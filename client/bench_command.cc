@@ -1,23 +1,25 @@
 #include "client/bench_command.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/reflection.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "based/v1/model.grpc.pb.h"
 #include "client/bench_report.h"
 #include "client/bench_sweep.h"
 #include "client/common_flags.h"
+#include "client/daemon_credentials.h"
+#include "client/output_file.h"
 #include "client/remote.h"
-#include "kernels/base/file.h"
 #include "kernels/base/status.h"
 
+ABSL_FLAG(std::string, http, "",
+          "http://HOST:PORT of the daemon's HTTP API: the load goes there, as streams of POST "
+          "/v1/completions with a connection each, and not to --address. No TLS.");
 ABSL_FLAG(double, rate, 0,
           "Open loop: requests per second, whatever the daemon does. 0: closed loop of "
           "--concurrency streams. With --sweep: where the search begins.");
@@ -33,7 +35,7 @@ ABSL_FLAG(int32_t, prefix_length, 0, "Tokens of a shared prefix, beside --prompt
 ABSL_FLAG(double, warmup, 2, "Seconds of load that are not counted.");
 ABSL_FLAG(double, duration, 10, "Seconds of load that are counted; with --sweep, of each rate.");
 ABSL_FLAG(int64_t, requests, 0, "Most requests, warm-up included; 0: as many as the time takes.");
-ABSL_FLAG(int32_t, connections, 1, "Connections that the requests take in turn.");
+ABSL_FLAG(int32_t, connections, 1, "gRPC: connections that the requests take in turn.");
 ABSL_FLAG(uint64_t, workload_seed, 1, "The same seed gives the same requests.");
 ABSL_FLAG(std::string, goodput, "",
           "Limits in milliseconds, e.g. ttft:200,itl:20; also tpot and e2e. itl is kept when 99% "
@@ -41,8 +43,9 @@ ABSL_FLAG(std::string, goodput, "",
 ABSL_FLAG(bool, sweep, false, "Searches the highest rate that keeps the limits of --goodput.");
 ABSL_FLAG(double, attainment, 0.99, "With --sweep: share of requests that must keep the limits.");
 ABSL_FLAG(int32_t, refinements, 4, "With --sweep: halvings of the last interval.");
-ABSL_FLAG(std::string, output, "", "File for the figures as JSON.");
-ABSL_FLAG(std::string, html, "", "File for a page with plots; it fetches nothing.");
+ABSL_FLAG(std::string, output, "",
+          "File for the figures as JSON; an older one stays until they are there.");
+ABSL_FLAG(std::string, html, "", "File for a page with plots, likewise; it fetches nothing.");
 ABSL_DECLARE_FLAG(int32_t, concurrency);
 ABSL_DECLARE_FLAG(float, temperature);
 
@@ -53,11 +56,15 @@ constexpr int32_t kDefaultStreams = 32;
 constexpr double kDefaultTimeoutS = 600;
 constexpr double kSweepStart = 1;
 
+// What HTTP cannot carry, or has no use for.
+constexpr const char* kGrpcOnly[] = {"address", "connections", "tls",
+                                     "tls_ca",  "tls_cert",    "tls_key"};
+
 const std::vector<absl::string_view>& LoadFlags() {
   static const auto* const kFlags = new std::vector<absl::string_view>{
-      "rate",          "arrivals",    "trace",         "concurrency", "prompt_length",
-      "output_length", "prefixes",    "prefix_length", "warmup",      "duration",
-      "requests",      "connections", "workload_seed", "temperature", "model"};
+      "http",          "rate",          "arrivals",      "trace",  "concurrency", "prompt_length",
+      "output_length", "prefixes",      "prefix_length", "warmup", "duration",    "requests",
+      "connections",   "workload_seed", "temperature",   "model"};
   return *kFlags;
 }
 
@@ -90,10 +97,6 @@ absl::StatusOr<LoadOptions> OptionsFromFlags() {
   options.warmup_s = absl::GetFlag(FLAGS_warmup);
   options.duration_s = absl::GetFlag(FLAGS_duration);
   options.requests = absl::GetFlag(FLAGS_requests);
-  const double timeout = absl::GetFlag(FLAGS_timeout);
-  options.request_timeout_s = timeout > 0 ? timeout : kDefaultTimeoutS;
-  options.temperature = absl::GetFlag(FLAGS_temperature);
-  options.model = absl::GetFlag(FLAGS_model);
   if (options.concurrency < 1 || options.concurrency > kMostLoadInFlight || workload.prefixes < 0 ||
       workload.prefix_tokens < 0 || options.warmup_s < 0 || !(options.duration_s > 0) ||
       options.requests < 0) {
@@ -104,37 +107,58 @@ absl::StatusOr<LoadOptions> OptionsFromFlags() {
   return options;
 }
 
-absl::StatusOr<v1::GetModelResponse> FindModel(const std::shared_ptr<grpc::Channel>& channel) {
-  grpc::ClientContext context;
-  SetDeadline(context);
-  v1::GetModelRequest request;
-  request.set_model(absl::GetFlag(FLAGS_model));
-  v1::GetModelResponse model;
-  BASED_RETURN_IF_ERROR(
-      FromGrpc(v1::ModelService::NewStub(channel)->GetModel(&context, request, &model)));
-  return model;
+absl::StatusOr<std::unique_ptr<LoadTransport>> TransportFromFlags(const CommandLine& line) {
+  const double timeout = absl::GetFlag(FLAGS_timeout);
+  const RequestOptions options{.model = absl::GetFlag(FLAGS_model),
+                               .temperature = absl::GetFlag(FLAGS_temperature),
+                               .timeout_s = timeout > 0 ? timeout : kDefaultTimeoutS};
+  if (line.Has("http")) {
+    BASED_ASSIGN_OR_RETURN(const HttpTarget target,
+                           HttpTarget::Parse("http", absl::GetFlag(FLAGS_http)));
+    for (const char* flag : kGrpcOnly) {
+      if (line.Has(flag)) {
+        return UsageError(absl::StrCat("--", flag, " is of gRPC; expected it without --http"));
+      }
+    }
+    BASED_ASSIGN_OR_RETURN(const DaemonCredentials credentials, ReadDaemonCredentials());
+    return NewHttpTransport(target, credentials.api_key, options);
+  }
+  std::vector<std::shared_ptr<grpc::Channel>> channels;
+  for (int32_t i = 0; i < std::max(absl::GetFlag(FLAGS_connections), 1); ++i) {
+    channels.push_back(DaemonChannel(i));
+  }
+  return NewGrpcTransport(std::move(channels), options);
 }
 
-absl::Status WriteFile(const std::string& path, const std::string& text) {
-  BASED_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC));
-  return WriteAll(file.get(), text, path);
-}
+// Where the report goes.
+struct Outputs {
+  std::optional<OutputFile> json, page;
+};
 
-absl::Status Publish(const BenchReport& report) {
-  std::fputs(ReportText(report.steps[report.shown].report, report.limited).c_str(), stdout);
+absl::StatusOr<Outputs> OpenOutputs() {
+  Outputs outputs;
   if (const std::string path = absl::GetFlag(FLAGS_output); !path.empty()) {
-    BASED_RETURN_IF_ERROR(WriteFile(path, ReportJson(report).dump(1) + "\n"));
+    BASED_ASSIGN_OR_RETURN(OutputFile file, OutputFile::Open(path));
+    outputs.json.emplace(std::move(file));
   }
   if (const std::string path = absl::GetFlag(FLAGS_html); !path.empty()) {
-    BASED_RETURN_IF_ERROR(WriteFile(path, ReportPage(report)));
+    BASED_ASSIGN_OR_RETURN(OutputFile file, OutputFile::Open(path));
+    outputs.page.emplace(std::move(file));
   }
-  return absl::OkStatus();
+  return outputs;
 }
 
-std::vector<std::pair<std::string, std::string>> Settings(const v1::GetModelResponse& model) {
-  std::vector<std::pair<std::string, std::string>> settings = {
-      {"daemon", absl::StrCat(absl::GetFlag(FLAGS_address), ", ", model.server_version())},
-      {"served", absl::StrCat(model.name(), " on ", model.backend(), ", ", model.device())}};
+absl::Status Publish(const BenchReport& report, Outputs& outputs) {
+  std::fputs(ReportText(report.steps[report.shown].report, report.limited).c_str(), stdout);
+  if (outputs.json) {
+    BASED_RETURN_IF_ERROR(outputs.json->Commit(ReportJson(report).dump(1) + "\n"));
+  }
+  return outputs.page ? outputs.page->Commit(ReportPage(report)) : absl::OkStatus();
+}
+
+std::vector<std::pair<std::string, std::string>> Settings(const ServedModel& model) {
+  std::vector<std::pair<std::string, std::string>> settings = {{"daemon", model.server},
+                                                               {"served", model.name}};
   for (const absl::string_view flag : LoadFlags()) {
     settings.emplace_back(flag, absl::FindCommandLineFlag(flag)->CurrentValue());
   }
@@ -152,15 +176,13 @@ absl::Status Bench(const CommandLine& line) {
   if (sweep && (!report.limited || options.workload.arrivals == Arrivals::kTrace)) {
     return UsageError("--sweep needs the limits of --goodput, and no --trace");
   }
-  std::vector<std::shared_ptr<grpc::Channel>> channels;
-  for (int32_t i = 0; i < std::max(absl::GetFlag(FLAGS_connections), 1); ++i) {
-    channels.push_back(DaemonChannel(i));
-  }
-  BASED_ASSIGN_OR_RETURN(const v1::GetModelResponse model, FindModel(channels[0]));
+  BASED_ASSIGN_OR_RETURN(const std::unique_ptr<LoadTransport> transport, TransportFromFlags(line));
+  BASED_ASSIGN_OR_RETURN(Outputs outputs, OpenOutputs());
+  BASED_ASSIGN_OR_RETURN(const ServedModel model, transport->FindModel());
   report.settings = Settings(model);
   const auto load = [&](double rate) -> absl::StatusOr<LoadStep> {
     options.workload.rate = rate;
-    BASED_ASSIGN_OR_RETURN(const LoadResult result, RunLoad(channels, options, model.vocab_size()));
+    BASED_ASSIGN_OR_RETURN(const LoadResult result, RunLoad(*transport, options, model.vocab_size));
     LoadStep step{.rate = rate, .report = Summarize(result, limits)};
     step.keeps_limits = step.report.good_share() >= absl::GetFlag(FLAGS_attainment);
     return step;
@@ -168,7 +190,7 @@ absl::Status Bench(const CommandLine& line) {
   if (!sweep) {
     BASED_ASSIGN_OR_RETURN(LoadStep step, load(options.workload.rate));
     report.steps.push_back(std::move(step));
-    return Publish(report);
+    return Publish(report, outputs);
   }
   const double start = options.workload.rate > 0 ? options.workload.rate : kSweepStart;
   const LoadAtRate told = [&](double rate) -> absl::StatusOr<LoadStep> {
@@ -191,18 +213,20 @@ absl::Status Bench(const CommandLine& line) {
   } else {
     std::printf("highest rate   none that was tried keeps the limits\n");
   }
-  return Publish(report);
+  return Publish(report, outputs);
 }
 
 }  // namespace
 
 Command BenchCommand() {
   return {.name = "bench",
-          .summary = "Loads the daemon and reports latencies, throughput and goodput.",
+          .summary =
+              "Loads the daemon, over gRPC or HTTP, and reports latencies, throughput and goodput.",
           .examples =
               "  based bench --concurrency 64 --prompt_length 128 --output_length uniform:16,256\n"
               "  based bench --rate 20 --duration 60 --goodput ttft:200,itl:20 --html load.html\n"
               "  based bench --sweep --goodput ttft:500,itl:50 --output sweep.json\n"
+              "  based bench --http http://127.0.0.1:7480 --concurrency 64\n"
               "  based bench --trace arrivals.jsonl --output trace.json\n",
           .flags = {{"Load", LoadFlags()},
                     {"Limits", {"goodput", "sweep", "attainment", "refinements"}},

@@ -7,11 +7,9 @@
 #include <cmath>
 #include <limits>
 #include <thread>
-#include <unordered_set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "based/v1/completion.grpc.pb.h"
 #include "kernels/base/mutex.h"
 
 namespace based {
@@ -30,37 +28,32 @@ double ProcessorSeconds() {
 
 class LoadRun;
 
-// One call; deletes itself at its end.
-class LoadCall final : public grpc::ClientReadReactor<v1::GenerateResponse> {
+// One request and its times; deletes itself at its end.
+class TimedRequest final : public LoadListener {
  public:
-  LoadCall(LoadRun& run, const BenchRequest& request, double intended_s);
-  void Start(v1::CompletionService::Stub& stub);
-  void Cancel() { context_.TryCancel(); }
+  TimedRequest(LoadRun& run, BenchRequest request, double intended_s);
+  void Send(LoadTransport& transport) { transport.Send(request_, this); }
 
  private:
-  void OnReadDone(bool ok) override;
-  void OnDone(const grpc::Status& status) override;
+  void OnSent() override;
+  void OnTokens(int32_t tokens) override;
+  void OnEnd(absl::string_view code, absl::string_view message) override;
 
   LoadRun& run_;
-  grpc::ClientContext context_;
-  v1::GenerateRequest request_;
-  v1::GenerateResponse response_;
+  const BenchRequest request_;
   RequestRecord record_;
 };
 
 class LoadRun {
  public:
-  LoadRun(const std::vector<std::shared_ptr<grpc::Channel>>& channels, const LoadOptions& options,
-          int32_t vocab_size)
-      : options_(options), workload_(options.workload, vocab_size) {
-    for (const auto& channel : channels) stubs_.push_back(v1::CompletionService::NewStub(channel));
-  }
+  LoadRun(LoadTransport& transport, const LoadOptions& options, int32_t vocab_size)
+      : transport_(transport), options_(options), workload_(options.workload, vocab_size) {}
 
   absl::StatusOr<LoadResult> Run() {
     const double cpu_before = ProcessorSeconds();
     const absl::Status status =
         options_.workload.arrivals == Arrivals::kClosed ? StartClosed() : SendOpen();
-    if (!status.ok()) CancelAll();
+    if (!status.ok()) transport_.CancelAll();
     WaitForAll();
     if (!status.ok()) return status;
     MutexLock lock(mutex_);
@@ -75,36 +68,32 @@ class LoadRun {
   }
 
   double Now() const { return std::chrono::duration<double>(Clock::now() - began_).count(); }
-  const LoadOptions& options() const { return options_; }
   bool Counts(double at_s) const { return at_s >= options_.warmup_s && at_s < CountedEnd(); }
 
-  // By a call that is about to go.
-  void Forget(LoadCall* call) {
-    MutexLock lock(mutex_);
-    calls_.erase(call);
-  }
-
-  // After a call.
-  void Ended(RequestRecord record, const std::string& error) {
-    Ready next;
+  // After a request.
+  void Ended(RequestRecord record, absl::string_view message) {
+    TimedRequest* next = nullptr;
     {
       MutexLock lock(mutex_);
+      const bool failed = !record.error.empty();
       result_.client_tokens += record.output_tokens;
-      if (!error.empty() && result_.first_error.empty()) result_.first_error = error;
+      if (failed && result_.first_error.empty()) {
+        result_.first_error = absl::StrCat(record.error, ": ", message);
+      }
       result_.tokens += record.counted_tokens;
-      result_.ended_ok += record.code == absl::StatusCode::kOk && Counts(record.end_s);
+      result_.ended_ok += !failed && Counts(record.end_s);
       last_end_s_ = std::max(last_end_s_, record.end_s);
       if (record.intended_s >= options_.warmup_s) {
         result_.records.push_back(std::move(record));
       }
       bool again = options_.workload.arrivals == Arrivals::kClosed && MaySend(Now());
       // A closed loop must not spin on a daemon that refuses everything.
-      if (again && !error.empty() && ++failures_ > kMostFailures) again = false;
+      if (again && failed && ++failures_ > kMostFailures) again = false;
       if (again) next = Prepare();
       // Under the lock: whoever waits for the end destroys this object.
       if (!again && --streams_ == 0) ended_.NotifyAll();
     }
-    if (next.call != nullptr) next.call->Start(*next.stub);
+    if (next != nullptr) next->Send(transport_);
   }
 
  private:
@@ -123,16 +112,16 @@ class LoadRun {
       streams_ = streams;
     }
     for (int64_t i = 0; i < streams; ++i) {
-      Ready ready;
+      TimedRequest* next = nullptr;
       {
         MutexLock lock(mutex_);
         if (!MaySend(Now())) {
           --streams_;  // those that have ended already took the last requests
           continue;
         }
-        ready = Prepare();
+        next = Prepare();
       }
-      ready.call->Start(*ready.stub);
+      next->Send(transport_);
     }
     return absl::OkStatus();
   }
@@ -145,15 +134,10 @@ class LoadRun {
     return options_.warmup_s + options_.duration_s;
   }
 
-  struct Ready {
-    LoadCall* call = nullptr;
-    v1::CompletionService::Stub* stub = nullptr;
-  };
-
   // The next request of a closed loop: meant for now.
-  Ready Prepare() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    auto* call = new LoadCall(*this, workload_.Next(), Now());
-    return {.call = call, .stub = Register(call)};
+  TimedRequest* Prepare() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    ++sent_;
+    return new TimedRequest(*this, workload_.Next(), Now());
   }
 
   absl::Status SendOpen() {
@@ -171,14 +155,13 @@ class LoadRun {
       }
       std::this_thread::sleep_until(began_ + std::chrono::duration_cast<Clock::duration>(
                                                  std::chrono::duration<double>(request.at_s)));
-      auto* call = new LoadCall(*this, request, request.at_s);
-      v1::CompletionService::Stub* stub = nullptr;
       {
         MutexLock lock(mutex_);
         ++streams_;
-        stub = Register(call);
+        ++sent_;
       }
-      call->Start(*stub);
+      const double intended_s = request.at_s;
+      (new TimedRequest(*this, std::move(request), intended_s))->Send(transport_);
     }
   }
 
@@ -186,29 +169,18 @@ class LoadRun {
     return at_s < CountedEnd() && (options_.requests == 0 || sent_ < options_.requests);
   }
 
-  v1::CompletionService::Stub* Register(LoadCall* call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    calls_.insert(call);
-    return stubs_[static_cast<size_t>(sent_++) % stubs_.size()].get();
-  }
-
-  void CancelAll() {
-    MutexLock lock(mutex_);
-    for (LoadCall* call : calls_) call->Cancel();
-  }
-
-  // Every call has a deadline.
+  // Every request ends by its timeout.
   void WaitForAll() {
     MutexLock lock(mutex_);
     while (streams_ > 0) ended_.Wait(mutex_);
   }
 
+  LoadTransport& transport_;
   const LoadOptions& options_;
   const Clock::time_point began_ = Clock::now();
-  std::vector<std::unique_ptr<v1::CompletionService::Stub>> stubs_;
   Mutex mutex_;
   CondVar ended_;
   Workload workload_ ABSL_GUARDED_BY(mutex_);
-  std::unordered_set<LoadCall*> calls_ ABSL_GUARDED_BY(mutex_);
   int64_t streams_ ABSL_GUARDED_BY(mutex_) = 0;  // requests under way, or closed loops that go on
   int64_t sent_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failures_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -216,63 +188,41 @@ class LoadRun {
   LoadResult result_ ABSL_GUARDED_BY(mutex_);
 };
 
-LoadCall::LoadCall(LoadRun& run, const BenchRequest& request, double intended_s) : run_(run) {
-  const LoadOptions& options = run.options();
-  request_.set_model(options.model);
-  request_.mutable_token_ids()->mutable_ids()->Add(request.prompt.begin(), request.prompt.end());
-  request_.mutable_sampling()->set_temperature(options.temperature);
-  request_.mutable_stop()->set_max_tokens(request.output_tokens);
-  request_.mutable_stop()->set_ignore_eos(true);
-  request_.mutable_output()->set_token_ids(true);  // they are counted
-  record_.prompt_tokens = static_cast<int32_t>(request.prompt.size());
+TimedRequest::TimedRequest(LoadRun& run, BenchRequest request, double intended_s)
+    : run_(run), request_(std::move(request)) {
+  record_.prompt_tokens = static_cast<int32_t>(request_.prompt.size());
   record_.intended_s = intended_s;
-  record_.gaps_s.reserve(static_cast<size_t>(std::min(request.output_tokens, 1024)));
+  record_.gaps_s.reserve(static_cast<size_t>(std::min(request_.output_tokens, 1024)));
 }
 
-void LoadCall::Start(v1::CompletionService::Stub& stub) {
-  const auto timeout = std::chrono::duration<double>(run_.options().request_timeout_s);
-  context_.set_deadline(std::chrono::system_clock::now() +
-                        std::chrono::duration_cast<std::chrono::system_clock::duration>(timeout));
-  record_.sent_s = run_.Now();
-  stub.async()->Generate(&context_, &request_, this);
-  StartRead(&response_);
-  StartCall();
-}
+void TimedRequest::OnSent() { record_.sent_s = run_.Now(); }
 
-void LoadCall::OnReadDone(bool ok) {
-  if (!ok) return;
-  if (response_.has_delta() && response_.delta().token_ids_size() > 0) {
-    const double now = run_.Now();
-    if (record_.output_tokens == 0) {
-      record_.first_s = now;
-    } else {
-      record_.gaps_s.push_back(static_cast<float>(now - record_.last_s));
-    }
-    record_.last_s = now;
-    record_.output_tokens += response_.delta().token_ids_size();
-    if (run_.Counts(now)) record_.counted_tokens += response_.delta().token_ids_size();
+void TimedRequest::OnTokens(int32_t tokens) {
+  const double now = run_.Now();
+  if (record_.output_tokens == 0) {
+    record_.first_s = now;
+  } else {
+    record_.gaps_s.push_back(static_cast<float>(now - record_.last_s));
   }
-  StartRead(&response_);
+  record_.last_s = now;
+  record_.output_tokens += tokens;
+  if (run_.Counts(now)) record_.counted_tokens += tokens;
 }
 
-void LoadCall::OnDone(const grpc::Status& status) {
+void TimedRequest::OnEnd(absl::string_view code, absl::string_view message) {
   record_.end_s = run_.Now();
-  record_.code = static_cast<absl::StatusCode>(status.error_code());
-  const std::string error = status.ok() ? ""
-                                        : absl::StrCat(absl::StatusCodeToString(record_.code), ": ",
-                                                       status.error_message());
+  record_.error = std::string(code);
   LoadRun& run = run_;
   RequestRecord record = std::move(record_);
-  run.Forget(this);
   delete this;
-  run.Ended(std::move(record), error);
+  run.Ended(std::move(record), message);
 }
 
 }  // namespace
 
-absl::StatusOr<LoadResult> RunLoad(const std::vector<std::shared_ptr<grpc::Channel>>& channels,
-                                   const LoadOptions& options, int32_t vocab_size) {
-  return LoadRun(channels, options, vocab_size).Run();
+absl::StatusOr<LoadResult> RunLoad(LoadTransport& transport, const LoadOptions& options,
+                                   int32_t vocab_size) {
+  return LoadRun(transport, options, vocab_size).Run();
 }
 
 }  // namespace based

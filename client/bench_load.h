@@ -5,14 +5,12 @@
 #define BASED_CLIENT_BENCH_LOAD_H_
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "client/bench_transport.h"
 #include "client/bench_workload.h"
-#include "grpcpp/grpcpp.h"
 
 namespace based {
 
@@ -22,9 +20,6 @@ struct LoadOptions {
   double warmup_s = 0;       // requests of this time are not counted
   double duration_s = 10;    // of the counted time; requests sent in it are waited for
   int64_t requests = 0;      // most requests, warm-up included; 0: no limit
-  double request_timeout_s = 600;
-  float temperature = 1;
-  std::string model;
 };
 
 // Seconds since the load began.
@@ -38,7 +33,7 @@ struct RequestRecord {
   int32_t output_tokens = 0;
   int32_t counted_tokens = 0;  // that came within the counted time
   std::vector<float> gaps_s;   // between messages with tokens
-  absl::StatusCode code = absl::StatusCode::kOk;
+  std::string error;           // as LoadListener::OnEnd has it; empty: none
 };
 
 struct LoadResult {
@@ -57,10 +52,10 @@ struct LoadResult {
 // An open loop ends with an error when so many requests are under way.
 inline constexpr int64_t kMostLoadInFlight = 65'536;
 
-// Runs to the end of the load. `channels` are used in turn. RESOURCE_EXHAUSTED when the daemon is
-// kMostLoadInFlight requests behind the rate.
-absl::StatusOr<LoadResult> RunLoad(const std::vector<std::shared_ptr<grpc::Channel>>& channels,
-                                   const LoadOptions& options, int32_t vocab_size);
+// Runs to the end of the load. RESOURCE_EXHAUSTED when the daemon is kMostLoadInFlight requests
+// behind the rate.
+absl::StatusOr<LoadResult> RunLoad(LoadTransport& transport, const LoadOptions& options,
+                                   int32_t vocab_size);
 
 }  // namespace based
 

@@ -58,7 +58,7 @@ absl::StatusOr<LatencyLimits> LatencyLimits::Parse(absl::string_view text) {
 }
 
 bool LatencyLimits::Keeps(const RequestRecord& record) const {
-  if (record.code != absl::StatusCode::kOk) return false;
+  if (!record.error.empty()) return false;
   const auto within = [](const std::optional<double>& limit, double seconds) {
     return !limit || 1e3 * seconds <= *limit;
   };
@@ -78,8 +78,8 @@ LoadReport Summarize(const LoadResult& result, const LatencyLimits& limits) {
     ++report.requests;
     report.good += limits.Keeps(record);
     lag.push_back(Milliseconds(record.sent_s - record.intended_s));
-    if (record.code != absl::StatusCode::kOk) {
-      ++report.errors[absl::StatusCodeToString(record.code)];
+    if (!record.error.empty()) {
+      ++report.errors[record.error];
       continue;
     }
     ++report.ok;

@@ -44,7 +44,7 @@ struct LoadReport {
   double requests_per_s = 0, output_tokens_per_s = 0;
   // Of the requests that were meant to be sent within it.
   int64_t requests = 0, ok = 0, good = 0;
-  std::map<std::string, int64_t> errors;         // by code
+  std::map<std::string, int64_t> errors;         // by what the protocol calls them
   int64_t prompt_tokens = 0, output_tokens = 0;  // of requests that ended with OK
   // From the intended time of sending. Of requests that ended with OK.
   Sample ttft{{}}, e2e{{}};

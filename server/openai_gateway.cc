@@ -53,11 +53,12 @@ std::string HeaderList(const std::vector<std::string>& names) {
   return list;
 }
 
-// As OpenAI lists it.
+// As OpenAI lists it, and what `based bench` makes its prompts of.
 std::string ModelJson(const Engine& engine, int64_t created) {
   return absl::StrCat(
       "{\"id\":", JsonString(engine.model().name), ",\"object\":\"model\",\"created\":", created,
-      ",\"owned_by\":\"based-serve\",\"max_model_len\":", engine.capacity().max_prompt_tokens, "}");
+      ",\"owned_by\":\"based-serve\",\"max_model_len\":", engine.capacity().max_prompt_tokens,
+      ",\"vocab_size\":", engine.model().config.vocab_size, "}");
 }
 
 // Counts and logs one completion.

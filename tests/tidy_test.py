@@ -30,7 +30,7 @@ ARROWS = {
 }
 LIBRARIES = {  # first component of an include -> the folders it is for
     "grpcpp": "server|client", "grpc": "server|client", "google": "server|client",
-    "based": "server|client", "boost": "server/http_(parser|server).cc", "prometheus": "server", "civetweb.h": "server",
+    "based": "server|client", "boost": r"(server/http_(parser|server)|client/http_client)\.cc", "prometheus": "server", "civetweb.h": "server",
     "hwy": "kernels/cpu", "cuda_runtime.h": "kernels/cuda", "cuda_fp16.h": "kernels/cuda",
     "cuda_bf16.h": "kernels/cuda", "cublasLt.h": "kernels/cuda", "cublas_v2.h": "kernels/cuda",
 }
@@ -41,7 +41,8 @@ FACTORIES = {"server/main.cc", "client/main.cc"}
 BANNED = [
     ("a thread", r"\bstd::j?thread\b(?!::)",
      r"engine/(engine\.cc|delivery\.(h|cc)|weight_scan\.cc)|kernels/cpu/thread_pool\.(h|cc)"
-     r"|server/(batch_jobs\.(h|cc)|daemon\.cc|connection_listener\.(h|cc)|http_server\.cc|metrics_listener\.cc|stream_watch\.(h|cc))"),
+     r"|server/(batch_jobs\.(h|cc)|daemon\.cc|connection_listener\.(h|cc)|http_server\.cc|metrics_listener\.cc|stream_watch\.(h|cc))"
+     r"|client/http_client\.cc"),
     ("printing", r"\b(printf|fprintf|puts|putchar|std::cout|std::cerr)\b",
      r"client/.*|server/(main|daemon)\.cc|kernels/base/check\.h"),
     ("ending the process", r"\b(exit|_exit|_Exit|quick_exit|abort)\s*\(",

@@ -144,7 +144,7 @@ LoadResult SomeLoad() {
                     .client_tokens = 1000};
   for (int i = 0; i < 99; ++i) result.records.push_back(Record(i * 0.1, 0.010, 11, 0.002));
   result.records.push_back(Record(9.9, 0.500, 11, 0.002));
-  result.records.push_back({.intended_s = 9.95, .code = absl::StatusCode::kUnavailable});
+  result.records.push_back({.intended_s = 9.95, .error = "UNAVAILABLE"});
   return result;
 }
 
