@@ -149,7 +149,8 @@ grpc::ServerWriteReactor<v1::StreamResultsResponse>* BatchService::StreamResults
     grpc::CallbackServerContext* context, const v1::StreamResultsRequest* request) {
   std::string tenant = request->tenant();
   const absl::Status entered = Enter(*context, tenant);
-  return new BatchStreamReactor(jobs_, entered, context, std::move(tenant), *request);
+  return new BatchStreamReactor(jobs_, metrics_, write_timeout_, entered, context,
+                                std::move(tenant), *request);
 }
 
 }  // namespace based

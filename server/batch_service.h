@@ -3,19 +3,23 @@
 #define BASED_SERVER_BATCH_SERVICE_H_
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <string>
 
 #include "based/v1/batch.grpc.pb.h"
 #include "server/batch_jobs.h"
 #include "server/gate.h"
+#include "server/metrics.h"
 
 namespace based {
 
 class BatchService final : public v1::BatchService::CallbackService {
  public:
-  // `gate` must outlive the service.
-  explicit BatchService(const Gate& gate) : gate_(gate) {}
+  // `gate` and `metrics` must outlive the service. A reader of results that takes nothing for
+  // `write_timeout` is cut.
+  BatchService(const Gate& gate, Metrics& metrics, std::chrono::milliseconds write_timeout)
+      : gate_(gate), metrics_(metrics), write_timeout_(write_timeout) {}
 
   // The jobs, which outlive the calls. Before the gate is opened, or not at all: none are kept.
   void Serve(BatchJobs& jobs) { jobs_.store(&jobs, std::memory_order_release); }
@@ -48,6 +52,8 @@ class BatchService final : public v1::BatchService::CallbackService {
                                    std::function<absl::Status(BatchJobs&)> call);
 
   const Gate& gate_;
+  Metrics& metrics_;
+  const std::chrono::milliseconds write_timeout_;
   std::atomic<BatchJobs*> jobs_{nullptr};
 };
 

@@ -1,24 +1,29 @@
 #include "server/batch_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/session_store.h"
 #include "kernels/base/status.h"
+#include "server/log.h"
 #include "server/status.h"
 
 namespace based {
 namespace {
 
 constexpr int64_t kMessageBytes = 256 << 10;
-constexpr std::chrono::seconds kMostSilence{60};
 
 }  // namespace
 
-BatchStreamReactor::BatchStreamReactor(BatchJobs* jobs, const absl::Status& entered,
+BatchStreamReactor::BatchStreamReactor(BatchJobs* jobs, Metrics& metrics,
+                                       std::chrono::milliseconds write_timeout,
+                                       const absl::Status& entered,
                                        grpc::CallbackServerContext* context, std::string tenant,
                                        const v1::StreamResultsRequest& request)
     : jobs_(jobs),
+      metrics_(metrics),
+      write_timeout_(write_timeout),
       context_(context),
       tenant_(std::move(tenant)),
       id_(request.id()),
@@ -52,7 +57,9 @@ void BatchStreamReactor::Begin() {
 void BatchStreamReactor::WatchSilence() {
   jobs_->Follow([this, ended = ended_] {
     if (*ended) return true;
-    if (!writing_ || Clock::now() - *writing_ < kMostSilence) return false;
+    if (!writing_ || Clock::now() - *writing_ < write_timeout_) return false;
+    Log(LogLevel::kWarning, "write_timeout",
+        {{"tenant", absl::string_view(tenant_)}, {"id", absl::string_view(id_)}});
     context_->TryCancel();
     return true;
   });
@@ -105,11 +112,17 @@ bool BatchStreamReactor::Look() {
 
 void BatchStreamReactor::OnWriteDone(bool ok) {
   const bool posted = jobs_->Post([this, ok] {
+    longest_write_ = std::max<std::chrono::nanoseconds>(longest_write_, Clock::now() - *writing_);
     writing_.reset();
     if (ok) return LookOrFollow();
     End(absl::CancelledError("the client has gone"));
   });
   if (!posted) End(absl::UnavailableError("the daemon is draining"));
+}
+
+void BatchStreamReactor::OnDone() {
+  if (job_ != nullptr) metrics_.OnStreamStalled(longest_write_);
+  delete this;
 }
 
 void BatchStreamReactor::End(const absl::Status& status) {

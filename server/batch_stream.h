@@ -3,25 +3,29 @@
 #ifndef BASED_SERVER_BATCH_STREAM_H_
 #define BASED_SERVER_BATCH_STREAM_H_
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "based/v1/batch.grpc.pb.h"
 #include "server/batch_jobs.h"
+#include "server/metrics.h"
 
 namespace based {
 
 class BatchStreamReactor final : public grpc::ServerWriteReactor<v1::StreamResultsResponse> {
  public:
-  // `entered`: why the call is refused. `jobs` outlives the call and is null only with an error.
-  BatchStreamReactor(BatchJobs* jobs, const absl::Status& entered,
-                     grpc::CallbackServerContext* context, std::string tenant,
-                     const v1::StreamResultsRequest& request);
+  // `entered`: why the call is refused. `jobs` outlives the call and is null only with an error. A
+  // message that its reader has not taken within `write_timeout` ends the call, within about a
+  // second.
+  BatchStreamReactor(BatchJobs* jobs, Metrics& metrics, std::chrono::milliseconds write_timeout,
+                     const absl::Status& entered, grpc::CallbackServerContext* context,
+                     std::string tenant, const v1::StreamResultsRequest& request);
 
  private:
   void OnWriteDone(bool ok) override;
-  void OnDone() override { delete this; }
+  void OnDone() override;
 
   // On the jobs' thread.
   void Begin();
@@ -34,6 +38,8 @@ class BatchStreamReactor final : public grpc::ServerWriteReactor<v1::StreamResul
   void End(const absl::Status& status);
 
   BatchJobs* const jobs_;
+  Metrics& metrics_;
+  const std::chrono::milliseconds write_timeout_;
   grpc::CallbackServerContext* const context_;
   const std::string tenant_;
   const std::string id_;
@@ -44,6 +50,7 @@ class BatchStreamReactor final : public grpc::ServerWriteReactor<v1::StreamResul
   std::shared_ptr<BatchJob> job_;
   BatchCursor cursor_;
   std::optional<Clock::time_point> writing_;  // since when a message has been with gRPC
+  std::chrono::nanoseconds longest_write_{0};
   const std::shared_ptr<bool> ended_ = std::make_shared<bool>(false);
 };
 

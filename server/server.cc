@@ -21,7 +21,7 @@ class GrpcServer final : public Server {
   GrpcServer(const ServerOptions& options, const AccessControl& access, Metrics& metrics)
       : watch_(options.write_timeout),
         gate_(access, options.connections.max_header_bytes),
-        batches_(gate_),
+        batches_(gate_, metrics, options.write_timeout),
         completion_(gate_, metrics, watch_, connections_,
                     static_cast<size_t>(options.stream_queue)),
         model_(gate_),

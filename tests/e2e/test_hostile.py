@@ -1,10 +1,12 @@
 """Clients that mean harm, in small: tests/bench/hostile_clients.py runs the same at full size."""
 
+import json
 import sys
 
+import grpc
 import pytest
 
-from conftest import ROOT, TINY
+from conftest import DEMO, ROOT, TINY, run_based
 
 sys.path.insert(0, str(ROOT / "tests" / "bench"))
 import hostile_clients  # noqa: E402
@@ -45,3 +47,35 @@ def test_connects_and_disconnects(daemon, proto):
 
 def test_calls_that_leave_at_once(daemon, proto):
     hostile_clients.requests_churn(daemon, proto, 4, 3)
+
+
+def test_a_reader_of_results_that_takes_nothing_is_cut(start_daemon, proto, tmp_path):
+    daemon = start_daemon(f"--model={DEMO}", "--backend=cpu", "--slots=8", "--write_timeout_ms=500",
+                          f"--batch_dir={tmp_path / 'jobs'}")
+    body = {"prompt": "The sea", "max_tokens": 100, "ignore_eos": True, "logprobs": 5}
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(
+        json.dumps({"custom_id": f"r{i}", "url": "/v1/completions", "body": body}) + "\n"
+        for i in range(40)))
+    at = f"--address={daemon.address}"
+    assert run_based("jobs", "submit", source, "--id=long", at).returncode == 0
+    assert run_based("jobs", "fetch", "long", tmp_path / "out.jsonl", at).returncode == 0
+    assert (tmp_path / "out.jsonl").stat().st_size > 256 << 10  # more than windows hold
+    calls = daemon.metric("based_stream_write_stall_seconds_count")
+    longest = daemon.metric("based_stream_write_stall_seconds_sum")
+    # A small window fills soon.
+    options = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
+    with grpc.insecure_channel(daemon.address, options=options) as channel:
+        call = proto.batch_grpc.BatchServiceStub(channel).StreamResults(
+            proto.batch.StreamResultsRequest(id="long"))
+        daemon.wait_for_metric("based_stream_write_stall_seconds_count", calls + 1)
+        assert daemon.metric("based_stream_write_stall_seconds_sum") >= longest + 0.5
+        assert any("event=write_timeout" in line and "id=long" in line for line in daemon.lines)
+        with pytest.raises(grpc.RpcError) as cut:
+            for _ in call:
+                pass
+        assert cut.value.code() == grpc.StatusCode.CANCELLED
+    # Its place is free, and another reads on.
+    again = tmp_path / "again.jsonl"
+    assert run_based("jobs", "fetch", "long", again, at).returncode == 0
+    assert again.read_bytes() == (tmp_path / "out.jsonl").read_bytes()
