@@ -54,6 +54,8 @@ absl::StatusOr<BatchJobLine> ReadBatchJobLine(absl::string_view text, const std:
     return absl::Status(status.code(), absl::StrCat(place, ": ", status.message()));
   }
   line.request = *std::move(request);
+  line.request.ignored.insert(line.request.ignored.end(), envelope.ignored.begin(),
+                              envelope.ignored.end());
   for (Request& one : line.request.requests) one.priority = Priority::kBatch;
   return line;
 }

@@ -256,6 +256,10 @@ void OpenAiGateway::Refuse(Call& call, const absl::Status& status) {
   Refuse(call, ErrorOfStatus(status, call.endpoint));
 }
 
+void OpenAiGateway::TellIgnored(Call& call, const std::vector<std::string>& ignored) {
+  if (!ignored.empty()) call.headers.push_back({kIgnoredFields, HeaderList(ignored)});
+}
+
 void OpenAiGateway::AnswerJson(Call& call, absl::StatusOr<std::string> body) {
   if (!body.ok()) return Refuse(call, body.status());
   Answer(call, {.body = *std::move(body)});
@@ -292,9 +296,7 @@ void OpenAiGateway::StartCall(Call& call, absl::StatusOr<OpenAiRequest> request)
     metrics_.OnRejected(status);
     return Refuse(call, status);
   }
-  if (!request->ignored.empty()) {
-    call.headers.push_back({kIgnoredFields, HeaderList(request->ignored)});
-  }
+  TellIgnored(call, request->ignored);
   for (Request& one : request->requests) {
     one.request_id = call.request_id;
     one.tenant = call.caller.tenant;
@@ -333,11 +335,17 @@ void OpenAiGateway::GetModel(Call& call) {
 }
 
 void OpenAiGateway::Tokenize(Call& call) {
-  AnswerJson(call, TokenizeJson(call.exchange->TakeBody(), call.served->engine));
+  std::vector<std::string> ignored;
+  auto answer = TokenizeJson(call.exchange->TakeBody(), call.served->engine, ignored);
+  TellIgnored(call, ignored);
+  AnswerJson(call, std::move(answer));
 }
 
 void OpenAiGateway::Detokenize(Call& call) {
-  AnswerJson(call, DetokenizeJson(call.exchange->TakeBody(), call.served->engine));
+  std::vector<std::string> ignored;
+  auto answer = DetokenizeJson(call.exchange->TakeBody(), call.served->engine, ignored);
+  TellIgnored(call, ignored);
+  AnswerJson(call, std::move(answer));
 }
 
 void OpenAiGateway::Health(Call& call) {

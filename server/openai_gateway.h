@@ -54,6 +54,8 @@ class OpenAiGateway {
   void Answer(Call& call, HttpResponse response, const std::string& message = "");
   void Refuse(Call& call, const OpenAiError& error);
   void Refuse(Call& call, const absl::Status& status);
+  // Names the fields in a header of the answer.
+  static void TellIgnored(Call& call, const std::vector<std::string>& ignored);
   void AnswerJson(Call& call, absl::StatusOr<std::string> body);
   absl::StatusOr<Clock::time_point> DeadlineOf(const HttpRequest& request) const;
 

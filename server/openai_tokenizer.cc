@@ -14,40 +14,49 @@
 namespace based {
 namespace {
 
-// What both check: the fields, the model's name, and that it has a tokenizer.
-absl::Status Check(const nlohmann::json& body, OpenAiEndpoint endpoint, const Model& model) {
-  std::vector<std::string> ignored;
+// What both check: the fields, of which `needed` must be there, the model's name, and that it has a
+// tokenizer.
+absl::Status Check(const nlohmann::json& body, OpenAiEndpoint endpoint, const Model& model,
+                   const std::string& needed, absl::string_view expected,
+                   std::vector<std::string>& ignored) {
   BASED_RETURN_IF_ERROR(CheckOpenAiFields(body, endpoint, ignored));
   OpenAiFields fields(body);
   std::string name;
   fields.Read("model", name);
   BASED_RETURN_IF_ERROR(fields.status());
   BASED_RETURN_IF_ERROR(CheckModelName(name, model.name));
-  if (model.tokenizer != nullptr) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("model '", model.name,
-                   "' has no tokenizer; use token ids, or start the daemon with --tokenizer"));
+  if (model.tokenizer == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model '", model.name,
+                     "' has no tokenizer; use token ids, or start the daemon with --tokenizer"));
+  }
+  if (fields.Find(needed) != nullptr) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(needed, " is not set; expected ", expected));
 }
 
 }  // namespace
 
-absl::StatusOr<std::string> TokenizeJson(std::string_view body, const Engine& engine) {
+absl::StatusOr<std::string> TokenizeJson(std::string_view body, const Engine& engine,
+                                         std::vector<std::string>& ignored) {
   BASED_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseBody(body));
-  BASED_RETURN_IF_ERROR(Check(parsed, OpenAiEndpoint::kTokenize, engine.model()));
+  BASED_RETURN_IF_ERROR(
+      Check(parsed, OpenAiEndpoint::kTokenize, engine.model(), "prompt", "a string", ignored));
   OpenAiFields fields(parsed);
   std::string prompt;
   fields.Read("prompt", prompt);
   BASED_RETURN_IF_ERROR(fields.status());
   BASED_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, engine.model().tokenizer->Encode(prompt));
   return absl::StrCat("{\"count\":", ids.size(),
-                      ",\"max_model_len\":", engine.capacity().max_prompt_tokens,
-                      ",\"tokens\":[", absl::StrJoin(ids, ","), "]}");
+                      ",\"max_model_len\":", engine.capacity().max_prompt_tokens, ",\"tokens\":[",
+                      absl::StrJoin(ids, ","), "]}");
 }
 
-absl::StatusOr<std::string> DetokenizeJson(std::string_view body, const Engine& engine) {
+absl::StatusOr<std::string> DetokenizeJson(std::string_view body, const Engine& engine,
+                                           std::vector<std::string>& ignored) {
   const Model& model = engine.model();
   BASED_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseBody(body));
-  BASED_RETURN_IF_ERROR(Check(parsed, OpenAiEndpoint::kDetokenize, model));
+  BASED_RETURN_IF_ERROR(Check(parsed, OpenAiEndpoint::kDetokenize, model, "tokens",
+                              "an array of token ids", ignored));
   OpenAiFields fields(parsed);
   std::vector<int32_t> ids;
   bool skip_special = false;

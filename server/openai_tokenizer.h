@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
@@ -11,11 +12,15 @@
 namespace based {
 
 // {"prompt": "text"} gives {"count":..,"max_model_len":..,"tokens":[..]}. Nothing is prepended.
-// FAILED_PRECONDITION where the model has no tokenizer.
-absl::StatusOr<std::string> TokenizeJson(std::string_view body, const Engine& engine);
+// FAILED_PRECONDITION where the model has no tokenizer, INVALID_ARGUMENT where the field is
+// missing. Names of fields that mean nothing here come back in `ignored`.
+absl::StatusOr<std::string> TokenizeJson(std::string_view body, const Engine& engine,
+                                         std::vector<std::string>& ignored);
 
-// {"tokens": [..]} gives {"prompt":".."}. Special tokens are told unless skip_special_tokens.
-absl::StatusOr<std::string> DetokenizeJson(std::string_view body, const Engine& engine);
+// {"tokens": [..]} gives {"prompt":".."}. Special tokens are told unless skip_special_tokens. The
+// errors and `ignored` as above.
+absl::StatusOr<std::string> DetokenizeJson(std::string_view body, const Engine& engine,
+                                           std::vector<std::string>& ignored);
 
 }  // namespace based
 

@@ -148,10 +148,11 @@ def test_structured_output_in_both_ways_in(keeper, tmp_path):
 
 
 def test_ignored_fields_are_listed(keeper, tmp_path):
-    source = write_lines(tmp_path / "in.jsonl", [completion("a", service_tier="flex", store=True)])
+    line = {**completion("a", service_tier="flex", store=True), "x": 1}
+    source = write_lines(tmp_path / "in.jsonl", [line])
     done = jobs(keeper, "submit", source, "--id=ignored")
-    assert "are ignored: service_tier, store" in done.stderr
-    assert shown(keeper, "ignored")["ignored_fields"] == ["service_tier", "store"]
+    assert "are ignored: service_tier, store, x" in done.stderr
+    assert shown(keeper, "ignored")["ignored_fields"] == ["service_tier", "store", "x"]
 
 
 def test_show_list_cancel_delete(keeper, tmp_path):

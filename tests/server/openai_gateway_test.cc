@@ -82,8 +82,8 @@ TEST_F(GatewayTest, WholeAndStreamedTextAreTheSame) {
 
 TEST_F(GatewayTest, HeadersNameTheRequestAndWhatWasIgnored) {
   Start();
-  const auto exchange = Post("/v1/completions", R"({"prompt":"x","zoo":1,"b\r\nad":2})",
-                             {{"x-request-id", "mine"}});
+  const auto exchange =
+      Post("/v1/completions", R"({"prompt":"x","zoo":1,"b\r\nad":2})", {{"x-request-id", "mine"}});
   EXPECT_EQ(Body(exchange)["id"], "cmpl-mine");
   EXPECT_EQ(exchange->Header("x-request-id"), "mine");
   EXPECT_EQ(exchange->Header("x-based-ignored-fields"), "b??ad, zoo");
@@ -132,8 +132,8 @@ TEST_F(GatewayTest, OverloadAndDrainSayWhenToTryAgain) {
 TEST_F(GatewayTest, ClientThatLeavesCancelsAllItsPrompts) {
   for (const char* stream : {"true", "false"}) {
     Start({.hold = true});
-    const auto exchange = Post("/v1/completions", R"({"prompt":["x","y"],"stream":)" +
-                                                      std::string(stream) + "}");
+    const auto exchange =
+        Post("/v1/completions", R"({"prompt":["x","y"],"stream":)" + std::string(stream) + "}");
     exchange->Close();
     ASSERT_TRUE(engine_->WaitForCancels(2));
     EXPECT_EQ(engine_->cancels()[0].code(), absl::StatusCode::kCancelled);
@@ -170,12 +170,14 @@ TEST_F(GatewayTest, KeysGuardEverythingButHealth) {
   const std::string path = testing::TempDir() + "/openai_gateway_test_access.json";
   const auto digest = [](absl::string_view key) {
     const KeyDigest bytes = DigestOf(key);
-    return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(bytes.data()),
-                                                    bytes.size()));
+    return absl::BytesToHexString(
+        absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
   };
   std::ofstream(path) << R"({"tenants":[{"name":"acme"}],"keys":[{"tenant":"acme",
-      "permissions":["generate"],"sha256":")" << digest("good") << R"("},
-      {"permissions":["admin"],"sha256":")" << digest("admin") << "\"}]}";
+      "permissions":["generate"],"sha256":")"
+                      << digest("good") << R"("},
+      {"permissions":["admin"],"sha256":")"
+                      << digest("admin") << "\"}]}";
   auto access = AccessControl::Load(path);
   ASSERT_TRUE(access.ok()) << access.status();
   access_ = *std::move(access);
@@ -220,6 +222,7 @@ TEST_F(GatewayTest, ForeignTemplateIsNamed) {
 TEST_F(GatewayTest, RoutesAndTypes) {
   Start();
   EXPECT_EQ(Body(Get("/v1/models"))["data"][0]["id"], "fake");
+  EXPECT_GT(Body(Get("/v1/models"))["data"][0]["vocab_size"], 0);
   EXPECT_EQ(Body(Get("/v1/models/fake"))["object"], "model");
   EXPECT_EQ(Get("/v1/models/other")->response().status, 404);
   EXPECT_EQ(Body(Get("/v1/models/other"))["error"]["code"], "model_not_found");
@@ -252,6 +255,20 @@ TEST_F(GatewayTest, Tokenizer) {
   const auto wrong = Body(Post("/detokenize", R"({"tokens":[0,100]})"));
   EXPECT_THAT(wrong["error"]["message"].get<std::string>(), HasSubstr("tokens[1] is 100"));
   EXPECT_EQ(wrong["error"]["param"], "tokens");
+  for (const auto& [path, field] :
+       {std::pair{"/tokenize", "prompt"}, std::pair{"/detokenize", "tokens"}}) {
+    for (const std::string& body : {std::string("{}"), absl::StrCat("{\"", field, "\":null}")}) {
+      const auto missing = Post(path, body);
+      EXPECT_EQ(missing->response().status, 400) << path << body;
+      EXPECT_EQ(Body(missing)["error"]["param"], field);
+      EXPECT_THAT(missing->response().body, HasSubstr(absl::StrCat(field, " is not set")));
+    }
+  }
+  EXPECT_EQ(Post("/tokenize", R"({"prompt":"x","text":"y"})")->Header("x-based-ignored-fields"),
+            "text");
+  EXPECT_EQ(Post("/detokenize", R"({"tokens":[0],"a":1,"b":2})")->Header("x-based-ignored-fields"),
+            "a, b");
+  EXPECT_EQ(Body(Post("/tokenize", R"({"prompt":""})"))["count"], 0);
   Start({.tokenizer = false});
   EXPECT_EQ(Post("/tokenize", R"({"prompt":"x"})")->response().status, 400);
   EXPECT_EQ(Post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}]})")
