@@ -28,7 +28,7 @@ constexpr int kOk = 200;
 constexpr size_t kMostAnswerBytes = 1 << 20;          // of what is no stream
 constexpr int64_t kMostTimeoutMs = 24 * 3600 * 1000;  // that the daemon takes
 constexpr int kJsonDepth = 16;
-// One thread takes some 100,000 events a second.
+// An event takes a thread about 5 us (tests/bench/client_cost.py): one is enough for a small host.
 constexpr unsigned kCoresPerThread = 8, kMostThreads = 4;
 
 // A connection takes a descriptor, and shells allow few.

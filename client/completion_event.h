@@ -17,8 +17,8 @@ struct CompletionEvent {
   std::string error_code, error_message;
 };
 
-// Without building the document: at thousands of events a second that would be most of the cost.
-// INVALID_ARGUMENT for what is not a JSON object.
+// Builds no document: there are thousands of events a second. INVALID_ARGUMENT for what is not a
+// JSON object.
 absl::StatusOr<CompletionEvent> ReadCompletionEvent(std::string_view json);
 
 }  // namespace based
