@@ -85,6 +85,7 @@ Value Interpreter::Dict(const Expr& expr) {
   for (size_t i = 0; i < expr.args.size(); i += 2) {
     const Value key = Evaluate(*expr.args[i]);
     if (!key.is_string()) return run_.Fail("a dict's key is no string, which is not supported");
+    if (!run_.Spend(entries.size())) return {};
     SetEntry(entries, key.string(), run_.Contained(Evaluate(*expr.args[i + 1])));
   }
   return Value::OfDict(std::move(entries));
@@ -124,9 +125,9 @@ Value Interpreter::Applied(const Expr& expr) {
   if (!run_.ok()) return {};
   if (expr.kind == Expr::Kind::kMethod && !HasMethod(subject, expr.builtin->name)) {
     if (subject.undefined()) return run_.Fail(subject.reason());
+    const absl::string_view name(expr.builtin->name.data(), expr.builtin->name.size());
     return run_.Fail(
-        absl::StrCat("a ", subject.type_name(), " has no method '",
-                     absl::string_view(expr.builtin->name.data(), expr.builtin->name.size()), "'"));
+        absl::StrCat("the method '", name, "' of a ", subject.type_name(), " is not supported"));
   }
   return expr.builtin->apply(run_, subject, args);
 }

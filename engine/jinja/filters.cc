@@ -61,11 +61,13 @@ Value Reverse(Run& run, const Value& subject, Args) {
   return Value::OfGenerator(Items(items.rbegin(), items.rend()));
 }
 
-Value ToInteger(Run&, const Value& subject, Args args) {
+Value ToInteger(Run& run, const Value& subject, Args args) {
+  if (subject.undefined()) return run.Fail(subject.reason());
   const Value fallback = args[0].undefined() ? Value(int64_t{0}) : args[0];
   if (subject.is_integral()) return subject.integer();
   double number = 0;
   if (subject.is_string()) {
+    if (!run.Spend(subject.string().size())) return {};
     int64_t integer = 0;
     const std::string_view text = Strip(subject.string(), Side::kBoth);
     if (absl::SimpleAtoi(View(text), &integer)) return integer;

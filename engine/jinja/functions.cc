@@ -29,7 +29,10 @@ Value MakeNamespace(Run& run, const CallValues& values) {
   } else if (!values.unnamed.empty()) {
     return run.Fail("namespace takes names with values, or one dict");
   }
-  for (const auto& [name, value] : values.named) SetEntry(entries, name, run.Contained(value));
+  for (const auto& [name, value] : values.named) {
+    if (!run.Spend(entries.size())) return {};
+    SetEntry(entries, name, run.Contained(value));
+  }
   return Value::OfNamespace(std::move(entries));
 }
 

@@ -101,12 +101,16 @@ Interpreter::Flow Interpreter::For(const Statement& statement) {
   if (!run_.ok()) return Flow::kBreak;
   const auto shared = std::make_shared<const Items>(std::move(items));
   ++loops_;
+  // As Jinja has it, a pass that break or continue ends early does not count against "else".
+  bool completed = false;
   for (size_t i = 0; i < shared->size(); ++i) {
-    if (Pass(statement, shared, i) == Flow::kBreak) break;
+    const Flow flow = Pass(statement, shared, i);
+    if (flow == Flow::kBreak) break;
+    completed = completed || flow == Flow::kNext;
   }
   --loops_;
   if (!run_.ok()) return Flow::kBreak;
-  if (!shared->empty() || statement.blocks[1].empty()) return Flow::kNext;
+  if (completed || statement.blocks[1].empty()) return Flow::kNext;
   scopes_.emplace_back();
   const Flow flow = Execute(statement.blocks[1]);
   scopes_.pop_back();
@@ -181,6 +185,7 @@ Value Interpreter::Call(const Expr& expr) {
     if (i < unnamed) {
       values.unnamed.push_back(std::move(value));
     } else {
+      if (!run_.Spend(values.named.size())) return {};
       SetEntry(values.named, expr.keywords[i - unnamed], std::move(value));
     }
   }
@@ -196,6 +201,7 @@ Value Interpreter::CallMacro(const Statement& macro, CallValues values) {
     return run_.Fail(
         absl::StrCat("the macro '", macro.names[0], "' takes ", parameters, " arguments"));
   }
+  if (!run_.Spend((parameters + 1) * (values.named.size() + 1) * 2)) return {};
   for (const auto& [name, value] : values.named) {
     if (std::find(macro.names.begin() + 1, macro.names.end(), name) == macro.names.end()) {
       return run_.Fail(absl::StrCat("the macro '", macro.names[0], "' has no '", name, "'"));
@@ -225,7 +231,8 @@ Value Interpreter::CallMacro(const Statement& macro, CallValues values) {
 }
 
 Value Interpreter::Lookup(const std::string& name) {
-  const auto in = [&name](const Scope& scope) -> const Value* {
+  const auto in = [this, &name](const Scope& scope) -> const Value* {
+    if (!run_.Spend(scope.size())) return nullptr;
     for (const auto& [known, value] : scope) {
       if (known == name) return &value;
     }
@@ -241,6 +248,7 @@ Value Interpreter::Lookup(const std::string& name) {
 }
 
 void Interpreter::Set(std::string_view name, Value value) {
+  if (!run_.Spend(scopes_.back().size())) return;
   for (auto& [known, old] : scopes_.back()) {
     if (known == name) {
       old = std::move(value);

@@ -86,6 +86,10 @@ class Writer {
     }
   }
 
+  void Separate(const std::string& separator) {
+    if (run_.Spend(separator.size())) out_ += separator;
+  }
+
   void NewLine() {
     if (!style_.indent || !run_.Spend(style_.indent->size() * level_)) return;
     out_ += '\n';
@@ -100,7 +104,7 @@ class Writer {
     out_ += '[';
     ++level_;
     for (size_t i = 0; i < items.size() && run_.ok(); ++i) {
-      if (i > 0) out_ += style_.between_items;
+      if (i > 0) Separate(style_.between_items);
       NewLine();
       Write(items[i]);
     }
@@ -123,10 +127,10 @@ class Writer {
     out_ += '{';
     ++level_;
     for (size_t i = 0; i < order.size() && run_.ok(); ++i) {
-      if (i > 0) out_ += style_.between_items;
+      if (i > 0) Separate(style_.between_items);
       NewLine();
       WriteString(order[i]->first);
-      out_ += style_.after_key;
+      Separate(style_.after_key);
       Write(order[i]->second);
     }
     --level_;

@@ -175,7 +175,8 @@ class Lexer {
     token.text = source_.substr(at_, size);
     const bool read = token.kind == Kind::kFloat ? absl::SimpleAtod(token.text, &token.number)
                                                  : absl::SimpleAtoi(token.text, &token.integer);
-    if (!read || IsNameStart(At(size))) {
+    const bool octal = token.kind == Kind::kInteger && size > 1 && token.text[0] == '0';
+    if (!read || octal || IsNameStart(At(size))) {
       return Fail(absl::StrCat("'", token.text, "' is no decimal number that is supported"));
     }
     Emit(std::move(token));

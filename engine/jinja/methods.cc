@@ -23,7 +23,7 @@ Value SplitMethod(Run& run, const Value& subject, const Items& args, bool right)
   const int64_t most = IntegerArgument(run, args[1], -1, "the number of cuts");
   const bool at_space = args[0].undefined() || args[0].none();
   const std::string separator = at_space ? "" : TextArgument(run, args[0], "the separator");
-  if (!run.Spend(text.size())) return {};
+  if (!SpendSearch(run, text, separator)) return {};
   if (at_space && !right) return ListOf(run, Split(text, std::nullopt, most), text.size());
   if (separator.empty()) return run.Fail("the separator is empty or left out");
   return ListOf(run, right ? SplitRight(text, separator, most) : Split(text, separator, most),
@@ -45,7 +45,7 @@ Value HasEnd(Run& run, const Value& subject, const Value& candidates, bool start
 Value FindText(Run& run, const Value& subject, const Items& args) {
   const std::string& text = subject.string();
   const std::string sought = TextArgument(run, args[0], "what is sought");
-  if (!run.Spend(text.size() + sought.size())) return {};
+  if (!SpendSearch(run, text, sought)) return {};
   const size_t at = text.find(sought);
   if (at == std::string::npos) return int64_t{-1};
   return static_cast<int64_t>(CountCharacters(std::string_view(text).substr(0, at)));
@@ -54,7 +54,7 @@ Value FindText(Run& run, const Value& subject, const Items& args) {
 Value CountText(Run& run, const Value& subject, const Items& args) {
   const std::string& text = subject.string();
   const std::string sought = TextArgument(run, args[0], "what is counted");
-  if (!run.Spend(text.size() * 2 + sought.size())) return {};
+  if (!SpendSearch(run, text, sought)) return {};
   if (sought.empty()) return static_cast<int64_t>(CountCharacters(text)) + 1;
   int64_t count = 0;
   for (size_t at = text.find(sought); at != std::string::npos;
@@ -95,6 +95,15 @@ Value Get(Run& run, const Value& subject, const Items& args) {
       args[0].is_string() ? FindEntry(subject.entries(), args[0].string()) : nullptr;
   if (found != nullptr) return *found;
   return args[1].undefined() ? Value::None() : args[1];
+}
+
+// Unlike the filter, the method takes strings alone.
+Value JoinMethod(Run& run, const Value& subject, const Items& args) {
+  const Items parts = Iterate(run, args[0]);
+  for (const Value& part : parts) {
+    if (!part.is_string()) return run.Fail("join of what is no string");
+  }
+  return JoinedBy(run, subject.string(), args[0]);
 }
 
 const auto& StringMethods() {
@@ -158,10 +167,7 @@ const auto& StringMethods() {
        [](Run& r, const Value& s, Args a) { return Replaced(r, s.string(), a[0], a[1], a[2]); }},
       {"find", {"sub"}, 1, FindText},
       {"count", {"sub"}, 1, CountText},
-      {"join",
-       {"iterable"},
-       1,
-       [](Run& r, const Value& s, Args a) { return JoinedBy(r, s.string(), a[0]); }},
+      {"join", {"iterable"}, 1, JoinMethod},
   };
   return *methods;
 }

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "engine/jinja/strings.h"
 #include "engine/jinja/text.h"
 
 namespace based::jinja {
@@ -114,7 +115,7 @@ bool Contains(Run& run, const Value& container, const Value& item) {
         Mismatch(run, "in", item, container);
         return false;
       }
-      return run.Spend(container.string().size()) &&
+      return SpendSearch(run, container.string(), item.string()) &&
              container.string().find(item.string()) != std::string::npos;
     case Kind::kList:
       for (const Value& one : container.items()) {

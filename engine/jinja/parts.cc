@@ -54,6 +54,7 @@ std::string SliceText(Run& run, const std::string& text, const SliceRange& range
 // `method_first`: a method of that name is found before an entry.
 Value Named(Run& run, const Value& value, const std::string& name, bool method_first) {
   if (value.undefined()) return run.Fail(value.reason());
+  if (!run.Spend(name.size())) return {};
   if (value.kind() == Kind::kLoop) return AttributeOfLoop(value.loop(), name);
   const bool method = (value.is_dict() || value.is_string()) && HasMethod(value, name);
   const Entries* entries = nullptr;

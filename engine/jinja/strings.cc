@@ -30,8 +30,7 @@ Value Stripped(Run& run, const std::string& text, Side side, const Value& set) {
   if (set.undefined() || set.none()) return Strip(text, side);
   const std::string characters = TextArgument(run, set, "the characters to strip");
   // Each character of the text may look through all of them.
-  if (!run.Spend(characters.size() * kStepCost)) return {};
-  if (characters.size() > 1000) return run.Fail("more than 1,000 bytes of characters to strip");
+  if (!SpendSearch(run, text, characters)) return {};
   return Strip(text, side, characters);
 }
 
@@ -42,7 +41,7 @@ Value Replaced(Run& run, const std::string& text, const Value& old, const Value&
   const int64_t most = IntegerArgument(run, count, -1, "the number of replacements");
   // No longer than if it were found at every place where it fits.
   const size_t places = from.empty() ? text.size() + 1 : text.size() / from.size();
-  if (!run.Spend(text.size() + from.size())) return {};
+  if (!SpendSearch(run, text, from)) return {};
   std::string out;
   if (to.size() <= from.size() || places * to.size() <= kMaxOutputBytes) {
     out = Replace(text, from, to, most);
@@ -65,8 +64,12 @@ Value JoinedBy(Run& run, const std::string& separator, const Value& parts) {
   return out;
 }
 
+bool SpendSearch(Run& run, std::string_view text, std::string_view sought) {
+  return run.Spend(text.size() + text.size() / kStepCost * sought.size() + sought.size());
+}
+
 std::string TextArgument(Run& run, const Value& value, std::string_view what) {
-  if (value.is_string()) return value.string();
+  if (value.is_string()) return run.Spend(value.string().size()) ? value.string() : "";
   run.Fail(value.undefined()
                ? value.reason()
                : absl::StrCat(View(what), " is a ", value.type_name(), "; expected a string"));

@@ -25,6 +25,9 @@ Value Replaced(Run& run, const std::string& text, const Value& old, const Value&
 
 Value JoinedBy(Run& run, const std::string& separator, const Value& parts);
 
+// Counts a search for `sought` in `text`, which may compare much of it at every place.
+bool SpendSearch(Run& run, std::string_view text, std::string_view sought);
+
 // The string of an argument; fails, naming `what`, for another kind.
 std::string TextArgument(Run& run, const Value& value, std::string_view what);
 // The integer of an argument, `fallback` if it is undefined or none; fails for another kind.

@@ -139,8 +139,8 @@ int Value::depth() const {
 }
 
 const char* Value::type_name() const {
-  constexpr const char* kNames[] = {"Undefined", "None", "bool",      "int",  "float",   "str",
-                                    "list",      "dict", "Namespace", "loop", "function"};
+  constexpr const char* kNames[] = {"Undefined", "NoneType", "bool",      "int",  "float",   "str",
+                                    "list",      "dict",     "Namespace", "loop", "function"};
   return kNames[data_.index()];
 }
 
