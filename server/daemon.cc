@@ -76,6 +76,18 @@ void LogReload(absl::string_view what, const absl::Status& status) {
   Log(LogLevel::kError, "reload_failed", {{"what", what}, {"message", status.message()}});
 }
 
+// The chat template of the model in `model_dir`, by the flags; why it cannot be used is logged.
+ServedChatTemplate LoadChatTemplate(const DaemonOptions& options, const std::string& model_dir) {
+  if (options.http.plain_chat_template) return nullptr;
+  ServedChatTemplate loaded =
+      ChatTemplate::Load(options.tokenizer_dir.empty() ? model_dir : options.tokenizer_dir);
+  if (!loaded.ok()) {
+    // Completions are none the worse for it; chat is refused in the same words.
+    Log(LogLevel::kWarning, "chat_template", {{"message", loaded.status().message()}});
+  }
+  return loaded;
+}
+
 class Daemon {
  public:
   Daemon(const DaemonOptions& options, Backend& backend) : options_(options), backend_(backend) {}
@@ -302,17 +314,13 @@ absl::Status Daemon::Load() {
     BASED_RETURN_IF_ERROR(engine_->SetTenants(access_->tenants()));
     loaded_ = engine_.get();
   }
-  const std::string foreign_chat_template =
-      options_.http.plain_chat_template
-          ? ""
-          : ForeignChatTemplate(options_.tokenizer_dir.empty() ? model_dir
-                                                               : options_.tokenizer_dir);
+  const ServedChatTemplate chat_template = LoadChatTemplate(options_, model_dir);
   if (batches_ != nullptr) {
-    batches_->Start(*live_, {.openai = OpenAiModelOf(engine_->model(), foreign_chat_template),
+    batches_->Start(*live_, {.openai = OpenAiModelOf(engine_->model(), chat_template),
                              .digest = engine_->model().checkpoint.digest});
   }
   server_->Serve(*live_, batches_.get());
-  if (http_ != nullptr) http_->Serve(*live_, foreign_chat_template);
+  if (http_ != nullptr) http_->Serve(*live_, chat_template);
   LogReady(*engine_, addresses_, SecondsSince(start_));
   if (notifier_.watchdog()) watch_ = std::make_unique<EngineWatch>(*engine_, profile_);
   notifier_.Ready(StatusLine());

@@ -33,8 +33,8 @@ class GatewayApi final : public HttpApi {
 
   int port() const override { return server_->port(); }
 
-  void Serve(Engine& engine, const std::string& foreign_chat_template) override {
-    gateway_.Serve(engine, foreign_chat_template);
+  void Serve(Engine& engine, const ServedChatTemplate& chat_template) override {
+    gateway_.Serve(engine, chat_template);
   }
 
   void BeginDrain() override {

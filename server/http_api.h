@@ -11,6 +11,7 @@
 #include "server/access.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
+#include "server/openai_chat.h"
 
 namespace based {
 
@@ -34,8 +35,8 @@ class HttpApi {
   virtual int port() const = 0;
 
   // The model is loaded: calls reach `engine`, which must outlive the API and be drained before it
-  // goes. `foreign_chat_template`: see OpenAiModel. Call once.
-  virtual void Serve(Engine& engine, const std::string& foreign_chat_template) = 0;
+  // goes. `chat_template`: see OpenAiModel. Call once.
+  virtual void Serve(Engine& engine, const ServedChatTemplate& chat_template) = 0;
 
   // /health fails from now on, and clients are told to come back on other connections.
   virtual void BeginDrain() = 0;

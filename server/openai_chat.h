@@ -1,6 +1,7 @@
-// Chat messages as a prompt.
+// Chat messages as a prompt: by the model's own template, whose special tokens count wherever they
+// stand, in contents too, as transformers has it; or by
 //
-// The plain template, for models that bring none:
+// the plain template, for models that bring none:
 //
 //   ### System:
 //   {content}
@@ -15,21 +16,26 @@
 #ifndef BASED_SERVER_OPENAI_CHAT_H_
 #define BASED_SERVER_OPENAI_CHAT_H_
 
+#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "engine/chat_template.h"
 #include "nlohmann/json.hpp"
 
 namespace based {
 
 inline constexpr char kPlainChatStop[] = "\n### ";
 
-// INVALID_ARGUMENT names the place in `messages`.
-absl::StatusOr<std::string> PlainChatPrompt(const nlohmann::json& messages);
+// The template that the model brings, null if none; or why it cannot be used, and chat is refused.
+using ServedChatTemplate = absl::StatusOr<std::shared_ptr<const ChatTemplate>>;
 
-// Why chat with the model of `tokenizer_dir` cannot use the plain template: its own template, by
-// file name, which is a program in Jinja that this daemon does not run. "" when it has none.
-std::string ForeignChatTemplate(const std::string& tokenizer_dir);
+// The prompt of the body's messages, add_generation_prompt (true by default) and
+// chat_template_kwargs. A content is a string or parts of type text, which follow each other.
+//   INVALID_ARGUMENT  names the place in the body, or says why the template refuses
+//   UNIMPLEMENTED     the model brings a template that cannot be used
+absl::StatusOr<std::string> ChatPrompt(const nlohmann::json& body,
+                                       const ServedChatTemplate& chat_template);
 
 }  // namespace based
 

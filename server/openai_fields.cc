@@ -28,7 +28,9 @@ struct Field {
 constexpr Field kFields[] = {
     {"model", kC | kH | kT | kD},
     {"prompt", kC | kT},
-    {"messages", kH},
+    {"messages", kH | kT},
+    {"add_generation_prompt", kH | kT},
+    {"chat_template_kwargs", kH | kT},
     {"max_tokens", kC | kH},
     {"max_completion_tokens", kH},
     {"temperature", kC | kH},
@@ -73,10 +75,13 @@ constexpr Field kFields[] = {
     {"suffix", kC, false, "\"\""},
     {"echo", kH, false, "false"},
     {"skip_special_tokens", kC | kH, false, "true"},
-    {"tools", kH, false, "[]"},
+    {"tools", kH | kT, false, "[]"},
     {"tool_choice", kH, false, "\"none\"\n\"auto\""},
     {"functions", kH, false, "[]"},
     {"function_call", kH, false, "\"none\"\n\"auto\""},
+    {"chat_template", kH | kT, false},
+    {"continue_final_message", kH | kT, false, "false"},
+    {"documents", kH, false, "[]"},
     {"modalities", kH, false, "[\"text\"]"},
     {"audio", kH, false},
     {"web_search_options", kH, false},
@@ -158,10 +163,10 @@ void OpenAiFields::Read(const std::string& name, int32_t& target) {
 void OpenAiFields::Read(const std::string& name, int64_t& target) {
   const Json* value = Find(name);
   if (value == nullptr) return;
-  const bool fits = value->is_number_integer() &&
-                    (!value->is_number_unsigned() ||
-                     value->get<uint64_t>() <=
-                         static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
+  const bool fits =
+      value->is_number_integer() &&
+      (!value->is_number_unsigned() ||
+       value->get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
   if (!fits) return Wrong(name, *value, "an integer");
   target = value->get<int64_t>();
 }

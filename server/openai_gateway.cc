@@ -147,9 +147,9 @@ OpenAiGateway::OpenAiGateway(OpenAiGatewayOptions options, const AccessControl& 
 
 OpenAiGateway::~OpenAiGateway() = default;
 
-void OpenAiGateway::Serve(Engine& engine, const std::string& foreign_chat_template) {
+void OpenAiGateway::Serve(Engine& engine, const ServedChatTemplate& chat_template) {
   loaded_ = std::make_unique<Served>(
-      Served{.engine = engine, .model = OpenAiModelOf(engine.model(), foreign_chat_template)});
+      Served{.engine = engine, .model = OpenAiModelOf(engine.model(), chat_template)});
   served_.store(loaded_.get(), std::memory_order_release);
 }
 
@@ -336,7 +336,8 @@ void OpenAiGateway::GetModel(Call& call) {
 
 void OpenAiGateway::Tokenize(Call& call) {
   std::vector<std::string> ignored;
-  auto answer = TokenizeJson(call.exchange->TakeBody(), call.served->engine, ignored);
+  auto answer = TokenizeJson(call.exchange->TakeBody(), call.served->engine,
+                             call.served->model.chat_template, ignored);
   TellIgnored(call, ignored);
   AnswerJson(call, std::move(answer));
 }

@@ -35,8 +35,8 @@ class OpenAiGateway {
   void Handle(const std::shared_ptr<HttpExchange>& exchange);
 
   // Calls reach `engine`, which outlives them, from now on; until then they are refused: the model
-  // is loading. `foreign_chat_template`: see OpenAiModel. Call once.
-  void Serve(Engine& engine, const std::string& foreign_chat_template);
+  // is loading. `chat_template`: see OpenAiModel. Call once.
+  void Serve(Engine& engine, const ServedChatTemplate& chat_template);
 
   // What /health says; calls are refused by the engine once it drains.
   void SetServing(bool serving) { serving_ = serving; }

@@ -1,5 +1,6 @@
 #include "server/openai_request.h"
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <utility>
@@ -12,7 +13,6 @@
 #include "engine/utf8.h"
 #include "kernels/base/status.h"
 #include "server/convert.h"
-#include "server/openai_chat.h"
 #include "server/openai_fields.h"
 
 namespace based {
@@ -71,7 +71,20 @@ SamplingParams ReadSampling(OpenAiFields& fields) {
   return sampling;
 }
 
-StopConditions ReadStop(OpenAiFields& fields, bool chat) {
+// Where a reply ends that the client did not ask to end: before the plain template's next message,
+// or with the model's own template's token.
+void EndTurn(const OpenAiModel& model, StopConditions& stop) {
+  if (!model.chat_template.ok() || *model.chat_template == nullptr) {
+    stop.strings.push_back(kPlainChatStop);
+  } else if (!stop.ignore_eos) {
+    for (const int32_t id : model.chat_stop_ids) {
+      const auto found = std::find(stop.token_ids.begin(), stop.token_ids.end(), id);
+      if (found == stop.token_ids.end()) stop.token_ids.push_back(id);
+    }
+  }
+}
+
+StopConditions ReadStop(OpenAiFields& fields, bool chat, const OpenAiModel& model) {
   StopConditions stop;
   stop.max_tokens = chat ? kChatMaxTokens : kCompletionMaxTokens;
   fields.Read("max_tokens", stop.max_tokens);
@@ -81,7 +94,7 @@ StopConditions ReadStop(OpenAiFields& fields, bool chat) {
   fields.Read("stop_token_ids", stop.token_ids);
   fields.Read("include_stop_str_in_output", stop.include_stop);
   fields.ReadTexts("stop", stop.strings);
-  if (chat) stop.strings.push_back(kPlainChatStop);
+  if (chat) EndTurn(model, stop);
   return stop;
 }
 
@@ -131,7 +144,7 @@ absl::StatusOr<Request> ReadTemplate(OpenAiFields& fields, const Json& body, std
   ReadCounts(fields, call.stream, request);
   ReadPriority(fields, request);
   request.sampling = ReadSampling(fields);
-  request.stop = ReadStop(fields, call.chat);
+  request.stop = ReadStop(fields, call.chat, model);
   call.token_ids = !model.has_tokenizer;
   fields.Read("return_token_ids", call.token_ids);
   request.output.text = model.has_tokenizer;
@@ -198,10 +211,16 @@ absl::Status AddPrompts(const Json& prompt, const Request& request, OpenAiReques
 
 }  // namespace
 
-OpenAiModel OpenAiModelOf(const Model& model, std::string foreign_chat_template) {
-  return {.name = model.name,
-          .has_tokenizer = model.tokenizer != nullptr,
-          .foreign_chat_template = std::move(foreign_chat_template)};
+OpenAiModel OpenAiModelOf(const Model& model, ServedChatTemplate chat_template) {
+  OpenAiModel made = {.name = model.name, .has_tokenizer = model.tokenizer != nullptr};
+  if (chat_template.ok() && *chat_template != nullptr && made.has_tokenizer) {
+    const auto ids = model.tokenizer->Encode((*chat_template)->eos_token());
+    if (ids.ok() && ids->size() == 1 && ids->front() != model.config.eos_token_id) {
+      made.chat_stop_ids = *ids;
+    }
+  }
+  made.chat_template = std::move(chat_template);
+  return made;
 }
 
 absl::StatusOr<Json> ParseBody(std::string_view body) {
@@ -235,13 +254,6 @@ absl::StatusOr<OpenAiRequest> ReadChat(const Json& body, std::string_view raw,
   OpenAiRequest call;
   call.chat = true;
   BASED_RETURN_IF_ERROR(Check(body, OpenAiEndpoint::kChat, model, call));
-  if (!model.foreign_chat_template.empty()) {
-    return absl::UnimplementedError(absl::StrCat(
-        "messages cannot be rendered: the model brings a Jinja template (",
-        model.foreign_chat_template,
-        "), which this daemon does not run; use /v1/completions, or start the daemon with "
-        "--http_chat_template=plain"));
-  }
   if (!model.has_tokenizer) {
     return absl::FailedPreconditionError(
         "messages are text and the model has no tokenizer; use /v1/completions with token ids, or "
@@ -256,9 +268,7 @@ absl::StatusOr<OpenAiRequest> ReadChat(const Json& body, std::string_view raw,
   if (request.output.top_logprobs != 0 && !call.logprobs) {
     return Invalid("top_logprobs is set; expected only where logprobs is true");
   }
-  const Json* messages = fields.Find("messages");
-  if (messages == nullptr) return Invalid("messages is not set; expected an array of messages");
-  BASED_ASSIGN_OR_RETURN(request.prompt_text, PlainChatPrompt(*messages));
+  BASED_ASSIGN_OR_RETURN(request.prompt_text, ChatPrompt(body, model.chat_template));
   call.requests.push_back(std::move(request));
   return call;
 }

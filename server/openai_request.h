@@ -10,6 +10,7 @@
 #include "engine/model.h"
 #include "engine/request.h"
 #include "nlohmann/json.hpp"
+#include "server/openai_chat.h"
 #include "server/openai_error.h"
 
 namespace based {
@@ -18,11 +19,12 @@ namespace based {
 struct OpenAiModel {
   std::string name;
   bool has_tokenizer = true;
-  // Why chat is refused; see ForeignChatTemplate. Empty: the plain template.
-  std::string foreign_chat_template;
+  ServedChatTemplate chat_template{nullptr};  // null: the plain one
+  // Ends a reply, beside the model's own end of text: the template's end of turn.
+  std::vector<int32_t> chat_stop_ids{};
 };
 
-OpenAiModel OpenAiModelOf(const Model& model, std::string foreign_chat_template);
+OpenAiModel OpenAiModelOf(const Model& model, ServedChatTemplate chat_template);
 
 struct OpenAiRequest {
   bool chat = false;
@@ -44,7 +46,7 @@ absl::StatusOr<nlohmann::json> ParseBody(std::string_view body);
 // fields.
 //   INVALID_ARGUMENT  a field has a wrong type or contradicts another
 //   NOT_FOUND         `model` is not served
-//   UNIMPLEMENTED     a field is refused by name, or chat with a foreign template
+//   UNIMPLEMENTED     a field is refused by name, or chat by a template that cannot be used
 absl::StatusOr<OpenAiRequest> ReadCompletion(const nlohmann::json& body, std::string_view raw,
                                              const OpenAiModel& model);
 absl::StatusOr<OpenAiRequest> ReadChat(const nlohmann::json& body, std::string_view raw,

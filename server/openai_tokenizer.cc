@@ -37,14 +37,22 @@ absl::Status Check(const nlohmann::json& body, OpenAiEndpoint endpoint, const Mo
 }  // namespace
 
 absl::StatusOr<std::string> TokenizeJson(std::string_view body, const Engine& engine,
+                                         const ServedChatTemplate& chat_template,
                                          std::vector<std::string>& ignored) {
   BASED_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseBody(body));
-  BASED_RETURN_IF_ERROR(
-      Check(parsed, OpenAiEndpoint::kTokenize, engine.model(), "prompt", "a string", ignored));
   OpenAiFields fields(parsed);
+  const bool is_chat = fields.Find("messages") != nullptr;
+  BASED_RETURN_IF_ERROR(Check(parsed, OpenAiEndpoint::kTokenize, engine.model(),
+                              is_chat ? "messages" : "prompt", "a string, or messages", ignored));
   std::string prompt;
   fields.Read("prompt", prompt);
   BASED_RETURN_IF_ERROR(fields.status());
+  if (is_chat) {
+    if (fields.Find("prompt") != nullptr) {
+      return absl::InvalidArgumentError("messages and prompt are set; expected one of them");
+    }
+    BASED_ASSIGN_OR_RETURN(prompt, ChatPrompt(parsed, chat_template));
+  }
   BASED_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, engine.model().tokenizer->Encode(prompt));
   return absl::StrCat("{\"count\":", ids.size(),
                       ",\"max_model_len\":", engine.capacity().max_prompt_tokens, ",\"tokens\":[",

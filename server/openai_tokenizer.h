@@ -8,13 +8,16 @@
 
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
+#include "server/openai_chat.h"
 
 namespace based {
 
-// {"prompt": "text"} gives {"count":..,"max_model_len":..,"tokens":[..]}. Nothing is prepended.
+// {"prompt": "text"} or {"messages": [..]}, which ChatPrompt reads, gives
+// {"count":..,"max_model_len":..,"tokens":[..]}. Nothing is prepended.
 // FAILED_PRECONDITION where the model has no tokenizer, INVALID_ARGUMENT where the field is
 // missing. Names of fields that mean nothing here come back in `ignored`.
 absl::StatusOr<std::string> TokenizeJson(std::string_view body, const Engine& engine,
+                                         const ServedChatTemplate& chat_template,
                                          std::vector<std::string>& ignored);
 
 // {"tokens": [..]} gives {"prompt":".."}. Special tokens are told unless skip_special_tokens. The

@@ -336,16 +336,64 @@ def test_ids_without_a_tokenizer_equal_grpcs(tiny, proto):
                 {"messages": [{"role": "user", "content": "x"}]})[0] == 400
 
 
-def test_model_that_brings_a_template(start_daemon, tmp_path):
+CHATML = """\
+{%- for message in messages %}
+    {%- if message.role not in ['system', 'user', 'assistant'] %}
+        {{- raise_exception('No role ' ~ message.role) }}
+    {%- endif %}
+    {{- '<|im_start|>' + message['role'] + '\n' + message['content'] | trim + eos_token + '\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}
+"""
+
+
+@pytest.fixture
+def model_with_template(tmp_path):
+    """Makes the demo model's folder over, with a chat template."""
     for path in DEMO.iterdir():
         (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+
+    def bring(template):
+        config = {"chat_template": template, "eos_token": {"content": "<|endoftext|>"}}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        return tmp_path
+
+    return bring
+
+
+def test_model_that_brings_a_template(start_daemon, model_with_template):
+    messages = [{"role": "user", "content": " h\u00e9 \n"}, {"role": "assistant", "content": "x<|im_end|>"},
+                {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
+    prompt = ("<|im_start|>user\nh\u00e9<|endoftext|>\n<|im_start|>assistant\nx<|im_end|><|endoftext|>\n"
+              "<|im_start|>user\nab<|endoftext|>\n<|im_start|>assistant\n")
+    daemon = start_daemon(f"--model={model_with_template(CHATML)}", "--backend=cpu", "--slots=4")
+    status, _, tokens = post(daemon, "/tokenize", {"messages": messages})
+    assert status == 200
+    assert tokens == post(daemon, "/tokenize", {"prompt": prompt})[2]
+    assert post(daemon, "/detokenize", {"tokens": tokens["tokens"]})[2]["prompt"] == prompt
+    with client_of(daemon) as client:
+        model = client.models.list().data[0].id
+        reply = client.chat.completions.create(model=model, messages=messages, max_tokens=3)
+        assert reply.usage.prompt_tokens == tokens["count"]
+        with pytest.raises(openai.BadRequestError, match="chat template: No role tool"):
+            client.chat.completions.create(
+                model=model, messages=[{"role": "tool", "content": "x", "tool_call_id": "1"}])
+    plain = post(daemon, "/tokenize", {"messages": messages, "add_generation_prompt": False})[2]
+    assert tokens["tokens"][:plain["count"]] == plain["tokens"] and plain["count"] < tokens["count"]
+
+
+def test_template_that_is_not_supported(start_daemon, model_with_template):
+    folder = model_with_template("\n{{ messages | wordwrap }}")
     body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
-    daemon = start_daemon(f"--model={tmp_path}", "--backend=cpu", "--slots=4")
+    what = "chat_template of tokenizer_config.json: line 2: the filter 'wordwrap' is not supported"
+    daemon = start_daemon(f"--model={folder}", "--backend=cpu", "--slots=4")
     status, _, reply = post(daemon, "/v1/chat/completions", body)
-    assert status == 400 and "chat_template of tokenizer_config.json" in reply["error"]["message"]
+    assert status == 400 and what in reply["error"]["message"]
+    assert post(daemon, "/v1/completions", {"prompt": "x", "max_tokens": 1})[0] == 200
+    assert any("level=warning" in line and "event=chat_template" in line and "line 2" in line
+               for line in daemon.lines)
     assert daemon.stop() == 0
-    plain = start_daemon(f"--model={tmp_path}", "--backend=cpu", "--slots=4",
+    plain = start_daemon(f"--model={folder}", "--backend=cpu", "--slots=4",
                          "--http_chat_template=plain")
     assert post(plain, "/v1/chat/completions", body)[0] == 200
 

@@ -1,7 +1,6 @@
 // The HTTP API over a scripted engine, without a network.
 #include "server/openai_gateway.h"
 
-#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -23,11 +22,11 @@ using testing::HasSubstr;
 class GatewayTest : public testing::Test {
  protected:
   void Start(FakeEngineOptions engine_options = {}, OpenAiGatewayOptions options = {},
-             const std::string& foreign_chat_template = "") {
+             const ServedChatTemplate& chat_template = nullptr) {
     SetLogOptions({.level = LogLevel::kOff});
     engine_ = std::make_unique<FakeEngine>(std::move(engine_options), &metrics_);
     gateway_ = std::make_unique<OpenAiGateway>(std::move(options), *access_, metrics_);
-    gateway_->Serve(*engine_, foreign_chat_template);
+    gateway_->Serve(*engine_, chat_template);
   }
 
   std::shared_ptr<FakeExchange> Send(HttpRequest request) {
@@ -210,13 +209,27 @@ TEST_F(GatewayTest, UntilTheModelIsLoadedClientsAreAskedToWait) {
   EXPECT_THAT(exchange->response().body, HasSubstr("loading"));
 }
 
-TEST_F(GatewayTest, ForeignTemplateIsNamed) {
-  Start({}, {}, "chat_template.jinja");
-  const auto exchange =
-      Post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}]})");
-  EXPECT_EQ(exchange->response().status, 400);
-  EXPECT_EQ(Body(exchange)["error"]["param"], "messages");
-  EXPECT_THAT(exchange->response().body, HasSubstr("chat_template.jinja"));
+TEST_F(GatewayTest, TheModelsOwnTemplateMakesThePrompt) {
+  const ServedChatTemplate shouting =
+      ChatTemplate::Create("t", "{% for m in messages %}{{ m.content | upper }}!{% endfor %}", {});
+  Start({}, {}, shouting);
+  const std::string body = R"({"messages":[{"role":"user","content":"ab"}]})";
+  EXPECT_EQ(Body(Post("/tokenize", body))["count"], 3);
+  EXPECT_EQ(Post("/tokenize", R"({"messages":[],"prompt":"a"})")->response().status, 400);
+  Body(Post("/v1/chat/completions", body));
+  ASSERT_EQ(engine_->requests().size(), 1u);
+  EXPECT_EQ(engine_->requests()[0].prompt_text, "AB!");
+}
+
+TEST_F(GatewayTest, TemplateThatCannotBeUsedIsNamed) {
+  Start({}, {}, ChatTemplate::Create("chat_template.jinja", "{% include 'x' %}", {}));
+  const std::string body = R"({"messages":[{"role":"user","content":"a"}]})";
+  for (const char* path : {"/v1/chat/completions", "/tokenize"}) {
+    const auto exchange = Post(path, body);
+    EXPECT_EQ(exchange->response().status, 400);
+    EXPECT_EQ(Body(exchange)["error"]["param"], "messages");
+    EXPECT_THAT(exchange->response().body, HasSubstr("chat_template.jinja: line 1: the tag"));
+  }
 }
 
 TEST_F(GatewayTest, RoutesAndTypes) {
@@ -286,20 +299,6 @@ TEST_F(GatewayTest, CorsOnlyWhereItIsAllowed) {
   const auto preflight = Send({.method = "OPTIONS", .path = "/v1/completions"});
   EXPECT_EQ(preflight->response().status, 204);
   EXPECT_THAT(preflight->Header("access-control-allow-headers"), HasSubstr("authorization"));
-}
-
-TEST(ForeignChatTemplate, IsFoundByEitherFile) {
-  const std::filesystem::path dir = testing::TempDir() + "/chat_template_test";
-  std::filesystem::remove_all(dir);
-  std::filesystem::create_directories(dir);
-  EXPECT_EQ(ForeignChatTemplate(dir.string()), "");
-  std::ofstream(dir / "tokenizer_config.json") << R"({"bos_token":"x"})";
-  EXPECT_EQ(ForeignChatTemplate(dir.string()), "");
-  std::ofstream(dir / "tokenizer_config.json") << R"({"chat_template":"{{ x }}"})";
-  EXPECT_EQ(ForeignChatTemplate(dir.string()), "chat_template of tokenizer_config.json");
-  std::ofstream(dir / "chat_template.jinja") << "{{ x }}";
-  EXPECT_EQ(ForeignChatTemplate(dir.string()), "chat_template.jinja");
-  std::filesystem::remove_all(dir);
 }
 
 }  // namespace

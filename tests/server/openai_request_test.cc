@@ -1,6 +1,7 @@
 // What OpenAI's request bodies become, and what is wrong with them.
 #include "server/openai_request.h"
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/openai_fields.h"
@@ -12,7 +13,7 @@ using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-const OpenAiModel kModel{.name = "demo", .has_tokenizer = true, .foreign_chat_template = ""};
+const OpenAiModel kModel{.name = "demo"};
 
 absl::StatusOr<OpenAiRequest> Complete(const std::string& body) {
   return ReadCompletion(json::parse(body), body, kModel);
@@ -91,8 +92,8 @@ TEST(ReadCompletion, SmallForms) {
   EXPECT_EQ(Complete(With(R"("seed":18446744073709551615)"))->requests[0].sampling.seed,
             ~uint64_t{0});
   // null is as good as absent, everywhere.
-  const auto nulls = Complete(With(
-      R"("max_tokens":null,"stop":null,"logprobs":null,"stream_options":null,"suffix":null)"));
+  const auto nulls = Complete(
+      With(R"("max_tokens":null,"stop":null,"logprobs":null,"stream_options":null,"suffix":null)"));
   ASSERT_TRUE(nulls.ok()) << nulls.status();
   EXPECT_EQ(nulls->requests[0].stop.max_tokens, 16);
   EXPECT_EQ(Complete(With(R"("priority":"batch")"))->requests[0].priority, Priority::kBatch);
@@ -177,9 +178,8 @@ TEST(ReadCompletion, OtherModelsAreNotFound) {
 }
 
 TEST(Fields, RefusedByNameUnlessTheyAskForNothing) {
-  for (const char* field :
-       {R"("suffix":"s")", R"("use_beam_search":true)", R"("prompt_logprobs":1)",
-        R"("skip_special_tokens":false)"}) {
+  for (const char* field : {R"("suffix":"s")", R"("use_beam_search":true)",
+                            R"("prompt_logprobs":1)", R"("skip_special_tokens":false)"}) {
     const absl::Status status = Complete(With(field)).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << field << status;
     const std::string name = json::parse("{" + std::string(field) + "}").begin().key();
@@ -245,13 +245,78 @@ TEST(ReadChat, WrongMessagesAreNamed) {
   }
 }
 
-TEST(ReadChat, ForeignTemplateIsRefusedByName) {
-  OpenAiModel model = kModel;
-  model.foreign_chat_template = "chat_template.jinja";
-  const absl::Status status =
-      ReadChat(json::parse(R"({"messages":[{"role":"user","content":"Hi"}]})"), "", model).status();
+TEST(ReadChat, WithoutAGenerationPrompt) {
+  const auto call = Chat(R"({"messages":[{"role":"user","content":"Hi"}],
+                             "add_generation_prompt":false})");
+  ASSERT_TRUE(call.ok()) << call.status();
+  EXPECT_EQ(call->requests[0].prompt_text, "### User:\nHi\n\n");
+  EXPECT_THAT(std::string(Chat(R"({"messages":[{"role":"user","content":"Hi"}],
+                                   "chat_template_kwargs":{"x":1}})")
+                              .status()
+                              .message()),
+              testing::StartsWith("chat_template_kwargs is an object"));
+}
+
+class ReadChatByTemplate : public testing::Test {
+ protected:
+  explicit ReadChatByTemplate() {
+    model_.chat_template = ChatTemplate::Create(
+        "chat_template.jinja",
+        "{% for m in messages %}<{{ m.role }}>{{ m.content + eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<reply{{ mood }}>{% endif %}",
+        {{"eos_token", "</s>"}});
+    model_.chat_stop_ids = {7};
+  }
+
+  absl::StatusOr<OpenAiRequest> Read(const std::string& body) {
+    return ReadChat(json::parse(body), body, model_);
+  }
+
+  OpenAiModel model_ = kModel;
+};
+
+TEST_F(ReadChatByTemplate, MakesThePromptAndEndsTheTurn) {
+  const auto call = Read(R"({"messages":[{"role":"tool","content":"Hi"},
+      {"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}],
+      "stop":"x","stop_token_ids":[5]})");
+  ASSERT_TRUE(call.ok()) << call.status();
+  EXPECT_EQ(call->requests[0].prompt_text, "<tool>Hi</s><user>ab</s><reply>");
+  EXPECT_THAT(call->requests[0].stop.strings, ElementsAre("x"));
+  EXPECT_THAT(call->requests[0].stop.token_ids, ElementsAre(5, 7));
+}
+
+TEST_F(ReadChatByTemplate, TakesWhatVllmsClientsSay) {
+  const std::string messages = R"({"messages":[{"role":"user","content":"a"}],)";
+  const auto moody = Read(messages + R"("chat_template_kwargs":{"mood":"!"},"ignore_eos":true})");
+  ASSERT_TRUE(moody.ok()) << moody.status();
+  EXPECT_EQ(moody->requests[0].prompt_text, "<user>a</s><reply!>");
+  EXPECT_THAT(moody->requests[0].stop.token_ids, ElementsAre());
+  EXPECT_EQ(Read(messages + R"("add_generation_prompt":false})")->requests[0].prompt_text,
+            "<user>a</s>");
+  EXPECT_EQ(Read(messages + R"("chat_template":"{{ x }}"})").status().code(),
+            absl::StatusCode::kUnimplemented);
+}
+
+TEST_F(ReadChatByTemplate, SaysWhatItCannotRender) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"([{"role":"user"}])", "messages cannot be rendered by the model's chat template"},
+      {R"([{"role":7,"content":"a"}])", "messages[0].role is 7"},
+      {R"([{"role":"user","content":[1]}])", "messages[0].content[0] is 1"},
+      {R"([])", "messages is an array of 0"},
+  };
+  for (const auto& [messages, message] : cases) {
+    const absl::Status status = Read(absl::StrCat("{\"messages\":", messages, "}")).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(std::string(status.message()), testing::StartsWith(message));
+  }
+}
+
+TEST_F(ReadChatByTemplate, OneThatIsNotSupportedIsRefusedByName) {
+  model_.chat_template = ChatTemplate::Create("chat_template.jinja", "\n{{ x | nice }}", {});
+  const absl::Status status = Read(R"({"messages":[{"role":"user","content":"Hi"}]})").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("chat_template.jinja"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("chat_template.jinja: line 2: the filter 'nice' is not supported"));
 }
 
 TEST(ParseBody, SaysWhereItIsWrong) {
