@@ -84,8 +84,8 @@ Value ToInteger(Run& run, const Value& subject, Args args) {
 
 Value Absolute(Run& run, const Value& subject, Args) {
   if (!subject.is_number()) return run.Fail("abs of what is no number");
-  return subject.number() < 0 ? Negate(run, subject)
-                              : (subject.is_integral() ? Value(subject.integer()) : subject);
+  if (!subject.is_integral()) return std::fabs(subject.number());
+  return subject.integer() < 0 ? Negate(run, subject) : Value(subject.integer());
 }
 
 // "a.b" of an item.

@@ -61,9 +61,19 @@ Value Floats(Run& run, std::string_view op, double left, double right) {
   if (op == "*") return left * right;
   if (right == 0) return run.Fail("division by zero");
   if (op == "/") return left / right;
+  // As CPython does it, down to the sign of zero.
   double rest = std::fmod(left, right);
-  if (rest != 0 && (rest < 0) != (right < 0)) rest += right;
-  return op == "%" ? rest : std::floor((left - rest) / right + 0.5);
+  double quotient = (left - rest) / right;
+  if (rest == 0) {
+    rest = std::copysign(0.0, right);
+  } else if ((rest < 0) != (right < 0)) {
+    rest += right;
+    quotient -= 1;
+  }
+  if (op == "%") return rest;
+  if (quotient == 0) return std::copysign(0.0, left / right);
+  const double floor = std::floor(quotient);
+  return quotient - floor > 0.5 ? floor + 1 : floor;
 }
 
 Value Repeat(Run& run, const Value& sequence, int64_t times) {

@@ -10,9 +10,9 @@ namespace {
 using Kind = Value::Kind;
 
 // value % divisor
-int64_t Rest(Run& run, const Value& value, const Value& divisor) {
+double Rest(Run& run, const Value& value, const Value& divisor) {
   const Value rest = Arithmetic(run, "%", value, divisor);
-  return rest.is_integral() ? rest.integer() : rest.is_number() && rest.number() != 0 ? 2 : 0;
+  return rest.is_number() ? rest.number() : 0;
 }
 
 bool Iterable(const Value& value) {

@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 
 extern "C" {
+int chat_template_fuzz(const uint8_t* data, size_t size);
 int checkpoint_fuzz(const uint8_t* data, size_t size);
 int config_fuzz(const uint8_t* data, size_t size);
 int ebnf_fuzz(const uint8_t* data, size_t size);
@@ -55,7 +56,8 @@ TEST_P(Corpus, EveryFileIsHandled) {
 
 INSTANTIATE_TEST_SUITE_P(
     Fuzz, Corpus,
-    testing::Values(Target{"checkpoint", checkpoint_fuzz}, Target{"config", config_fuzz},
+    testing::Values(Target{"chat_template", chat_template_fuzz},
+                    Target{"checkpoint", checkpoint_fuzz}, Target{"config", config_fuzz},
                     Target{"ebnf", ebnf_fuzz}, Target{"json_schema", json_schema_fuzz},
                     Target{"regex", regex_fuzz}, Target{"request", request_fuzz},
                     Target{"safetensors", safetensors_fuzz}, Target{"scheduler", scheduler_fuzz},

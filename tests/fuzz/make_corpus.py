@@ -381,6 +381,42 @@ ws ::= [ \\t\\n]{0,3}
     write("ebnf", "ill-formed", b'root ::= "\xc0\x80"')
 
 
+def chat_templates() -> None:
+    messages = json.dumps([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "h\u00e9"},
+                           {"role": "assistant", "content": None, "x": [1, -2.5, {"y": [True]}]}],
+                          ensure_ascii=False)
+    texts = {
+        "chatml": "{% for m in messages %}\n{{ '<|im_start|>' + m['role'] + '\\n' + m.content|default('', true) "
+                  "+ '<|im_end|>\\n' }}\n{%- endfor %}{% if add_generation_prompt %}a{% endif %}",
+        "namespace": "{% set ns = namespace(n=0) %}{% for m in messages if m.content %}{% set ns.n = ns.n + 1 %}"
+                     "{{ loop.index }}{{ loop.previtem.role }}{{ ns.n }}{% else %}none{% endfor %}",
+        "macro": "{% macro m(a, b='c') %}<{{ a ~ b }}>{% endmacro %}{{ m(1) }}{{ m(b=2, a=3) }}{{ m() }}",
+        "filters": "{{ messages|tojson(indent=2) }}{{ messages|map(attribute='role')|join(',') }}"
+                   "{{ messages|selectattr('role', 'equalto', 'user')|list|length }}{{ 'a-b'|title|replace('a', 'b') }}",
+        "slices": "{{ messages[::-1][0:2]|length }}{{ 'h\u00e9llo'[::-2] }}{{ 'abc'[-9:9] }}{{ [1, 2][5] }}",
+        "raise": "{{ raise_exception('no ' + messages[0].role) }}",
+        "whitespace": "a \n {%- if true +%}\n  {#- x -#} {{- 1 -}} \n{% endif %}\r\n",
+        "strings": "{{ 'a\\x41\\u00e9\\U0001f642\\'' \"b\" }}{{ ' a b '.split()[1] }}{{ 'x'.strip('x') }}",
+        "steps": "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+        "recursion": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "growth": "{% set ns = namespace(t='ab') %}{% for i in range(99) %}{% set ns.t = ns.t * 2 %}{% endfor %}",
+        "nested-values": "{% set ns = namespace(x=[]) %}{% for i in range(999) %}{% set ns.x = [ns.x] %}{% endfor %}",
+        "cycle": "{% set ns = namespace() %}{% set ns.x = ns %}",
+        "deep": "{{ " + "(" * 500,
+        "long": "{{ 1" + " + 1" * 500 + " }}",
+        "numbers": "{{ 9223372036854775807 * 2 }}{{ -7 // 2 }}{{ 7 % -3 }}{{ 1e308 * 10 }}{{ 1 // 0 }}",
+        "smallest": "{{ (-9223372036854775807 - 1) // -1 }}{{ -(-9223372036854775807 - 1) }}",
+        "unclosed": "{{ 'abc",
+        "brackets": "{{ {'a': {'b': 1}} }}{{ ) }}",
+        "time": "{{ strftime_now('%d %b %Y') }}",
+    }
+    for name, text in texts.items():
+        write("chat_template", name, messages.encode() + b"\0" + text.encode())
+    write("chat_template", "not-utf8", b"[]\0{{ 'a\xff' }}")
+    write("chat_template", "not-json", b"[\0{{ messages }}")
+
+
+chat_templates()
 checkpoints()
 configs()
 schemas()

@@ -73,6 +73,7 @@ TEST(Template, Operators) {
   ExpectAll({
       {"{{ 1 + 2 * 3 - 4 }}", "3"},
       {"{{ 7 // 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 6 / 2 }}", "3 -4 2 3.5 3.0"},
+      {"{{ -7.5 // 2 }} {{ -7.5 % 2 }} {{ 0 // -2.0 }} {{ 0 % -2.0 }}", "-4.0 0.5 -0.0 -0.0"},
       {"{{ 'a' + 'b' ~ 1 ~ none }}", "ab1None"},
       {"{{ 'ab' * 2 }}{{ ([1] + [2]) | length }}", "abab2"},
       {"{{ 1 < 2 < 3 }} {{ 'a' < 'b' }} {{ 1 == 1.0 }} {{ '1' == 1 }}", "True True True False"},
@@ -124,6 +125,7 @@ TEST(Template, FiltersTestsAndMethods) {
        "False True True True"},
       {"{{ {} is mapping }} {{ [] is iterable }} {{ 1 is not number }} {{ 2 is equalto 2 }}",
        "True True False True"},
+      {"{{ 3.0 is odd }} {{ 2.5 is odd }} {{ 4 is divisibleby 2 }}", "True False True"},
       {"{{ 'x,y'.split(',')[1] }}{{ ' a'.lstrip() }}{{ 'b\\n'.rstrip('\\n') }}", "yab"},
       {"{{ 'abc'.startswith('ab') }} {{ 'abc'.endswith(('x', 'c')) }}", "True True"},
       {"{{ {'a': 1}.get('b', 2) }}{{ {'a': 1}.get('b') }}", "2None"},
