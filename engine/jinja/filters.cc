@@ -90,7 +90,8 @@ Value Absolute(Run& run, const Value& subject, Args) {
 
 // "a.b" of an item.
 Value Path(Run& run, Value item, const Value& path) {
-  for (const std::string_view part : Split(TextArgument(run, path, "attribute"), ".", -1)) {
+  const std::string names = TextArgument(run, path, "attribute");
+  for (const std::string_view part : Split(names, ".", -1)) {
     if (!run.Step()) return {};
     item = Item(run, item, Value(part));
   }
