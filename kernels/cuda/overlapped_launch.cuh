@@ -25,8 +25,8 @@ __device__ __forceinline__ void LetNextStart() {
 #endif
 }
 
-// Whether the code that the device runs `kernel` by waits: it may be that of an earlier device, which
-// the driver translated.
+// Whether the code of `kernel` waits: it may be that of an earlier device, which the driver has
+// translated for this one.
 inline bool CodeWaits(const void* kernel) {
   cudaFuncAttributes attributes;
   return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion >= 90;

@@ -11,8 +11,8 @@
 //   cuda_bench step BATCH               one decode step between profiler start and stop
 //   cuda_bench prefill_step B ROWS      one prefill step likewise
 // Options before the command: --invariant, --generic, --eager, --plain (no deferred fold), --360m,
-// --steps=N (of decode; 0: 120 or at large batches 40), --rest=MS (of the device before each decode
-// step, which then runs alone: what the card's power limit does to a row of steps, it does not do).
+// --steps=N (of decode; 0: 120 or at large batches 40), --rest=MS (before each decode step, which
+// then runs alone, below the card's power limit).
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 
@@ -53,13 +53,13 @@ struct Setup {
   CudaBackendOptions options;
   BenchShape shape = Based1B();
   int32_t steps = 0;
-  std::chrono::milliseconds rest{0};
+  int32_t rest_ms = 0;
 };
 
 class Bench {
  public:
   Bench(const Setup& setup, const CompileOptions& compile, int32_t slots)
-      : rest_(setup.rest), program_(BenchProgram(setup.shape)), shape_(setup.shape) {
+      : rest_(setup.rest_ms), program_(BenchProgram(setup.shape)), shape_(setup.shape) {
     auto backend = NewCudaBackend(setup.options);
     Fail(backend.status());
     backend_ = *std::move(backend);
@@ -457,9 +457,7 @@ int Main(std::vector<std::string> arguments) {
     if (arguments[0] == "--eager") setup.options.graphs = false;
     if (arguments[0] == "--360m") setup.shape = Based360M();
     if (arguments[0].starts_with("--steps=")) setup.steps = std::atoi(arguments[0].c_str() + 8);
-    if (arguments[0].starts_with("--rest=")) {
-      setup.rest = std::chrono::milliseconds(std::atoi(arguments[0].c_str() + 7));
-    }
+    if (arguments[0].starts_with("--rest=")) setup.rest_ms = std::atoi(arguments[0].c_str() + 7);
     arguments.erase(arguments.begin());
   }
   if (arguments.size() < 2) {
