@@ -24,10 +24,15 @@ using Names = std::vector<std::pair<absl::string_view, absl::string_view>>;
 // The engine's names of fields, as they stand in its messages, and OpenAI's.
 const Names& FieldNames(OpenAiEndpoint endpoint) {
   static const auto* completions = new Names{
-      {"sampling.", ""},         {"stop.max_tokens", "max_tokens"},
-      {"stop.strings", "stop"},  {"stop.min_tokens", "min_tokens"},
-      {"token_ids.ids", "prompt"}, {"stop.token_ids", "stop_token_ids"},
-      {"output.top_logprobs", "logprobs"}, {"output.prompt_logprobs", "echo"},
+      {"sampling.", ""},
+      {"stop.max_tokens", "max_tokens"},
+      {"stop.strings", "stop"},
+      {"stop.min_tokens", "min_tokens"},
+      {"stop.ignore_eos", "ignore_eos"},
+      {"token_ids.ids", "prompt"},
+      {"stop.token_ids", "stop_token_ids"},
+      {"output.top_logprobs", "logprobs"},
+      {"output.prompt_logprobs", "echo"},
       {"output.", ""},
   };
   static const auto* chat = [] {
@@ -149,8 +154,7 @@ HttpResponse ErrorResponse(const OpenAiError& error) {
   HttpResponse response{.status = error.status, .headers = {}, .body = ErrorBody(error)};
   if (error.retry_after_ms > 0) {
     // Whole seconds by the standard; OpenAI's clients prefer the other.
-    response.headers.push_back(
-        {"retry-after", absl::StrCat((error.retry_after_ms + 999) / 1000)});
+    response.headers.push_back({"retry-after", absl::StrCat((error.retry_after_ms + 999) / 1000)});
     response.headers.push_back({"retry-after-ms", absl::StrCat(error.retry_after_ms)});
   }
   if (error.status == 401) response.headers.push_back({"www-authenticate", "Bearer"});

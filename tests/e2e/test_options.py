@@ -59,11 +59,15 @@ def test_best_of_returns_the_most_likely(tiny, proto):
     request.output.logprobs = True
     _, every = choices(generate(tiny, proto, request))
     likely = sorted((d.cumulative_logprob for d in every.values()), reverse=True)
-    _, best = choices(generate(tiny, proto, ids_request(proto, n=2, best_of=8)))
+    ids, best = choices(generate(tiny, proto, ids_request(proto, n=2, best_of=8)))
     assert [best[i].cumulative_logprob for i in range(2)] == likely[:2]
     # Each says with which seed it is had alone.
-    seeds = {d.cumulative_logprob: 5 + i for i, d in every.items()}
-    assert [best[i].seed for i in range(2)] == [seeds[likely[0]], seeds[likely[1]]]
+    assert [d.seed for i, d in sorted(every.items())] == list(range(5, 13))
+    for index, done in best.items():
+        assert done.cumulative_logprob == every[done.seed - 5].cumulative_logprob
+        request = ids_request(proto)
+        request.sampling.seed = done.seed
+        assert choices(generate(tiny, proto, request))[0][0] == ids[index]
 
 
 def test_logprobs_of_prompt_and_output_agree_with_score(tiny, proto):

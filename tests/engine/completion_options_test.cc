@@ -394,9 +394,9 @@ TEST(CompletionOptionsInput, FieldsThatLeaveNothingToDrawAreNamed) {
          r.sampling.allowed_token_ids = {kEos, 5};
          r.constraint = {.kind = ConstraintAsk::Kind::kChoice, .choices = {"ab"}};
        }},
-      {"sampling.bad_words and grammar of the file leave no token for the first draw;",
+      {"sampling.allowed_token_ids and grammar of the file leave no token for the first draw;",
        [](Request& r) {
-         for (char c = 'a'; c <= 'z'; ++c) r.sampling.bad_words.emplace_back(1, c);
+         r.sampling.allowed_token_ids = {5};
          r.constraint = {
              .kind = ConstraintAsk::Kind::kRegex, .text = "[a-c]+", .field = "grammar of the file"};
        }},

@@ -216,12 +216,16 @@ TEST_P(ConstrainedCompletionsTest, BadOnesAreRefusedByName) {
 }
 
 TEST_P(ConstrainedCompletionsTest, ATokenThatNothingLeavesIsSaid) {
-  Request request = Ask(Kind::kGrammar, "root ::= [a-c]{5}");
-  request.sampling.allowed_token_ids = {1, 2, 3};
-  auto sink = Submit(request);
-  const absl::Status end = sink->Wait();
-  EXPECT_EQ(end.code(), absl::StatusCode::kFailedPrecondition) << end;
-  EXPECT_THAT(std::string(end.message()), HasSubstr("constraint"));
+  Request request = Ask(Kind::kGrammar, "root ::= [a-c] \"x\"");
+  request.sampling.allowed_token_ids = *engine_->model().tokenizer->Encode("y");
+  EXPECT_EQ(Refusal(request),
+            absl::InvalidArgumentError("sampling.allowed_token_ids and constraint.grammar leave no "
+                                       "token for the first draw; expected at least one"));
+  request.sampling.allowed_token_ids = *engine_->model().tokenizer->Encode("b");
+  const auto sink = Submit(request);
+  EXPECT_EQ(sink->Wait(), absl::FailedPreconditionError(
+                              "no token is left to draw: sampling.allowed_token_ids and "
+                              "constraint.grammar together exclude all"));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ConstrainedCompletionsTest, ::testing::ValuesIn(FastBackends()),

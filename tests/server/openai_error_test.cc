@@ -35,6 +35,8 @@ TEST(ErrorOfStatus, SpeaksOpenAisNames) {
   EXPECT_EQ(error.message, "min_tokens is 9; expected a number in [0, 7] (max_tokens)");
   EXPECT_EQ(error.param, "min_tokens");
   EXPECT_EQ(Of(absl::InvalidArgumentError("sampling.top_p is 2; expected")).param, "top_p");
+  EXPECT_EQ(Of(absl::InvalidArgumentError("sampling.bad_words and stop.ignore_eos leave")).message,
+            "bad_words and ignore_eos leave");
   EXPECT_EQ(Of(absl::InvalidArgumentError("stop.strings[3] is 0 bytes long")).param, "stop");
   EXPECT_EQ(Of(absl::InvalidArgumentError("stop.token_ids[3] is -1;")).param, "stop_token_ids");
   EXPECT_EQ(Of(absl::InvalidArgumentError("token_ids.ids[0] is 99;")).message,
