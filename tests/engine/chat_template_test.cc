@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/engine/synthetic_checkpoint.h"
 
 namespace based {
 namespace {
@@ -20,10 +21,7 @@ const json kMessages = {{{"role", "system"}, {"content", "Be kind."}},
 
 class ChatTemplateTest : public testing::Test {
  protected:
-  ChatTemplateTest() : dir_(testing::TempDir() + "/chat_template_files") {
-    std::filesystem::remove_all(dir_);
-    std::filesystem::create_directories(dir_);
-  }
+  ChatTemplateTest() : dir_(NewTestDir()) {}
   ~ChatTemplateTest() override { std::filesystem::remove_all(dir_); }
 
   void Write(const std::string& name, const std::string& text) {

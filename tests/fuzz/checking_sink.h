@@ -66,7 +66,7 @@ class CheckingSink final : public TokenSink {
     }
     if (finished.reason == FinishReason::kMaxTokens) {
       BASED_CHECK(finished.generated_tokens == request_.stop.max_tokens);
-    } else {
+    } else if (finished.reason != FinishReason::kConstraint) {
       BASED_CHECK(finished.generated_tokens > request_.stop.min_tokens);
     }
     BASED_CHECK(finished.reason != FinishReason::kEndOfText || !request_.stop.ignore_eos);
