@@ -53,7 +53,7 @@ class CpuExecutable : public Executable {
   int64_t rows() const { return static_cast<int64_t>(tokens_.size()); }
   float* slot(int32_t index) { return slots_.floats() + index * compiled_.slot_floats; }
   std::byte* slot_bytes(int32_t index) { return slots_.data() + index * info_.slot_bytes; }
-  float* scratch(int32_t part) { return scratch_.floats() + part * compiled_.scratch_floats; }
+  float* scratch(int32_t thread) { return scratch_.floats() + thread * compiled_.scratch_floats; }
 
   CompiledProgram compiled_;
   const CompileOptions options_;

@@ -106,7 +106,7 @@ void CpuExecutable::RunOp(const ConvStep& step, const StepTable& table) {
 void CpuExecutable::RunOp(const TaylorStep& step, const StepTable& table) {
   const auto spans = static_cast<int64_t>(table.spans.size());
   const int64_t keys = step.heads * step.layout.feature_dim;  // width of q and of k
-  pool_.For(step.heads * spans, kMixHeads, [&](int64_t begin, int64_t end, int32_t part) {
+  pool_.For(step.heads * spans, kMixHeads, [&](int64_t begin, int64_t end, int32_t thread) {
     for (int64_t item = begin; item < end; ++item) {
       const Span& span = table.spans[static_cast<size_t>(item % spans)];
       const int64_t head = item / spans;
@@ -123,7 +123,7 @@ void CpuExecutable::RunOp(const TaylorStep& step, const StepTable& table) {
                  .position = span.position,
                  .eps = step.eps,
                  .state = slot(span.slot) + step.state + head * step.layout.floats,
-                 .scratch = scratch(part)});
+                 .scratch = scratch(thread)});
     }
   });
 }
@@ -132,7 +132,7 @@ void CpuExecutable::RunOp(const WindowStep& step, const StepTable& table) {
   const auto spans = static_cast<int64_t>(table.spans.size());
   const int64_t width = step.heads * step.layout.head_dim;  // of q, of k and of v
   const RopeTable& rope = compiled_.ropes[step.rope];
-  pool_.For(step.heads * spans, kMixHeads, [&](int64_t begin, int64_t end, int32_t part) {
+  pool_.For(step.heads * spans, kMixHeads, [&](int64_t begin, int64_t end, int32_t thread) {
     for (int64_t item = begin; item < end; ++item) {
       const Span& span = table.spans[static_cast<size_t>(item % spans)];
       const int64_t head = item / spans;
@@ -150,7 +150,7 @@ void CpuExecutable::RunOp(const WindowStep& step, const StepTable& table) {
                  .rows = span.length,
                  .position = span.position,
                  .state = slot(span.slot) + step.state + head * step.layout.floats,
-                 .scratch = scratch(part)});
+                 .scratch = scratch(thread)});
     }
   });
 }

@@ -18,9 +18,9 @@ void Pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int32_t threads) {
+ThreadPool::ThreadPool(int32_t threads) : parts_(static_cast<size_t>(threads)) {
   BASED_CHECK(threads >= 1);
-  for (int32_t i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+  for (int32_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { Work(i); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -34,32 +34,44 @@ void ThreadPool::Run(const Task& task) {
   task_ = task;
   finished_.store(0, std::memory_order_relaxed);
   const uint64_t loop = epoch_.load(std::memory_order_relaxed) + uint64_t{1};
-  untaken_.store(loop << 32 | static_cast<uint32_t>(task.parts), std::memory_order_release);
+  for (int32_t part = 0; part < task.parts; ++part) {
+    parts_[static_cast<size_t>(part)].loop.store(2 * loop, std::memory_order_release);
+  }
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();
-  while (RunOnePart()) {
-  }
+  RunParts(0);
   for (int spins = 0; finished_.load(std::memory_order_acquire) != task.parts; ++spins) {
     // A worker that lost its core to another process needs ours more than we do.
     spins < kSpins ? Pause() : std::this_thread::yield();
   }
 }
 
-bool ThreadPool::RunOnePart() {
-  uint64_t untaken = untaken_.load(std::memory_order_acquire);
-  do {
-    if (static_cast<uint32_t>(untaken) == 0) return false;
-  } while (!untaken_.compare_exchange_weak(untaken, untaken - 1, std::memory_order_acq_rel,
-                                           std::memory_order_acquire));
-  const auto part = static_cast<int32_t>(static_cast<uint32_t>(untaken) - 1);
-  const int64_t begin = task_.items * part / task_.parts;
-  const int64_t end = task_.items * (part + 1) / task_.parts;
-  task_.call(task_.context, begin, end, part);
-  finished_.fetch_add(1, std::memory_order_release);
-  return true;
+// The thread's own part, or when that is taken, one that another has not begun.
+bool ThreadPool::TakePart(int32_t thread, int32_t& part) {
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const size_t at = (static_cast<size_t>(thread) + i) % parts_.size();
+    uint64_t loop = parts_[at].loop.load(std::memory_order_acquire);
+    if (loop % 2 == 1 ||
+        !parts_[at].loop.compare_exchange_strong(loop, loop + 1, std::memory_order_acq_rel)) {
+      continue;
+    }
+    part = static_cast<int32_t>(at);
+    return true;
+  }
+  return false;
 }
 
-void ThreadPool::Work() {
+void ThreadPool::RunParts(int32_t thread) {
+  int32_t part = 0;
+  while (TakePart(thread, part)) {
+    const int64_t begin = task_.items * part / task_.parts;
+    const int64_t end = task_.items * (part + 1) / task_.parts;
+    task_.call(task_.context, begin, end, thread);
+    finished_.fetch_add(1, std::memory_order_release);
+  }
+}
+
+void ThreadPool::Work(int32_t thread) {
   uint32_t seen = 0;
   while (true) {
     for (int spins = 0; epoch_.load(std::memory_order_acquire) == seen; ++spins) {
@@ -67,7 +79,7 @@ void ThreadPool::Work() {
     }
     seen = epoch_.load(std::memory_order_acquire);
     if (stop_) return;
-    RunOnePart();
+    RunParts(thread);
   }
 }
 

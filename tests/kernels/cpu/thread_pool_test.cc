@@ -19,14 +19,15 @@ TEST(ThreadPoolTest, CoversEveryItemOnceInPartsOfTheirOwn) {
     for (const int64_t items : {0, 1, 2, 5, 17, 1000}) {
       for (const int64_t grain : {0, 1, 4, 2000}) {
         std::vector<int32_t> visits(static_cast<size_t>(items), 0);
-        std::vector<std::atomic<int32_t>> calls(static_cast<size_t>(threads));
-        pool.For(items, grain, [&](int64_t begin, int64_t end, int32_t part) {
-          calls[static_cast<size_t>(part)]++;
+        std::atomic<int32_t> calls{0};
+        pool.For(items, grain, [&](int64_t begin, int64_t end, int32_t thread) {
+          ++calls;
+          EXPECT_TRUE(thread >= 0 && thread < threads);
           EXPECT_TRUE(end - begin == items || end - begin >= grain);
           for (int64_t i = begin; i < end; ++i) ++visits[static_cast<size_t>(i)];
         });
         for (const int32_t count : visits) EXPECT_EQ(count, 1);
-        for (const auto& count : calls) EXPECT_LE(count.load(), 1);
+        EXPECT_LE(calls.load(), threads);
       }
     }
   }
@@ -39,14 +40,32 @@ TEST(ThreadPoolTest, ManyLoopsLoseNothing) {
   for (int round = 0; round < 20; ++round) {
     for (int loop = 0; loop < 500; ++loop) {
       std::vector<int64_t> sums(4 * 8, 0);
-      pool.For(64, 1, [&](int64_t begin, int64_t end, int32_t part) {
-        for (int64_t i = begin; i < end; ++i) sums[static_cast<size_t>(part) * 8] += i;
+      pool.For(64, 1, [&](int64_t begin, int64_t end, int32_t thread) {
+        for (int64_t i = begin; i < end; ++i) sums[static_cast<size_t>(thread) * 8] += i;
       });
       for (const int64_t sum : sums) total += sum;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   EXPECT_EQ(total, int64_t{20} * 500 * (64 * 63 / 2));
+}
+
+// Where all threads are at hand each runs its own part, but for one that is still looking for more
+// to do in the loop before.
+TEST(ThreadPoolTest, ThreadsKeepTheirParts) {
+  constexpr int32_t kThreads = 4;
+  constexpr int32_t kLoops = 200;
+  ThreadPool pool(kThreads);
+  std::atomic<int32_t> own{0};
+  for (int32_t loop = 0; loop < kLoops; ++loop) {
+    std::atomic<int32_t> begun{0};
+    pool.For(10 * kThreads, 1, [&](int64_t begin, int64_t, int32_t thread) {
+      own += begin == 10 * thread ? 1 : 0;
+      ++begun;
+      while (begun < kThreads) std::this_thread::yield();
+    });
+  }
+  EXPECT_GT(own, kLoops * kThreads / 2);
 }
 
 TEST(ThreadPoolTest, SleepsWhenIdle) {
