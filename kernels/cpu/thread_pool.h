@@ -67,13 +67,14 @@ class ThreadPool {
   void RunParts(int32_t thread);
   void Work(int32_t thread);
 
+  std::vector<Part> parts_;  // one for each thread
+  std::vector<std::thread> workers_;
+  // What changes in every loop is on lines of its own, apart from what does not.
   // Changes only while no part of it is taken and not finished.
-  Task task_;
+  alignas(64) Task task_;
   std::atomic<bool> stop_{false};               // a worker late for the last loop may read it early
   alignas(64) std::atomic<uint32_t> epoch_{0};  // loops begun; workers sleep on it
   alignas(64) std::atomic<int32_t> finished_{0};  // parts of the current loop
-  std::vector<Part> parts_;
-  std::vector<std::thread> workers_;
 };
 
 }  // namespace based
