@@ -12,6 +12,15 @@ namespace {
 constexpr size_t kEchoTokens = 16'384;
 constexpr size_t kEchoBytes = 65'536;
 
+// Logprobs of a Delta, alternatives included: with more it is handed over before it was due, so
+// that no message outgrows what clients take by default (4 MiB).
+constexpr size_t kMostLogprobs = 16'384;
+
+bool IsFull(const Delta& delta) {
+  return !delta.logprobs.empty() &&
+         delta.logprobs.size() * (1 + delta.logprobs.front().alternatives.size()) >= kMostLogprobs;
+}
+
 // Bytes of at most `most` from `begin` on, whole characters.
 size_t WholeCharacters(std::string_view text, size_t begin, size_t most) {
   if (text.size() - begin <= most) return text.size() - begin;
@@ -280,10 +289,14 @@ bool Delivery::Add(Shard& shard, DeliveryStream& stream, RequestId id, Delta del
   const bool by_time = output.delta_interval.count() > 0;
   const Clock::time_point due = choice.pending_since + output.delta_interval;
   if (by_time && begins) shard.due.insert({due, id, index});
-  if (stream.ranks() || !Carries(choice.pending)) return true;
+  if (stream.ranks()) {
+    if (IsFull(choice.pending)) choice.full.push_back(std::exchange(choice.pending, Delta()));
+    return true;
+  }
+  if (!Carries(choice.pending)) return true;
   const bool by_count = output.tokens_per_message > 0 || !by_time;
   const bool full = by_count && choice.pending.tokens >= output.tokens_per_message;
-  if (full || (by_time && when >= due)) {
+  if (full || IsFull(choice.pending) || (by_time && when >= due)) {
     return Send(stream, id, std::exchange(choice.pending, Delta()));
   }
   return true;
@@ -343,6 +356,10 @@ bool Delivery::FinishRanked(DeliveryStream& stream, RequestId id) {
   });
   for (int32_t rank = 0; rank < stream.returned; ++rank) {
     DeliveryChoice& choice = *order[static_cast<size_t>(rank)];
+    for (Delta& delta : choice.full) {
+      delta.index = rank;
+      if (!Send(stream, id, std::move(delta))) return false;
+    }
     choice.pending.index = rank;
     choice.finished.index = rank;
     if (!Send(stream, id, std::move(choice.pending))) return false;

@@ -34,7 +34,8 @@ struct DeliveryChoice {
   int64_t generated_tokens = 0;
   double cumulative_logprob = 0;
   bool ended = false;
-  Delta pending;                    // not handed over yet
+  std::vector<Delta> full;          // not handed over yet, of completions that are ranked
+  Delta pending;                    // comes after those
   Clock::time_point pending_since;  // meaningful where pending holds tokens
   Finished finished;                // meaningful once ended
 };

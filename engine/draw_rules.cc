@@ -75,7 +75,7 @@ bool DrawRules::Bans(absl::Span<const int32_t> word) const {
          std::equal(ids.begin(), ids.end(), tail_.end() - static_cast<ptrdiff_t>(ids.size()));
 }
 
-std::vector<int32_t> DrawRules::Forced() const {
+std::vector<int32_t> DrawRules::Forced(int64_t draw) const {
   if (spec_.spelling == nullptr || !matcher_.has_value()) return {};
   std::string text = matcher_->ForcedBytes(kMaxForcedBytes);
   // Of a character that is cut off nothing is spelled.
@@ -88,6 +88,13 @@ std::vector<int32_t> DrawRules::Forced() const {
   // A special token that the text names is not text.
   while (accepted < ids->size() && ahead.Accept((*ids)[accepted])) ++accepted;
   if (accepted < ids->size() || !ahead.MustEnd()) accepted -= std::min<size_t>(accepted, 1);
+  // What ends a completion is no token of it before min_tokens.
+  const auto early = std::min<int64_t>(accepted, std::max<int64_t>(0, spec_.min_tokens - draw));
+  const auto ending = std::find_first_of(ids->begin(), ids->begin() + static_cast<ptrdiff_t>(early),
+                                         spec_.endings.begin(), spec_.endings.end());
+  if (ending != ids->begin() + static_cast<ptrdiff_t>(early)) {
+    accepted = static_cast<size_t>(ending - ids->begin());
+  }
   ids->resize(accepted);
   return *std::move(ids);
 }

@@ -51,8 +51,9 @@ class DrawRules {
   bool complete() const { return matcher_.has_value() && matcher_->MustEnd(); }
 
   // The tokens that come next without a draw: the spelling of the only text that may follow, less
-  // its last token where the text goes on, since a longer one may take its place.
-  std::vector<int32_t> Forced() const;
+  // its last token where the text goes on, since a longer one may take its place, and less what
+  // draw number `draw`, the next, and those after it may not give.
+  std::vector<int32_t> Forced(int64_t draw) const;
 
   // `ids` come before the prompt, and count as it does.
   void OnHistory(absl::Span<const int32_t> ids);

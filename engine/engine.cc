@@ -223,6 +223,9 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   DeliveryStream& stream = *submission.stream;
   stream.submitted = Clock::now();
   SequenceSpec& spec = submission.spec;
+  BASED_ASSIGN_OR_RETURN(std::shared_ptr<const Constraint> constraint,
+                         CompileConstraint(request.constraint));
+  BASED_ASSIGN_OR_RETURN(spec.rules, MakeRules(request, *model_, std::move(constraint)));
   BASED_ASSIGN_OR_RETURN(spec.session, OpenSession(request, sessions_));
   BASED_ASSIGN_OR_RETURN(spec.prompt, PromptAfter(spec.session.get(), request, *model_, options_));
   const auto prompt_tokens = static_cast<int64_t>(spec.prompt.size());
@@ -230,9 +233,6 @@ absl::StatusOr<EngineImpl::Submission> EngineImpl::Prepare(Request request,
   if (request.output.echo) {
     SetEcho(request, spec.prompt, model_->tokenizer.get(), stream);
   }
-  BASED_ASSIGN_OR_RETURN(std::shared_ptr<const Constraint> constraint,
-                         CompileConstraint(request.constraint));
-  BASED_ASSIGN_OR_RETURN(spec.rules, MakeRules(request, *model_, std::move(constraint)));
   const SamplingParams& sampling = request.sampling;
   const uint64_t seed = sampling.seed.has_value() ? *sampling.seed : RandomSeed();
   stream.started = {.seed = seed, .prompt_tokens = prompt_tokens};

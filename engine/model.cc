@@ -33,9 +33,8 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelOptions& options, Ba
   model->name = options.name.empty() ? DirectoryName(options.model_dir) : options.name;
   const bool synthetic = IsSynthetic(options.model_dir);
   BASED_ASSIGN_OR_RETURN(
-      model->config, synthetic
-                         ? SyntheticConfig(options.model_dir)
-                         : LoadModelConfig(absl::StrCat(options.model_dir, "/config.json")));
+      model->config, synthetic ? SyntheticConfig(options.model_dir)
+                               : LoadModelConfig(absl::StrCat(options.model_dir, "/config.json")));
   BASED_ASSIGN_OR_RETURN(model->tokenizer, LoadTokenizer(options));
   if (model->tokenizer != nullptr && model->tokenizer->size() > model->config.vocab_size) {
     const std::string& dir =

@@ -14,14 +14,14 @@
 namespace based {
 
 struct Model {
-  std::string name;         // as clients name it
+  std::string name;  // as clients name it
   ModelConfig config;
-  Checkpoint checkpoint;    // keeps the weights mapped while `executable` reads them
-  CompileOptions compile;   // limits of one step
+  Checkpoint checkpoint;   // keeps the weights mapped while `executable` reads them
+  CompileOptions compile;  // limits of one step
   std::unique_ptr<Executable> executable;
   std::unique_ptr<Tokenizer> tokenizer;  // null: token ids only
-  double read_seconds = 0;     // for reading and checking the weights
-  double compile_seconds = 0;  // for bringing them to the device in its layout
+  double read_seconds = 0;               // for reading and checking the weights
+  double compile_seconds = 0;            // for bringing them to the device in its layout
 
   // REQUIRES of members' order: executable is destroyed before checkpoint.
   Model() = default;

@@ -82,7 +82,7 @@ std::vector<const SampleRules*> Scheduler::LateRules() {
 // Takes the tokens that can only follow the one just drawn.
 void Scheduler::JumpAhead(Sequence& sequence, std::vector<SchedulerEvent>& events) {
   if (sequence.rules == nullptr || sequence.phase == Sequence::Phase::kEnded) return;
-  const std::vector<int32_t> forced = sequence.rules->Forced();
+  const std::vector<int32_t> forced = sequence.rules->Forced(sequence.committed);
   const float jumps = forced.empty() ? 0 : 1;
   sequence.jump_share += (jumps - sequence.jump_share) / kJumpMemory;
   if (forced.empty()) return;

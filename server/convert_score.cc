@@ -27,20 +27,30 @@ absl::StatusOr<ScoreText> Tokenize(const v1::ScorePair& pair, int index, const M
                        absl::StrCat(field, " is not UTF-8 at byte ", at, "; expected UTF-8 text"));
     }
   }
+  // Whitespace between the two is written with what follows it: with the context it may be a token
+  // that the continuation's first would have been part of.
+  const size_t end = pair.context().find_last_not_of(" \t\n\v\f\r") + 1;
   BASED_ASSIGN_OR_RETURN(const std::vector<int32_t> context,
-                         model.tokenizer->Encode(pair.context()));
+                         model.tokenizer->Encode(pair.context().substr(0, end)));
   ScoreText text;
   BASED_ASSIGN_OR_RETURN(
       text.ids, model.tokenizer->Encode(absl::StrCat(pair.context(), pair.continuation())));
   text.scored_from = static_cast<int64_t>(std::min(context.size(), text.ids.size()));
+  if (text.scored_from == static_cast<int64_t>(text.ids.size()) && !pair.continuation().empty()) {
+    return WrongPair(index,
+                     ".continuation is part of the context's last token; expected a continuation "
+                     "that begins a token, or token ids");
+  }
   return text;
 }
 
 absl::StatusOr<ScoreText> TextOf(const v1::ScorePair& pair, int index, const Model& model) {
   const bool ids = pair.has_context_ids() || pair.has_continuation_ids();
   const bool is_text = !pair.context().empty() || !pair.continuation().empty();
-  if (ids == is_text)
-    return WrongPair(index, " is not set as text or as ids; expected one of the two");
+  if (ids == is_text) {
+    return WrongPair(index, ids ? " is set as text and as ids; expected one of the two"
+                                : " is not set as text or as ids; expected one of the two");
+  }
   ScoreText text;
   if (ids) {
     text.ids.assign(pair.context_ids().ids().begin(), pair.context_ids().ids().end());

@@ -112,6 +112,45 @@ def test_greedy_continuation_scores_as_greedy(tiny, proto):
     assert [s.is_greedy for s in reply.scores] == [True, False]
 
 
+def test_whitespace_between_context_and_continuation_is_scored_with_what_follows(demo, proto):
+    """As evaluation harnesses have it: the context may end in what the next token begins with."""
+    def score(context, continuation):
+        pair = proto.completion.ScorePair(context=context, continuation=continuation)
+        request = proto.completion.ScoreRequest(pairs=[pair], token_logprobs=True)
+        return stub_of(demo, proto).Score(request).scores[0]
+
+    for context, continuation in ((b"The capital of France is", b" Paris, a city"),
+                                  (b"It was\n", b"\nlate")):
+        whole = context + continuation
+        inner = len(context) + len(continuation) - len(continuation.lstrip())
+        assert score(whole[:inner], whole[inner:]) == score(context.rstrip(),
+                                                            whole[len(context.rstrip()):])
+    with pytest.raises(grpc.RpcError) as refused:
+        score(b"It was lat", b"")
+    assert "continuation has no tokens" in refused.value.details()
+    both = proto.completion.ScorePair(context=b"It", continuation_ids={"ids": [1]})
+    with pytest.raises(grpc.RpcError) as refused:
+        stub_of(demo, proto).Score(proto.completion.ScoreRequest(pairs=[both]))
+    assert "pairs[0] is set as text and as ids" in refused.value.details()
+
+
+def test_no_delta_outgrows_what_clients_take(tiny, proto):
+    """gRPC's default is 4 MiB: many logprobs go out before they were due."""
+    for shape in ({"tokens_per_message": 65536}, {"delta_interval_ms": 60000}, {}):
+        request = ids_request(proto, best_of=1 if shape else 2)
+        request.stop.max_tokens = 3000
+        request.stop.ignore_eos = True
+        request.output.logprobs = True
+        request.output.top_logprobs = 20
+        for name, value in shape.items():
+            setattr(request.output, name, value)
+        messages = generate(tiny, proto, request)
+        deltas = [m.delta for m in messages if m.HasField("delta")]
+        assert sum(len(d.logprobs) for d in deltas) == 3000
+        assert max(m.ByteSize() for m in messages) < 1 << 20
+        assert len(deltas) == 4  # of 16,384 alternatives and chosen tokens, 21 for each token
+
+
 def test_hundreds_of_pairs_in_one_call(tiny, proto):
     pairs = []
     for i in range(300):

@@ -189,6 +189,22 @@ TEST_P(ConstrainedCompletionsTest, StopsCutAndMinTokensDelayNothingThatMustEnd) 
   EXPECT_TRUE(std::regex_match(longest->choices[0].text, std::regex("[0-9]{50,}")));
 }
 
+// A stop id in text that can only follow is no reason to stop before min_tokens.
+TEST_P(ConstrainedCompletionsTest, ForcedTextDoesNotStopBeforeMinTokens) {
+  const std::string text = "the quick brown fox jumps over the lazy dog";
+  const Tokenizer& tokenizer = *engine_->model().tokenizer;
+  const auto ids = tokenizer.Encode(text);
+  ASSERT_TRUE(ids.ok() && ids->size() > 8);
+  Request request = Ask(Kind::kRegex, text);
+  request.stop.token_ids = {(*ids)[4]};
+  const auto stopped = Run(request);
+  EXPECT_EQ(stopped->choices[0].finished[0].reason, FinishReason::kStopToken);
+  request.stop.min_tokens = 8;
+  const auto whole = Run(request);
+  EXPECT_EQ(whole->choices[0].text, text);
+  EXPECT_EQ(whole->choices[0].finished[0].reason, FinishReason::kConstraint);
+}
+
 TEST_P(ConstrainedCompletionsTest, ConstraintsAreCompiledOnce) {
   for (int i = 0; i < 3; ++i) Run(Ask(Kind::kGrammar, "root ::= \"a\" [0-9]"));
   Run(Ask(Kind::kGrammar, "root ::= \"b\" [0-9]"));

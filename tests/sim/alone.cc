@@ -98,7 +98,7 @@ std::string CompareWithAlone(const SimModel& model, const SequenceSpec& spec, in
       return absl::StrCat("token ", i, last ? " ended it early" : " should have ended it");
     }
     if (!last && rules != nullptr && forced.empty()) {
-      for (const int32_t next : rules->Forced()) forced.push_back(next);
+      for (const int32_t next : rules->Forced(static_cast<int64_t>(i) + 1)) forced.push_back(next);
     }
     if (!last) continue;
     const FinishReason expected = token == spec.eos_token_id ? FinishReason::kEndOfText
