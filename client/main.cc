@@ -2,11 +2,13 @@
 #include <cstdio>
 #include <exception>
 
+#include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "client/batch_command.h"
 #include "client/bench_command.h"
+#include "client/common_flags.h"
 #include "client/daemon_credentials.h"
 #include "client/generate_command.h"
 #include "client/generate_local.h"
@@ -20,6 +22,8 @@
 
 namespace based {
 namespace {
+
+constexpr double kMostTimeoutS = 1e8;  // three years
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const std::string& kind, int32_t threads,
                                                      int32_t device) {
@@ -49,8 +53,9 @@ std::vector<Command> Commands() {
 }
 
 std::string Help(const std::vector<Command>& commands) {
-  std::string text = "based talks to a based-server, or runs a BASED model in this process.\n\n"
-                     "  based COMMAND [flags]\n\nCommands:\n";
+  std::string text =
+      "based talks to a based-server, or runs a BASED model in this process.\n\n"
+      "  based COMMAND [flags]\n\nCommands:\n";
   for (const Command& command : commands) {
     absl::StrAppendFormat(&text, "  %-11s %s\n", command.name, command.summary);
   }
@@ -70,11 +75,19 @@ int Fail(absl::string_view message, int exit_code) {
   return exit_code;
 }
 
+absl::Status CheckTimeout() {
+  const double seconds = absl::GetFlag(FLAGS_timeout);
+  if (seconds >= 0 && seconds <= kMostTimeoutS) return absl::OkStatus();
+  return UsageError(absl::StrCat("--timeout is ", seconds, "; expected seconds in [0, ",
+                                 kMostTimeoutS, "], 0 for no limit"));
+}
+
 int RunCommand(const Command& command, absl::Span<const char* const> arguments) {
   const absl::StatusOr<CommandLine> line = ParseCommandLine(arguments, command.flags);
   if (!line.ok()) return Fail(line.status().message(), kExitUsage);
   if (line->help) return std::fputs(Help(command).c_str(), stdout) < 0;
-  absl::Status status = ReadDaemonCredentials().status();
+  absl::Status status = CheckTimeout();
+  if (status.ok()) status = ReadDaemonCredentials().status();
   if (status.ok()) status = command.run(*line);
   if (status.ok()) return 0;
   return Fail(status.message(), IsUsageError(status) ? kExitUsage : 1);

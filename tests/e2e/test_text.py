@@ -83,6 +83,10 @@ def test_command_streams_and_fails_clearly(demo):
     usage = run_based("generate", "--temperatur", 1)
     assert usage.returncode == 2
     assert usage.stderr.count("\n") == 1
+    for seconds in ("-1", "nan", "1e30"):
+        usage = run_based("generate", "--prompt", "x", "--timeout", seconds)
+        assert usage.returncode == 2
+        assert usage.stderr.startswith(f"based: --timeout is {float(seconds):g}; expected seconds in")
 
 
 def test_info_and_tokenize(demo):
