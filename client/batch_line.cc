@@ -80,9 +80,8 @@ v1::Constraint ToProto(const ConstraintAsk& ask) {
       constraint.set_regex(ask.text);
       break;
     case ConstraintAsk::Kind::kChoice:
-      for (const std::string& choice : ask.choices) {
-        constraint.mutable_choice()->add_values(choice);
-      }
+      // An empty list is there too, and refused by the daemon.
+      constraint.mutable_choice()->mutable_values()->Assign(ask.choices.begin(), ask.choices.end());
       break;
     case ConstraintAsk::Kind::kGrammar:
       constraint.set_grammar(ask.text);

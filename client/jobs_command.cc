@@ -19,6 +19,7 @@
 #include "client/common_flags.h"
 #include "client/jobs_remote.h"
 #include "client/remote.h"
+#include "engine/json_file.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status.h"
 
@@ -66,8 +67,11 @@ absl::Status Submit(JobsAtDaemon& jobs, const std::string& input) {
   const std::string id = absl::GetFlag(FLAGS_id).empty() ? NewId() : absl::GetFlag(FLAGS_id);
   BASED_ASSIGN_OR_RETURN(const v1::Batch batch, jobs.Submit(input, id));
   if (batch.ignored_fields_size() > 0) {
-    Say(absl::StrCat("fields that mean nothing here are ignored: ",
-                     absl::StrJoin(batch.ignored_fields(), ", ")));
+    Say(absl::StrCat(
+        "fields that mean nothing here are ignored: ",
+        absl::StrJoin(batch.ignored_fields(), ", ", [](std::string* out, const std::string& name) {
+          absl::StrAppend(out, JsonExcerpt(name));
+        })));
   }
   Print(batch);
   return absl::OkStatus();

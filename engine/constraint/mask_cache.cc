@@ -10,8 +10,12 @@
 namespace based {
 namespace {
 
-// Readings looked at for one part, at most: some 100 ms.
-constexpr int64_t kMostWork = 10'000'000;
+// Readings looked at for one part, at most, and for all parts of a mask but the last: some 50 ms.
+// It counts whether or not the parts were there, so that a mask does not depend on what was asked
+// before.
+constexpr int64_t kMostWork = 5'000'000;
+// Parts of less work than this are not counted.
+constexpr int64_t kLittleWork = 1'000;
 // Parts and callers of them looked at for one mask, at most.
 constexpr size_t kMostVisits = 65'536;
 // Stands in a key for a text that may end; parts have smaller numbers from 0 on.
@@ -75,11 +79,14 @@ MaskCache::Recipe MaskCache::PartsOf(const Readings& readings) {
   std::vector<Visit> open;
   for (const Readings::Reading& reading : readings.open()) open.push_back({nullptr, reading});
   VisitedPairs visited;
+  absl::flat_hash_set<int64_t> counted;
+  int64_t work = 0;
   while (!open.empty()) {
     const Visit visit = std::move(open.back());
     open.pop_back();
     const PartPtr part = GetPart(visit.inner.get(), visit.reading.state);
-    recipe.usable = part->part.complete && visited.size() < kMostVisits;
+    if (part->part.work > kLittleWork && counted.insert(part->id).second) work += part->part.work;
+    recipe.usable = part->part.complete && visited.size() < kMostVisits && work <= kMostWork;
     if (!recipe.usable) return recipe;
     const int32_t caller = visit.reading.caller;
     if (!visited.Add(part->id, caller)) continue;

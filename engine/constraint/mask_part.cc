@@ -67,6 +67,7 @@ class ListedWalk {
   ListedWalk(const Automaton& automaton, const TokenTrie& trie, int64_t most_work)
       : automaton_(automaton), trie_(trie), work_left_(most_work), findings_(trie) {}
 
+  int64_t work_left() const { return work_left_; }
   // False when there were too many readings or there was too much work.
   bool From(int32_t top, int32_t state);
   void AddEnd(int32_t end) { findings_.AddEnd(end); }
@@ -231,6 +232,7 @@ class SharedWalk {
   SharedWalk(const Automaton& automaton, const TokenTrie& trie, int64_t most_work)
       : automaton_(automaton), trie_(trie), work_left_(most_work), findings_(trie) {}
 
+  int64_t work_left() const { return work_left_; }
   bool From(int32_t top, int32_t state);
   void AddEnd(int32_t end) { findings_.AddEnd(end); }
   MaskPart Result() { return findings_.Result(); }
@@ -261,7 +263,8 @@ bool SharedWalk::From(int32_t top, int32_t state) {
     if (readings.may_end()) findings_.AddEnd(n);
     findings_.AddDepth(readings.MostDepth());
     levels.push_back(readings.position());
-    work_left_ -= 1 + static_cast<int64_t>(readings.open().size());
+    // Reading a byte looks at callers too.
+    work_left_ -= 1 + static_cast<int64_t>(readings.size());
     if (work_left_ < 0 || readings.size() > kMostShared) return false;
     ++n;
   }
@@ -269,7 +272,7 @@ bool SharedWalk::From(int32_t top, int32_t state) {
 }
 
 template <typename Walk>
-std::optional<MaskPart> WalkAll(Walk walk, const Automaton& automaton, const TokenTrie& trie,
+std::optional<MaskPart> WalkAll(Walk& walk, const Automaton& automaton, const TokenTrie& trie,
                                 absl::Span<const int32_t> from, int32_t state) {
   const TokenTrie::Folded first = TokenTrie::FoldAny(automaton.bytes(state));
   for (const int32_t end : from) {
@@ -299,10 +302,16 @@ int64_t MaskPart::bytes() const {
 
 MaskPart WalkTokens(const Automaton& automaton, const TokenTrie& trie,
                     absl::Span<const int32_t> from, int32_t state, int64_t most_work) {
-  if (auto listed = WalkAll(ListedWalk(automaton, trie, most_work), automaton, trie, from, state))
-    return *listed;
-  if (auto shared = WalkAll(SharedWalk(automaton, trie, most_work), automaton, trie, from, state))
-    return *shared;
+  ListedWalk listed(automaton, trie, most_work);
+  if (auto part = WalkAll(listed, automaton, trie, from, state)) {
+    part->work = most_work - listed.work_left();
+    return *std::move(part);
+  }
+  SharedWalk shared(automaton, trie, most_work);
+  if (auto part = WalkAll(shared, automaton, trie, from, state)) {
+    part->work = 2 * most_work - listed.work_left() - shared.work_left();
+    return *std::move(part);
+  }
   MaskPart failed;
   failed.complete = false;
   return failed;

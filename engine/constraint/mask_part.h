@@ -26,6 +26,8 @@ struct MaskPart {
   std::vector<int32_t> ends;
   // Callers remembered on the way, at most.
   int32_t depth = 0;
+  // Readings looked at on the way.
+  int64_t work = 0;
   // False when the walk took more than its limit; the part is not to be used then.
   bool complete = true;
 

@@ -141,6 +141,7 @@ TEST(BatchLine, StructuredOutputBecomesAConstraint) {
   EXPECT_EQ(constraint(R"("guided_regex":"[ab]+")").regex(), "[ab]+");
   EXPECT_EQ(constraint(R"("structured_outputs":{"grammar":"root ::= \"a\""})").grammar(),
             "root ::= \"a\"");
+  EXPECT_TRUE(constraint(R"("guided_choice":[])").has_choice());
   EXPECT_THAT(constraint(R"("guided_choice":["yes","no"])").choice().values(),
               ElementsAre("yes", "no"));
   EXPECT_EQ(ErrorOf(R"({"prompt":"a","response_format":{"type":"yaml"}})")

@@ -151,7 +151,7 @@ def test_ignored_fields_are_listed(keeper, tmp_path):
     line = {**completion("a", service_tier="flex", store=True), "x": 1}
     source = write_lines(tmp_path / "in.jsonl", [line])
     done = jobs(keeper, "submit", source, "--id=ignored")
-    assert "are ignored: service_tier, store, x" in done.stderr
+    assert 'are ignored: "service_tier", "store", "x"' in done.stderr
     assert shown(keeper, "ignored")["ignored_fields"] == ["service_tier", "store", "x"]
 
 

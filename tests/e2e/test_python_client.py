@@ -94,6 +94,7 @@ def test_constraints_and_output_become_their_fields(based_client, client):
     assert make("x", json_schema=True).constraint.json_schema == "true"
     assert make(make("x", regex="a"), json=True).constraint.WhichOneof("kind") == "json"
     assert make(make("x", regex="a"), n=2).constraint.regex == "a"
+    assert make("x", choice=[]).constraint.WhichOneof("kind") == "choice"
     assert not make("x").HasField("constraint") and not make("x").output.HasField("text")
     with pytest.raises(ValueError, match="regex and grammar are given; expected one"):
         make("x", regex="a", grammar="root ::= [a]")

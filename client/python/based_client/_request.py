@@ -42,6 +42,7 @@ def _set_constraint(request: pb.GenerateRequest, **kinds: Any) -> None:
         if name == "choice":
             if isinstance(value, (str, bytes)):
                 raise ValueError(f"choice is {value!r}; expected a list of texts")
+            request.constraint.choice.SetInParent()  # an empty list is refused by the daemon
             request.constraint.choice.values.extend(value)
         elif name == "json_schema" and not isinstance(value, str):
             request.constraint.json_schema = json_text.dumps(value)
@@ -76,7 +77,7 @@ def make_request(
     json_schema: Union[str, bool, Mapping[str, Any], None] = None,
     json: Optional[bool] = None,
     regex: Optional[str] = None,
-    choice: Sequence[str] = (),
+    choice: Optional[Sequence[str]] = None,
     grammar: Optional[str] = None,
     text: Optional[bool] = None,
     token_ids: Optional[bool] = None,
@@ -119,7 +120,7 @@ def make_request(
          allowed_token_ids=list(allowed_token_ids))
     request.sampling.logit_bias.update(logit_bias or {})
     _set_constraint(request, json_schema=json_schema, json=json, regex=regex,
-                    choice=choice or None, grammar=grammar)
+                    choice=choice, grammar=grammar)
     _set(request.output, text=text, token_ids=token_ids, logprobs=logprobs, top_logprobs=top_logprobs,
          prompt_logprobs=prompt_logprobs, echo=echo, tokens_per_message=tokens_per_message,
          delta_interval_ms=delta_interval_ms)

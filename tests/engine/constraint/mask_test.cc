@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "engine/constraint/constraint.h"
 #include "engine/tokenizer.h"
 #include "gtest/gtest.h"
@@ -165,6 +166,33 @@ TEST(Mask, DemoTokenizer) {
       ASSERT_TRUE(matcher.Accept(token));
     }
   }
+}
+
+// A small grammar of many readings: its masks are cut where they would take long, and the same
+// whether or not others were asked for before.
+TEST(Mask, HardMasksAreCutAlike) {
+  const auto tokenizer = Tokenizer::Load(std::string(BASED_SOURCE_DIR) + "/models/demo");
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  const auto trie = TokenTrie::Create(**tokenizer, (*tokenizer)->size(), 0);
+  ASSERT_TRUE(trie.ok()) << trie.status();
+  constexpr int kRules = 30;
+  std::string grammar = "root ::=";
+  for (int i = 0; i < kRules; ++i) absl::StrAppend(&grammar, " r", i, "?");
+  for (int i = 0; i < kRules; ++i) {
+    absl::StrAppend(&grammar, "\nr", i, " ::= [a-z ]* root? r", (i * 7 + 1) % kRules, "?");
+  }
+  ConstraintMatcher warm(CompileEbnf(grammar, *trie));
+  std::string text;
+  bool cut = false;
+  for (int step = 0; step < 3; ++step) {
+    ConstraintMatcher fresh(CompileEbnf(grammar, *trie));
+    for (const char byte : text) ASSERT_TRUE(fresh.Accept((*trie)->TokensOfByte(byte).front()));
+    ASSERT_EQ(warm.Mask(), fresh.Mask()) << step;
+    cut = cut || TokensOf(warm.Mask()).size() < 100;  // a thousand tokens are of its letters
+    text += 'n';
+    ASSERT_TRUE(warm.Accept((*trie)->TokensOfByte('n').front()));
+  }
+  EXPECT_TRUE(cut);
 }
 
 }  // namespace
