@@ -12,16 +12,12 @@ first alone.
 
 import argparse
 import json
-import os
 import pathlib
-import re
 import statistics
 import subprocess
 import tempfile
-import threading
-import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from http_cost import MODELS, ROOT, metric, processor_seconds, start
 
 
 def start_instant(program):
@@ -29,30 +25,9 @@ def start_instant(program):
     return process, process.stdout.readline().split()[1]
 
 
-def start_daemon(binaries, streams):
-    process = subprocess.Popen(
-        [binaries / "based-server", f"--model={ROOT / 'models' / 'demo'}", "--backend=cpu",
-         f"--slots={streams}", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
-         "--http_listen=127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "event=ready" in line:
-            break
-    else:
-        raise SystemExit("the daemon did not start")
-    # What it logs of calls that end is read, so that it never waits.
-    threading.Thread(target=lambda: [None for _ in process.stderr], daemon=True).start()
-    addresses = (re.search(rf" {name}=(\S+)", line).group(1)
-                 for name in ("grpc", "http", "metrics"))
-    return process, *addresses
-
-
 def use_of(process, metrics):
     """Processor seconds of a daemon, and the tokens that it has made."""
-    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10) as reply:
-        text = reply.read().decode()
-    return seconds, float(re.search(r"^based_generated_tokens_total (\S+)", text, re.M).group(1))
+    return processor_seconds(process.pid), metric(metrics, "based_generated_tokens_total")
 
 
 def bench(options, way):
@@ -81,17 +56,17 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     instant, instant_address = start_instant(options.instant)
-    daemon, grpc_address, http_address, metrics = start_daemon(options.bin, options.streams)
+    daemon, addresses = start(options.bin, MODELS["demo"], options.streams)
     ways = {"instant server, gRPC": f"--address={instant_address}",
-            "daemon, gRPC": f"--address={grpc_address}",
-            "daemon, HTTP": f"--http=http://{http_address}"}
+            "daemon, gRPC": f"--address={addresses['grpc']}",
+            "daemon, HTTP": f"--http=http://{addresses['http']}"}
     figures = {name: [] for name in ways}
     try:
         for _ in range(options.rounds):
             for name, way in ways.items():
-                seconds, tokens = use_of(daemon, metrics)
+                seconds, tokens = use_of(daemon, addresses["metrics"])
                 figures[name].append(bench(options, way))
-                seconds_after, tokens_after = use_of(daemon, metrics)
+                seconds_after, tokens_after = use_of(daemon, addresses["metrics"])
                 made = tokens_after - tokens
                 cost = 1e6 * (seconds_after - seconds) / made if made else 0
                 figures[name][-1].append(cost)

@@ -32,12 +32,12 @@ SETTLE_S = 2.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def start(binaries, model, streams):
-    """A daemon, and its addresses by name."""
+def start(binaries, model, slots, *flags):
+    """A daemon that is ready, and its addresses by name."""
     process = subprocess.Popen(
-        [binaries / "based-server", f"--model={model}", "--backend=cpu", "--threads=1",
-         f"--slots={streams}", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
-         "--http_listen=127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
+        [binaries / "based-server", f"--model={model}", "--backend=cpu", f"--slots={slots}",
+         "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", "--http_listen=127.0.0.1:0",
+         *flags], stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if "event=ready" in line:
             break
@@ -190,7 +190,7 @@ def stubs_of(folder):
 
 
 def compare(name, arguments, stubs):
-    process, addresses = start(arguments.bin, MODELS[name], arguments.streams)
+    process, addresses = start(arguments.bin, MODELS[name], arguments.streams, "--threads=1")
     clients = {
         "grpc, 1 connection": lambda: GrpcClient(arguments.bin, addresses, arguments.streams, 1),
         "grpc, a connection each": lambda: GrpcClient(arguments.bin, addresses, arguments.streams,

@@ -12,9 +12,8 @@ import pathlib
 import subprocess
 import tempfile
 import time
-import urllib.request
 
-from batch_kills import ROOT, start_daemon
+from http_cost import MODELS, ROOT, metric, start
 
 TOKENS = 400
 
@@ -22,21 +21,14 @@ TOKENS = 400
 class Daemon:
     def __init__(self, bin_dir, folder, slots):
         self.bin_dir, self.folder = bin_dir, folder
-        with open(folder / "daemon.log", "w") as log:
-            self.process, self.address = start_daemon(
-                bin_dir, log, f"--model={ROOT / 'models/demo'}", f"--slots={slots}",
-                f"--batch_dir={folder / 'jobs'}")
-        self.metrics = (folder / "daemon.log").read_text().split(" metrics=")[1].split()[0]
-        self.wait_for("the model", lambda: "event=ready" in (folder / "daemon.log").read_text())
+        self.process, self.addresses = start(bin_dir, MODELS["demo"], slots,
+                                             f"--batch_dir={folder / 'jobs'}")
 
-    def metric(self, name):
-        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines
-                   if line.rsplit(" ", 1)[0] == name)
+    def metric(self, series):
+        return metric(self.addresses["metrics"], series)
 
     def call(self, *arguments):
-        subprocess.run([self.bin_dir / "based", *arguments, f"--address={self.address}"],
+        subprocess.run([self.bin_dir / "based", *arguments, f"--address={self.addresses['grpc']}"],
                        check=True, stdout=subprocess.DEVNULL, timeout=300)
 
     def submit(self, lines):
@@ -46,11 +38,11 @@ class Daemon:
                         "seed": i}) + "\n" for i in range(lines)))
         self.call("jobs", "submit", path, "--id=job", "--quiet")
 
-    def wait_for(self, what, condition):
+    def wait_for_full(self, slots):
         end = time.monotonic() + 120
-        while not condition():
+        while self.metric('based_state_slots{state="active"}') < slots:
             if time.monotonic() > end:
-                raise RuntimeError(f"{what}: not there within 120 s")
+                raise RuntimeError("the job did not fill the slots within 120 s")
             time.sleep(0.1)
 
     def stop(self):
@@ -77,8 +69,7 @@ def measure(bin_dir, slots, options):
             for _ in range(options.rounds):
                 print(show.format(slots, "alone", *stream(daemon, options.seconds)), flush=True)
             daemon.submit(4 * slots + 2000)
-            active = 'based_state_slots{state="active"}'
-            daemon.wait_for("a job in every slot", lambda: daemon.metric(active) >= slots)
+            daemon.wait_for_full(slots)
             begin, before = time.monotonic(), daemon.metric("based_generated_tokens_total")
             time.sleep(options.seconds)
             rate = ((daemon.metric("based_generated_tokens_total") - before)
