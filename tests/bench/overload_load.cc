@@ -2,7 +2,8 @@
 // ones have ended, and each is timed from the moment it was due. Prints one line of figures.
 //
 // Tokens are counted from --warmup until --seconds later, other figures over the requests that came
-// in that time.
+// in that time. late: how long after they were due this program sent them, a part of every other
+// time.
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -42,7 +43,12 @@ struct Window {
 class Shot final : public Listener {
  public:
   Shot(Clock::time_point due, const Window& window, Mutex& mutex, CondVar& changed, int64_t& open)
-      : due_(due), window_(window), mutex_(mutex), changed_(changed), open_(open) {}
+      : due_(due),
+        sent_(Clock::now()),
+        window_(window),
+        mutex_(mutex),
+        changed_(changed),
+        open_(open) {}
 
   void OnTokens(int64_t tokens) override {
     const Clock::time_point now = Clock::now();
@@ -70,12 +76,14 @@ class Shot final : public Listener {
   bool spoke() const { return first_ != Clock::time_point(); }
   float first_seconds() const { return std::chrono::duration<float>(first_ - due_).count(); }
   float end_seconds() const { return std::chrono::duration<float>(end_ - due_).count(); }
+  float late_seconds() const { return std::chrono::duration<float>(sent_ - due_).count(); }
   const std::vector<float>& gaps() const { return gaps_; }
   int64_t tokens() const { return tokens_; }
   absl::StatusCode code() const { return code_; }
 
  private:
   const Clock::time_point due_;
+  const Clock::time_point sent_;
   const Window window_;
   Mutex& mutex_;
   CondVar& changed_;
@@ -87,12 +95,13 @@ class Shot final : public Listener {
 };
 
 void Report(const std::vector<std::unique_ptr<Shot>>& shots) {
-  std::vector<float> first, gaps, refusals;
+  std::vector<float> first, gaps, refusals, late;
   int64_t tokens = 0, sent = 0, ok = 0, refused = 0;
   for (const auto& shot : shots) {
     tokens += shot->tokens();
     if (!shot->counts()) continue;
     ++sent;
+    late.push_back(shot->late_seconds());
     if (shot->refused()) {
       ++refused;
       refusals.push_back(shot->end_seconds());
@@ -108,10 +117,11 @@ void Report(const std::vector<std::unique_ptr<Shot>>& shots) {
   std::printf(
       "tokens_per_s=%.1f sent=%lld ok=%lld refused=%lld ttft_p50_ms=%.2f ttft_p99_ms=%.2f "
       "itl_p50_ms=%.2f itl_p99_ms=%.2f refusal_p50_ms=%.3f refusal_p99_ms=%.3f "
-      "refusal_max_ms=%.3f\n",
+      "refusal_max_ms=%.3f late_p99_ms=%.3f late_max_ms=%.3f\n",
       static_cast<double>(tokens) / absl::GetFlag(FLAGS_seconds), static_cast<long long>(sent),
       static_cast<long long>(ok), static_cast<long long>(refused), ms(first, 0.5), ms(first, 0.99),
-      ms(gaps, 0.5), ms(gaps, 0.99), ms(refusals, 0.5), ms(refusals, 0.99), ms(refusals, 1));
+      ms(gaps, 0.5), ms(gaps, 0.99), ms(refusals, 0.5), ms(refusals, 0.99), ms(refusals, 1),
+      ms(late, 0.99), ms(late, 1));
 }
 
 void RunLoad() {
