@@ -61,8 +61,9 @@ absl::Status AccessControl::Reload() {
   // Addresses were opened, and clients let in, because keys are asked for.
   if (file_->keys_required && !fresh->keys_required) {
     return absl::FailedPreconditionError(
-        absl::StrCat(path_, ": keys is missing, expected one key or more: a daemon that asks for "
-                            "keys goes on to ask for them until it is started anew"));
+        absl::StrCat(path_,
+                     ": keys is missing, expected one key or more: a daemon that asks for "
+                     "keys goes on to ask for them until it is started anew"));
   }
   file_ = std::move(fresh);
   return absl::OkStatus();
