@@ -20,8 +20,6 @@ namespace {
 
 // A client that pings oftener than this without calls is cut.
 constexpr int kMinPingIntervalMs = 10'000;
-// Descriptors that are no connections of clients: files, pipes, metrics, a few to spare.
-constexpr int64_t kReservedDescriptors = 128;
 // A connection must have spoken HTTP/2 within the first, and one without calls is closed after the
 // second; gRPC's clients then connect again when they have something to ask.
 constexpr int kHandshakeTimeoutMs = 20'000;
@@ -89,12 +87,10 @@ absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(
     const std::vector<grpc::Service*>& services, ConnectionTable* connections) {
   InitOnce();
   std::unique_ptr<GrpcEndpoint> endpoint(new GrpcEndpoint());
-  const int64_t descriptors = RaiseDescriptorLimit() - kReservedDescriptors;
-  BASED_ASSIGN_OR_RETURN(endpoint->listener_,
-                         ConnectionListener::Bind(address,
-                                                  static_cast<int32_t>(std::clamp<int64_t>(
-                                                      descriptors, 1, options.max_connections)),
-                                                  flag));
+  const ConnectionLimits limits = {
+      .connections = options.max_connections,
+      .descriptors = RaiseDescriptorLimit() - options.reserved_descriptors};
+  BASED_ASSIGN_OR_RETURN(endpoint->listener_, ConnectionListener::Bind(address, limits, flag));
   grpc::ServerBuilder builder;
   SetLimits(options, builder);
   endpoint->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(

@@ -43,16 +43,20 @@ def message(payload, compressed=0):
 
 class Connection:
     """`polite`: the server's settings are waited for and acknowledged before anything is sent; its
-    limit on headers holds from then on. Who acknowledges before gets gRPC's own, 16 MiB."""
+    limit on headers holds from then on. Who acknowledges before, or never (`acknowledges`), gets
+    gRPC's own, 16 MiB, and no limit on streams. `tls`: an ssl.SSLContext."""
 
-    def __init__(self, daemon, polite=True):
+    def __init__(self, daemon, polite=True, acknowledges=True, tls=None):
         host, port = daemon.address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=20)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket)
         self.buffer = b""
         self.send(PREFACE + frame(SETTINGS, 0, 0))
         if polite:
             next(one for one in self.frames() if one[0] == SETTINGS)
-        self.send(frame(SETTINGS, ACK, 0))
+        if acknowledges:
+            self.send(frame(SETTINGS, ACK, 0))
 
     def send(self, *frames):
         self.socket.sendall(b"".join(frames))
