@@ -58,6 +58,13 @@ absl::Status AccessControl::Reload() {
   BASED_ASSIGN_OR_RETURN(AccessFile read, ReadAccessFile(path_));
   auto fresh = std::make_shared<const AccessFile>(std::move(read));
   MutexLock lock(mutex_);
+  // Addresses were opened, and clients let in, because keys are asked for.
+  if (file_->keys_required && !fresh->keys_required) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path_,
+                     ": keys is missing, expected one key or more: a daemon that asks for "
+                     "keys goes on to ask for them until it is started anew"));
+  }
   file_ = std::move(fresh);
   return absl::OkStatus();
 }

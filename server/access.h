@@ -42,6 +42,7 @@ class AccessControl {
   static absl::StatusOr<std::unique_ptr<AccessControl>> Load(const std::string& path);
 
   // Reads the file again, all of it or nothing: after an error what was in force stays.
+  // FAILED_PRECONDITION when the file asks for keys no more.
   absl::Status Reload();
 
   // `authorization` is the whole value, "Bearer KEY"; empty when the call has none. UNAUTHENTICATED

@@ -17,7 +17,7 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* CompletionService::Generate(
 grpc::ServerUnaryReactor* CompletionService::Score(grpc::CallbackServerContext* context,
                                                    const v1::ScoreRequest* request,
                                                    v1::ScoreResponse* response) {
-  auto* reactor = new ScoreReactor(gate_, metrics_, context);
+  auto* reactor = new ScoreReactor(gate_, metrics_, context, write_timeout_);
   reactor->Start(*request, response);
   return reactor;
 }

@@ -2,6 +2,8 @@
 #ifndef BASED_SERVER_COMPLETION_SERVICE_H_
 #define BASED_SERVER_COMPLETION_SERVICE_H_
 
+#include <chrono>
+
 #include "based/v1/completion.grpc.pb.h"
 #include "server/connection_table.h"
 #include "server/gate.h"
@@ -14,12 +16,14 @@ class CompletionService final : public v1::CompletionService::CallbackService {
  public:
   // All references must outlive the service.
   CompletionService(const Gate& gate, Metrics& metrics, StreamWatch& watch,
-                    const ConnectionTable& connections, size_t max_queued_messages)
+                    const ConnectionTable& connections, size_t max_queued_messages,
+                    std::chrono::milliseconds write_timeout)
       : gate_(gate),
         metrics_(metrics),
         watch_(watch),
         connections_(connections),
-        max_queued_messages_(max_queued_messages) {}
+        max_queued_messages_(max_queued_messages),
+        write_timeout_(write_timeout) {}
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
@@ -33,6 +37,7 @@ class CompletionService final : public v1::CompletionService::CallbackService {
   StreamWatch& watch_;
   const ConnectionTable& connections_;
   const size_t max_queued_messages_;
+  const std::chrono::milliseconds write_timeout_;
 };
 
 }  // namespace based

@@ -16,6 +16,7 @@
 #include <filesystem>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/log.h"
 #include "server/silent_connections.h"
@@ -79,11 +80,23 @@ bool Watch(int epoll, int fd) {
   return ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-int64_t OpenDescriptors() {
+struct Descriptors {
+  int64_t all = 0;
+  int64_t of_port = 0;  // sockets whose own port it is
+};
+
+Descriptors CountDescriptors(int port) {
+  Descriptors count;
   std::error_code error;
-  const std::filesystem::directory_iterator all("/proc/self/fd", error);
-  if (error) return 0;
-  return std::distance(begin(all), end(all));
+  std::filesystem::directory_iterator at("/proc/self/fd", error);
+  for (; !error && at != std::filesystem::directory_iterator(); at.increment(error)) {
+    ++count.all;
+    int fd = -1;
+    if (absl::SimpleAtoi(at->path().filename().string(), &fd) && PortOf(fd) == port) {
+      ++count.of_port;
+    }
+  }
+  return count;
 }
 
 }  // namespace
@@ -98,7 +111,7 @@ int64_t RaiseDescriptorLimit() {
 }
 
 absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Bind(
-    const std::string& address, int32_t max_connections, const std::string& flag) {
+    const std::string& address, const ConnectionLimits& limits, const std::string& flag) {
   const size_t colon = address.rfind(':');
   std::string host = address.substr(0, colon);
   if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
@@ -114,7 +127,7 @@ absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Bind(
     return Unbound(flag, address, ::gai_strerror(error));
   }
   const auto release = absl::MakeCleanup([&] { ::freeaddrinfo(found); });
-  std::unique_ptr<ConnectionListener> listener(new ConnectionListener(max_connections));
+  std::unique_ptr<ConnectionListener> listener(new ConnectionListener(limits));
   listener->wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   listener->epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
   if (listener->wake_ < 0 || listener->epoll_ < 0 || !Watch(listener->epoll_, listener->wake_)) {
@@ -202,23 +215,30 @@ void ConnectionListener::Keep(int listener, int connection, SilentConnections& s
     ::close(connection);
     return;
   }
-  ++upper_bound_;
+  --room_;
   const int on = 1;
   ::setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   silent.Add(listener, connection, steady_clock::now());
 }
 
 bool ConnectionListener::Full() {
-  if (upper_bound_ < max_connections_) return false;
+  if (room_ > 0) return false;
   const auto now = steady_clock::now();
   if (now - counted_ < kCountInterval) return true;
   counted_ = now;
-  upper_bound_ = OpenDescriptors();
-  const bool full = upper_bound_ >= max_connections_;
-  if (full) {
-    Log(LogLevel::kWarning, "connections_full", {{"max_connections", int64_t{max_connections_}}});
+  room_ = CountRoom();
+  if (room_ <= 0) {
+    Log(LogLevel::kWarning, "connections_full",
+        {{"port", int64_t{port_}}, {"max_connections", limits_.connections}});
   }
-  return full;
+  return room_ <= 0;
+}
+
+int64_t ConnectionListener::CountRoom() const {
+  const Descriptors open = CountDescriptors(port_);
+  // Without the one that asks.
+  const int64_t connections = open.of_port - static_cast<int64_t>(listeners_.size()) - 1;
+  return std::min(limits_.connections - connections, limits_.descriptors - open.all);
 }
 
 }  // namespace based

@@ -4,7 +4,7 @@
 // opens enough connections would end the service. This one keeps below the limit and outlives the
 // failure.
 //
-// Rule: while `max_connections` are open, a new one is accepted and closed at once, so that its
+// Rule: while as many are open as may be, a new one is accepted and closed at once, so that its
 // client hears of it; connections that exist are not touched. One whose client says nothing for 20
 // s is closed, and gRPC never hears of it.
 #ifndef BASED_SERVER_CONNECTION_LISTENER_H_
@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
@@ -24,6 +25,12 @@ namespace based {
 
 class SilentConnections;
 
+struct ConnectionLimits {
+  int64_t connections = 1;  // of this listener
+  // Of the whole process: no connection is kept while so many are open.
+  int64_t descriptors = std::numeric_limits<int64_t>::max();
+};
+
 class ConnectionListener {
  public:
   // Takes an accepted connection, non-blocking and close-on-exec, and owns it: `listener` is the
@@ -34,7 +41,8 @@ class ConnectionListener {
   // does not resolve or cannot be bound.
   // `flag` is named in messages.
   static absl::StatusOr<std::unique_ptr<ConnectionListener>> Bind(
-      const std::string& address, int32_t max_connections, const std::string& flag = "listen");
+      const std::string& address, const ConnectionLimits& limits,
+      const std::string& flag = "listen");
   ~ConnectionListener();
 
   int port() const { return port_; }
@@ -45,14 +53,17 @@ class ConnectionListener {
   void Stop();
 
  private:
-  explicit ConnectionListener(int32_t max_connections) : max_connections_(max_connections) {}
+  explicit ConnectionListener(const ConnectionLimits& limits) : limits_(limits) {}
 
   void Run();
   void AcceptSome(int listener, SilentConnections& silent);
   void Keep(int listener, int connection, SilentConnections& silent);
   bool Full();
+  // Connections that may be kept beyond those that are open, for one that was accepted just now.
+  // Counts them: gRPC, which closes them, does not tell.
+  int64_t CountRoom() const;
 
-  const int32_t max_connections_;
+  const ConnectionLimits limits_;
   std::vector<int> listeners_;
   int port_ = 0;
   int epoll_ = -1;
@@ -60,7 +71,7 @@ class ConnectionListener {
   Handler handler_;
   std::thread thread_;
   // The thread's own.
-  int64_t upper_bound_ = 0;  // connections at the last count and all accepted since
+  int64_t room_ = 0;  // at the last count, less all that were kept since
   std::chrono::steady_clock::time_point counted_;
 };
 

@@ -40,6 +40,8 @@ constexpr int64_t kTrimGrowth = int64_t{32} << 20;
 constexpr std::chrono::seconds kTickInterval{5};
 constexpr int kWatchesPerLimit = 4;  // a late one or two are no reason to be killed
 constexpr int32_t kAdminConnections = 64;
+// Fewer than clients leave: they cannot keep the operator out.
+constexpr int32_t kAdminReservedDescriptors = 64;
 constexpr std::chrono::seconds kProfileWindow{10};
 constexpr timespec kHealthPoll = {.tv_sec = 0, .tv_nsec = 200'000'000};
 constexpr timespec kLoadPoll = {.tv_sec = 0, .tv_nsec = 5'000'000};
@@ -246,6 +248,7 @@ absl::Status Daemon::OpenAdmin() {
                                   }});
   EndpointOptions connections = options_.server.connections;
   connections.max_connections = kAdminConnections;
+  connections.reserved_descriptors = kAdminReservedDescriptors;
   connections.credentials = tls_ != nullptr ? tls_->NewCredentials() : nullptr;
   // It knows no keys: for the machine itself only.
   if (IsLoopback(address)) ServeChannelz();

@@ -49,7 +49,8 @@ ABSL_FLAG(
     "Messages that may wait for one stream's reader, each of up to 16 tokens; a slower reader "
     "is ended.");
 ABSL_FLAG(int32_t, write_timeout_ms, 30000,
-          "A client that takes no message for so long is cut, and what it was sent is dropped.");
+          "A client that takes no message for so long is cut, and what it was sent is dropped; a "
+          "single answer of several MiB has as long for each.");
 ABSL_FLAG(int32_t, drain_timeout_ms, 10000,
           "On SIGTERM, time for running requests to end before they are cut.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warning, error or off.");

@@ -13,6 +13,7 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "kernels/base/status.h"
+#include "server/guarded_reads.h"
 #include "server/log.h"
 
 namespace based {
@@ -20,12 +21,16 @@ namespace {
 
 // A client that pings oftener than this without calls is cut.
 constexpr int kMinPingIntervalMs = 10'000;
-// Descriptors that are no connections of clients: files, pipes, metrics, a few to spare.
-constexpr int64_t kReservedDescriptors = 128;
 // A connection must have spoken HTTP/2 within the first, and one without calls is closed after the
 // second; gRPC's clients then connect again when they have something to ask.
 constexpr int kHandshakeTimeoutMs = 20'000;
 constexpr int kMaxConnectionIdleMs = 300'000;
+// Reflection and channelz hold a thread for every call that is under way.
+constexpr int kMostSyncThreads = 16;
+// A header block of more than so many --max_header_bytes ends its connection; up to there a call is
+// told that its headers are too large. Not less than the bytes, in which a hundred calls have room
+// before the client acknowledges the settings.
+constexpr size_t kCutAtHeaders = 8, kLeastHeaderBytes = size_t{128} << 10;
 
 // gRPC's own lines are for its developers: kept, but only at debug level, unless it is about to
 // abort.
@@ -77,6 +82,7 @@ void SetLimits(const EndpointOptions& options, grpc::ServerBuilder& builder) {
   builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
   grpc::ResourceQuota quota("based");
   quota.Resize(static_cast<size_t>(options.memory_quota_bytes));
+  quota.SetMaxThreads(kMostSyncThreads);
   builder.SetResourceQuota(quota);
 }
 
@@ -89,12 +95,10 @@ absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(
     const std::vector<grpc::Service*>& services, ConnectionTable* connections) {
   InitOnce();
   std::unique_ptr<GrpcEndpoint> endpoint(new GrpcEndpoint());
-  const int64_t descriptors = RaiseDescriptorLimit() - kReservedDescriptors;
-  BASED_ASSIGN_OR_RETURN(endpoint->listener_,
-                         ConnectionListener::Bind(address,
-                                                  static_cast<int32_t>(std::clamp<int64_t>(
-                                                      descriptors, 1, options.max_connections)),
-                                                  flag));
+  const ConnectionLimits limits = {
+      .connections = options.max_connections,
+      .descriptors = RaiseDescriptorLimit() - options.reserved_descriptors};
+  BASED_ASSIGN_OR_RETURN(endpoint->listener_, ConnectionListener::Bind(address, limits, flag));
   grpc::ServerBuilder builder;
   SetLimits(options, builder);
   endpoint->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
@@ -104,8 +108,13 @@ absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(
   endpoint->server_ = builder.BuildAndStart();
   if (endpoint->server_ == nullptr) return absl::InternalError("gRPC did not start");
   endpoint->SetServing("", false);
+  const size_t headers =
+      std::max(kCutAtHeaders * static_cast<size_t>(options.max_header_bytes), kLeastHeaderBytes);
+  const bool tls = options.credentials != nullptr;
+  if (tls) GuardTlsReads(headers);
   endpoint->listener_->Start(
-      [acceptor = endpoint->acceptor_.get(), connections](int listener, int connection) {
+      [=, acceptor = endpoint->acceptor_.get()](int listener, int connection) {
+        if (!tls) GuardReads(connection, headers);
         if (connections != nullptr) connections->Add(connection);
         grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
         parameters.listener_fd = listener;

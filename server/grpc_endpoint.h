@@ -17,7 +17,9 @@ namespace based {
 
 // How connections are treated; see network_flags.h.
 struct EndpointOptions {
-  int32_t max_connections = 16'384;  // less if the process may not have as many descriptors
+  int32_t max_connections = 16'384;
+  // Descriptors that its connections leave to what is none of them: files, pipes, other addresses.
+  int32_t reserved_descriptors = 128;
   int32_t max_message_bytes = 16 << 20;
   int32_t max_header_bytes = 16 << 10;
   int32_t max_streams_per_connection = 16'384;

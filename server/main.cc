@@ -28,8 +28,10 @@ int Run(absl::Span<const char* const> arguments) {
   SetLogOptions(options->log);
   const sigset_t signals = DaemonSignals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  // A file at the process's limit is then as a full disk: the write says so.
+  // A file at the process's limit is then as a full disk: the write says so. A log whose reader has
+  // gone, as a log that cannot be written.
   ::signal(SIGXFSZ, SIG_IGN);
+  ::signal(SIGPIPE, SIG_IGN);
   const absl::StatusOr<std::unique_ptr<Backend>> backend = NewBackend(
       {.kind = options->backend,
        .threads = options->threads,

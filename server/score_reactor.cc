@@ -11,6 +11,7 @@ namespace based {
 
 void ScoreReactor::Start(const v1::ScoreRequest& message, v1::ScoreResponse* response) {
   pairs_ = message.pairs_size();
+  response_ = response;
   absl::StatusOr<Gate::Entry> entry = gate_.Enter(*context_, Permission::kGenerate, request_id_);
   if (!entry.ok()) return Reject(entry.status());
   tenant_ = entry->caller.tenant;
@@ -49,7 +50,13 @@ void ScoreReactor::End(const absl::Status& status, FailedAt failed_at) {
                                   {"total_us", static_cast<int64_t>(total.count())}};
   AppendTrace(trace_, fields);
   LogFields(LogLevel::kInfo, "score", fields);
+  if (status.ok()) limit_ = AnswerLimit::Begin(context_, *response_, write_timeout_, request_id_);
   Finish(status.ok() ? grpc::Status::OK : FailCall(context_, status, failed_at));
+}
+
+void ScoreReactor::OnDone() {
+  if (limit_ != nullptr) limit_->OnCallDone();
+  delete this;
 }
 
 void ScoreReactor::OnCancel() {

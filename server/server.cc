@@ -22,18 +22,17 @@ class GrpcServer final : public Server {
       : watch_(options.write_timeout),
         gate_(access, options.connections.max_header_bytes),
         batches_(gate_, metrics, options.write_timeout),
-        completion_(gate_, metrics, watch_, connections_,
-                    static_cast<size_t>(options.stream_queue)),
+        completion_(gate_, metrics, watch_, connections_, static_cast<size_t>(options.stream_queue),
+                    options.write_timeout),
         model_(gate_),
         sessions_(gate_),
-        tokenizer_(gate_) {}
+        tokenizer_(gate_, options.write_timeout) {}
 
   absl::Status Listen(const ServerOptions& options) {
     BASED_ASSIGN_OR_RETURN(
-        endpoint_,
-        GrpcEndpoint::Start("listen", options.listen, options.connections,
-                            {&batches_, &completion_, &model_, &sessions_, &tokenizer_},
-                            &connections_));
+        endpoint_, GrpcEndpoint::Start("listen", options.listen, options.connections,
+                                       {&batches_, &completion_, &model_, &sessions_, &tokenizer_},
+                                       &connections_));
     SetServing(false);
     return absl::OkStatus();
   }

@@ -4,18 +4,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/status.h"
+#include "server/answer_limit.h"
 #include "server/convert.h"
 #include "server/status.h"
 
 namespace based {
 namespace {
-
-grpc::ServerUnaryReactor* FinishUnary(grpc::CallbackServerContext* context,
-                                      const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(FailCall(context, status, FailedAt::kAdmission));
-  return reactor;
-}
 
 absl::Status CheckTokenizer(const Model& model) {
   if (model.tokenizer != nullptr) return absl::OkStatus();
@@ -47,9 +41,8 @@ absl::Status DetokenizeIds(const Model& model, const v1::DetokenizeRequest& requ
   for (int i = 0; i < request.ids_size(); ++i) {
     const int32_t id = request.ids(i);
     if (id < 0 || id >= model.config.vocab_size) {
-      return absl::InvalidArgumentError(absl::StrCat("ids[", i, "] is ", id,
-                                                     "; expected a token id in [0, ",
-                                                     model.config.vocab_size, ")"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "ids[", i, "] is ", id, "; expected a token id in [0, ", model.config.vocab_size, ")"));
     }
     text += utf8.Push(model.tokenizer->Bytes(id, skip_special));
   }
@@ -64,16 +57,20 @@ grpc::ServerUnaryReactor* TokenizerService::Tokenize(grpc::CallbackServerContext
                                                      const v1::TokenizeRequest* request,
                                                      v1::TokenizeResponse* response) {
   const absl::StatusOr<Gate::Entry> entry = gate_.Enter(*context, std::nullopt);
-  return FinishUnary(context, entry.ok() ? TokenizeText(entry->engine.model(), *request, *response)
-                                         : entry.status());
+  const absl::Status status =
+      entry.ok() ? TokenizeText(entry->engine.model(), *request, *response) : entry.status();
+  return new UnaryAnswer(context, *response, write_timeout_,
+                         FailCall(context, status, FailedAt::kAdmission));
 }
 
 grpc::ServerUnaryReactor* TokenizerService::Detokenize(grpc::CallbackServerContext* context,
                                                        const v1::DetokenizeRequest* request,
                                                        v1::DetokenizeResponse* response) {
   const absl::StatusOr<Gate::Entry> entry = gate_.Enter(*context, std::nullopt);
-  return FinishUnary(context, entry.ok() ? DetokenizeIds(entry->engine.model(), *request, *response)
-                                         : entry.status());
+  const absl::Status status =
+      entry.ok() ? DetokenizeIds(entry->engine.model(), *request, *response) : entry.status();
+  return new UnaryAnswer(context, *response, write_timeout_,
+                         FailCall(context, status, FailedAt::kAdmission));
 }
 
 }  // namespace based

@@ -2,6 +2,8 @@
 #ifndef BASED_SERVER_TOKENIZER_SERVICE_H_
 #define BASED_SERVER_TOKENIZER_SERVICE_H_
 
+#include <chrono>
+
 #include "based/v1/tokenizer.grpc.pb.h"
 #include "server/gate.h"
 
@@ -9,8 +11,9 @@ namespace based {
 
 class TokenizerService final : public v1::TokenizerService::CallbackService {
  public:
-  // `gate` must outlive the service.
-  explicit TokenizerService(const Gate& gate) : gate_(gate) {}
+  // `gate` must outlive the service. `write_timeout`: see answer_limit.h.
+  TokenizerService(const Gate& gate, std::chrono::milliseconds write_timeout)
+      : gate_(gate), write_timeout_(write_timeout) {}
 
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const v1::TokenizeRequest* request,
@@ -21,6 +24,7 @@ class TokenizerService final : public v1::TokenizerService::CallbackService {
 
  private:
   const Gate& gate_;
+  const std::chrono::milliseconds write_timeout_;
 };
 
 }  // namespace based

@@ -6,6 +6,7 @@ import struct
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
+INITIAL_WINDOW_SIZE = 4
 GENERATE = "/based.v1.CompletionService/Generate"
 
 
@@ -43,16 +44,21 @@ def message(payload, compressed=0):
 
 class Connection:
     """`polite`: the server's settings are waited for and acknowledged before anything is sent; its
-    limit on headers holds from then on. Who acknowledges before gets gRPC's own, 16 MiB."""
+    limit on headers holds from then on. Who acknowledges before, or never (`acknowledges`), gets
+    gRPC's own, 16 MiB, and no limit on streams. `tls`: an ssl.SSLContext. `window`: bytes that
+    the server may send on a stream."""
 
-    def __init__(self, daemon, polite=True):
+    def __init__(self, daemon, polite=True, acknowledges=True, tls=None, window=65_535):
         host, port = daemon.address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=20)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket)
         self.buffer = b""
-        self.send(PREFACE + frame(SETTINGS, 0, 0))
+        self.send(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, window)))
         if polite:
             next(one for one in self.frames() if one[0] == SETTINGS)
-        self.send(frame(SETTINGS, ACK, 0))
+        if acknowledges:
+            self.send(frame(SETTINGS, ACK, 0))
 
     def send(self, *frames):
         self.socket.sendall(b"".join(frames))

@@ -159,6 +159,11 @@ def test_sighup_reloads_keys_and_a_bad_file_changes_nothing(start_daemon, proto,
         unauthenticated = grpc.StatusCode.UNAUTHENTICATED
         assert code_of(generate, channel, proto, keys["a"][0]) == unauthenticated
         generate(channel, proto, keys["b"][0])
+        # A file that asks for no keys does not open the daemon to everybody.
+        path.write_text('{"tenants": [{"name": "b"}]}')
+        daemon.signal(signal.SIGHUP)
+        wait_for_line(daemon, "event=reload_failed", "keys is missing")
+        assert code_of(generate, channel, proto) == unauthenticated
     assert daemon.stop() == 0
 
 

@@ -4,6 +4,7 @@ import json
 import queue
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from conftest import BIN, DEMO, ROOT, TINY
+from raw_http2 import DATA, END_STREAM, GOAWAY, HEADERS, Connection
 from test_access import code_of, generate, new_key, wait_for_line, write_access
 
 sys.path.insert(0, str(ROOT / "tests" / "bench"))
@@ -155,6 +157,27 @@ def test_admin_and_channelz_are_on_their_own_address_alone(daemon):
     assert not {"based.v1.AdminService", "grpc.channelz.v1.Channelz"} & main
 
 
+def test_clients_do_not_keep_the_operator_out(start_daemon, admin_proto):
+    """More connections of clients, and more of the operator in turn, than AdminService takes at a
+    time."""
+    daemon = start_daemon(f"--model={TINY}", "--backend=reference", "--admin_listen=127.0.0.1:0")
+    host, port = daemon.address.rsplit(":", 1)
+    clients = [socket.create_connection((host, int(port)), timeout=10) for _ in range(80)]
+    for i in range(100):
+        with grpc.insecure_channel(address_of(daemon, "admin"),
+                                   options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            admin = admin_proto.rpc.AdminServiceStub(channel)
+            # The connections that have gone are counted every half second.
+            status = admin.GetStatus(admin_proto.pb.GetStatusRequest(), wait_for_ready=True,
+                                     timeout=30)
+            assert status.state == admin_proto.pb.STATE_READY
+            if i == 0:  # channelz: the servers of the process, a message of its own
+                servers = channel.unary_unary("/grpc.channelz.v1.Channelz/GetServers")
+                assert len(servers(b"", timeout=10)) > 10
+    for client in clients:
+        client.close()
+
+
 def test_debug_pages_take_only_get(daemon):
     request = urllib.request.Request(f"http://{daemon.metrics_address}/debug", method="POST")
     with pytest.raises(urllib.error.HTTPError) as error:
@@ -244,6 +267,28 @@ def test_a_second_signal_stops_now(start_daemon):
     wait_for_line(daemon, "event=draining")
     daemon.signal(signal.SIGINT)
     assert daemon.wait(10) == 1
+
+
+def test_connections_are_told_when_the_daemon_goes(start_daemon, proto):
+    """GOAWAY as it comes over the wire: first for every stream there may be, then with the last one
+    that was taken, and the connection ends; not before what runs has ended."""
+    daemon = start_daemon(f"--model={TINY}", "--backend=reference")
+    request = proto.completion.GenerateRequest(token_ids=proto.completion.TokenIds(ids=[1, 2]))
+    request.stop.max_tokens, request.stop.ignore_eos = 300, True
+    with Connection(daemon) as idle, Connection(daemon) as busy:
+        busy.call(1, request.SerializeToString())
+        next(one for one in busy.frames() if one[0] == DATA)
+        daemon.signal(signal.SIGTERM)
+        for connection, last_stream in ((idle, 0), (busy, 1)):
+            heard = [(kind, payload) for kind, flags, _, payload in connection.frames()
+                     if kind == GOAWAY or kind == HEADERS and flags & END_STREAM]
+            no_error = struct.pack(">I", 0)
+            goaways = [payload[:8] for kind, payload in heard if kind == GOAWAY]
+            assert goaways == [struct.pack(">I", 0x7FFFFFFF) + no_error,
+                               struct.pack(">I", last_stream) + no_error]
+            if connection is busy:
+                assert heard[0][0] == HEADERS
+        assert daemon.wait() == 0
 
 
 def test_old_connections_are_asked_to_close_and_calls_go_on(start_daemon, proto):

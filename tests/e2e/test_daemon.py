@@ -2,10 +2,12 @@
 
 import json
 import queue
+import re
 import shutil
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import urllib.error
 
@@ -14,7 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from conftest import DEMO, ROOT, TINY, run_based, run_server
+from conftest import BIN, DEMO, ROOT, TINY, run_based, run_server
 
 SERVICE = "based.v1.CompletionService"
 
@@ -127,6 +129,22 @@ def test_sigterm_lets_short_streams_finish(start_daemon, proto):
         daemon.signal(signal.SIGTERM)
         assert list(call)[-1].done.usage.generated_tokens == 300
     assert daemon.wait() == 0
+
+
+def test_a_log_that_nobody_reads_any_more_is_no_reason_to_end(proto):
+    process = subprocess.Popen(
+        [BIN / "based-server", f"--model={TINY}", "--backend=reference", "--listen=127.0.0.1:0",
+         "--metrics_listen=", "--http_listen="], stderr=subprocess.PIPE, text=True)
+    ready = next(line for line in process.stderr if "event=ready" in line)
+    process.stderr.close()
+    request = endless(proto)
+    request.stop.max_tokens = 2
+    with grpc.insecure_channel(re.search(r" grpc=(\S+)", ready).group(1)) as channel:
+        stub = proto.completion_grpc.CompletionServiceStub(channel)
+        for _ in range(2):  # the first writes a line to nobody
+            assert list(stub.Generate(request))[-1].done.usage.generated_tokens == 2
+    process.terminate()
+    assert process.wait(30) == 0
 
 
 def test_port_in_use():

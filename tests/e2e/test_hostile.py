@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from conftest import DEMO, ROOT, TINY, run_based
+from raw_http2 import Connection
 
 sys.path.insert(0, str(ROOT / "tests" / "bench"))
 import hostile_clients  # noqa: E402
@@ -47,6 +48,29 @@ def test_connects_and_disconnects(daemon, proto):
 
 def test_calls_that_leave_at_once(daemon, proto):
     hostile_clients.requests_churn(daemon, proto, 4, 3)
+
+
+def test_single_answers_that_nobody_takes_are_cut(start_daemon, proto):
+    """Calls of one answer, with a window of no bytes for it; then one that reads gets it all."""
+    daemon = start_daemon(f"--model={DEMO}", "--backend=cpu", "--slots=4", "--write_timeout_ms=300")
+    text = proto.tokenizer.TokenizeRequest(text=b" the sea" * 2000)
+    score = proto.completion.ScoreRequest(token_logprobs=True)
+    pair = score.pairs.add()
+    pair.context_ids.ids[:], pair.continuation_ids.ids[:] = [1], [2] * 2000
+    before = hostile_clients.State(daemon)
+    for path, request in (("/based.v1.TokenizerService/Tokenize", text),
+                          ("/based.v1.CompletionService/Score", score)):
+        with Connection(daemon, window=0) as connection:
+            connection.call(1, request.SerializeToString(), path=path)
+            assert connection.end_of(1) != b"closed"
+    lines = [line for line in daemon.lines if "event=write_timeout" in line]
+    assert len(lines) == 2 and all("request_id=" in line for line in lines)
+    with daemon.channel() as channel:
+        tokens = proto.tokenizer_grpc.TokenizerServiceStub(channel).Tokenize(text)
+        scores = proto.completion_grpc.CompletionServiceStub(channel).Score(score)
+        assert len(tokens.ids) >= 4000 and len(scores.scores) == 1
+    hostile_clients.wait_back(daemon, before)
+    assert sum("event=write_timeout" in line for line in daemon.lines) == 2
 
 
 def test_a_reader_of_results_that_takes_nothing_is_cut(start_daemon, proto, tmp_path):

@@ -4,6 +4,7 @@ import gzip
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -70,13 +71,79 @@ def test_header_bombs(daemon, proto):
         stub = proto.completion_grpc.CompletionServiceStub(channel)
         list(stub.Generate(request_of(proto, 2), metadata=[("x-bomb", "a" * 30000)]))
     assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    with Connection(daemon, polite=False) as connection:
-        try:
-            connection.send(frame(HEADERS, 0, 1, call_headers()))
-            for _ in range(5000):
+
+
+@pytest.fixture(scope="module")
+def tls_context():
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def tls_daemon(start_daemon, tmp_path_factory):
+    cert, key = Authority(tmp_path_factory.mktemp("tls")).issue("server")
+    return start_daemon(f"--model={TINY}", "--backend=cpu", "--slots=16",
+                        "--max_streams_per_connection=100", f"--tls_cert={cert}",
+                        f"--tls_key={key}")
+
+
+MANNERS = {"polite": {}, "early": {"polite": False}, "never": {"acknowledges": False}}
+
+
+@pytest.fixture(params=["plain", "tls"])
+def knock(request, daemon, tls_daemon, tls_context):
+    """(daemon, opens a raw connection to it)"""
+    if request.param == "plain":
+        return daemon, lambda **how: Connection(daemon, **how)
+    return tls_daemon, lambda **how: Connection(tls_daemon, tls=tls_context, **how)
+
+
+@pytest.mark.parametrize("manners", MANNERS)
+def test_headers_that_never_end_are_cut(knock, manners):
+    """1,000 MB in CONTINUATION frames, were they taken: none of them ends the header block."""
+    attacked, connect = knock
+    before = State(attacked).rss
+    with connect(**MANNERS[manners]) as connection:
+        connection.send(frame(HEADERS, 0, 1, call_headers()))
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            for _ in range(62_500):
                 connection.send(frame(CONTINUATION, 0, 1, literal("x-more", "c" * 16000)))
-        except ConnectionError:
-            pass  # cut, as hoped
+        assert State(attacked).rss < before + 16 * MIB
+    assert any("event=headers_too_large" in line for line in attacked.lines)
+
+
+@pytest.mark.parametrize("manners", ["early", "never"])
+def test_nobody_gets_more_for_not_acknowledging_the_settings(knock, manners):
+    """Limits of gRPC that hold only then: on headers (one of 4,000 bytes, 4,000 times in each block)
+    and on streams."""
+    attacked, connect = knock
+    entry = b"\x40" + literal("x-big", "z" * 3900)[1:]
+    before = State(attacked).rss
+    for first, more in ((call_headers() + entry, call_headers() + b"\xbe" * 4000),
+                        (call_headers(), call_headers())):
+        with connect(**MANNERS[manners]) as connection:
+            connection.send(frame(HEADERS, END_HEADERS, 1, first))
+            with pytest.raises((ConnectionError, ssl.SSLError)):
+                for stream in range(3, 100_000, 2):
+                    connection.send(frame(HEADERS, END_HEADERS, stream, more))
+            assert State(attacked).rss < before + 64 * MIB
+
+
+def test_reflection_holds_few_threads(daemon):
+    """Its calls, which need no key, hold a thread each."""
+    before = State(daemon).threads
+    path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+    connections = [Connection(daemon) for _ in range(5)]
+    for connection in connections:
+        for stream in range(1, 160, 2):
+            connection.send(frame(HEADERS, END_HEADERS, stream, call_headers(path)))
+    # More than may be under way are refused.
+    assert connections[-1].end_of(159) != b"closed"
+    assert State(daemon).threads < before + 40
+    for connection in connections:
+        connection.close()
 
 
 def test_an_hpack_bomb_does_not_grow_the_daemon(daemon, proto):

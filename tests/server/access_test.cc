@@ -163,6 +163,23 @@ TEST_F(AccessTest, ReloadTakesAllOrNothing) {
   EXPECT_TRUE(access->Authenticate("Bearer second").ok());
 }
 
+TEST_F(AccessTest, AReloadMayBeginToAskForKeysAndNotCease) {
+  const std::string open = R"({"tenants": [{"name": "acme"}]})";
+  const auto access = Load(open);
+  EXPECT_TRUE(access->Authenticate("").ok());
+  Write(FileOf("secret"));
+  EXPECT_TRUE(access->Reload().ok());
+  EXPECT_FALSE(access->Authenticate("").ok());
+  for (const std::string& without : {open, std::string("{}")}) {
+    Write(without);
+    const absl::Status status = access->Reload();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(path_ + ": keys is missing"));
+    EXPECT_FALSE(access->Authenticate("").ok());
+    EXPECT_TRUE(access->Authenticate("Bearer secret").ok());
+  }
+}
+
 TEST_F(AccessTest, AFileThatEverybodyMayWriteIsRefused) {
   Write(FileOf("secret"));
   ::chmod(path_.c_str(), 0666);

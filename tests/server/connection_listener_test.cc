@@ -74,12 +74,15 @@ class Connections {
 
 class ConnectionListenerTest : public testing::Test {
  protected:
-  void Start(int32_t max_connections) {
+  void Start(const ConnectionLimits& limits) {
+    Start(limits, [this](int, int connection) { connections_.Take(connection); });
+  }
+  void Start(const ConnectionLimits& limits, ConnectionListener::Handler handler) {
     SetLogOptions({.level = LogLevel::kOff});
-    auto listener = ConnectionListener::Bind("127.0.0.1:0", max_connections);
+    auto listener = ConnectionListener::Bind("127.0.0.1:0", limits);
     ASSERT_TRUE(listener.ok()) << listener.status();
     listener_ = *std::move(listener);
-    listener_->Start([this](int, int connection) { connections_.Take(connection); });
+    listener_->Start(std::move(handler));
   }
 
   Connections connections_;
@@ -87,7 +90,7 @@ class ConnectionListenerTest : public testing::Test {
 };
 
 TEST_F(ConnectionListenerTest, HandsConnectionsOver) {
-  Start(1000);
+  Start({.connections = 1000});
   Client first, second;
   EXPECT_TRUE(first.Connect(listener_->port()));
   EXPECT_TRUE(second.Connect(listener_->port()));
@@ -100,7 +103,7 @@ TEST_F(ConnectionListenerTest, HandsConnectionsOver) {
 }
 
 TEST_F(ConnectionListenerTest, ClosesThoseAboveTheLimit) {
-  Start(1);  // the descriptors of this process alone are more
+  Start({.connections = 1});
   Client first, second;
   ASSERT_TRUE(first.Connect(listener_->port()));
   first.Speak();
@@ -109,8 +112,35 @@ TEST_F(ConnectionListenerTest, ClosesThoseAboveTheLimit) {
   EXPECT_TRUE(second.Ended());
 }
 
+TEST_F(ConnectionListenerTest, ClosesThemWhileTheProcessHasNoDescriptorsToSpare) {
+  Start({.connections = 1000, .descriptors = 1});
+  Client client;
+  ASSERT_TRUE(client.Connect(listener_->port()));
+  EXPECT_TRUE(client.Ended());
+}
+
+TEST_F(ConnectionListenerTest, OnlyItsOwnOpenConnectionsCountAgainstItsLimit) {
+  std::array<Client, 64> others;  // descriptors that are none of its connections
+  std::atomic<int> heard{0};
+  Start({.connections = 2}, [&](int, int connection) {
+    ::close(connection);
+    ++heard;
+  });
+  // Far more than the limit, one after another. One that comes too soon after the limit was
+  // reached, and before the next count, is closed unheard.
+  for (int tries = 0; heard < 8 && tries < 1000; ++tries) {
+    Client client;
+    ASSERT_TRUE(client.Connect(listener_->port()));
+    client.Speak();
+    EXPECT_TRUE(client.Ended());
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(heard, 8);
+  listener_->Stop();  // its thread uses `heard`
+}
+
 TEST_F(ConnectionListenerTest, OutlivesTheWantOfDescriptors) {
-  Start(1000);
+  Start({.connections = 1000});
   std::array<Client, 4> clients;
   Client probe;
   rlimit limit{};
@@ -126,7 +156,7 @@ TEST_F(ConnectionListenerTest, OutlivesTheWantOfDescriptors) {
 }
 
 TEST_F(ConnectionListenerTest, KeepsTheSilentAndDropsThoseThatGo) {
-  Start(1000);
+  Start({.connections = 1000});
   Client silent, speaks;
   {
     Client goes;
@@ -141,7 +171,7 @@ TEST_F(ConnectionListenerTest, KeepsTheSilentAndDropsThoseThatGo) {
 }
 
 TEST_F(ConnectionListenerTest, StopEndsTheSilent) {
-  Start(1000);
+  Start({.connections = 1000});
   Client silent, speaks;
   ASSERT_TRUE(silent.Connect(listener_->port()));
   ASSERT_TRUE(speaks.Connect(listener_->port()));
@@ -152,11 +182,11 @@ TEST_F(ConnectionListenerTest, StopEndsTheSilent) {
 }
 
 TEST(ConnectionListenerBind, SaysWhatIsWrong) {
-  auto first = ConnectionListener::Bind("127.0.0.1:0", 10);
+  auto first = ConnectionListener::Bind("127.0.0.1:0", {.connections = 10});
   ASSERT_TRUE(first.ok());
   const std::string taken = "127.0.0.1:" + std::to_string((*first)->port());
   for (const std::string& address : {taken, std::string("no.such.host.invalid:0")}) {
-    const auto second = ConnectionListener::Bind(address, 10);
+    const auto second = ConnectionListener::Bind(address, {.connections = 10});
     EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
     EXPECT_NE(second.status().message().find(address), std::string::npos) << second.status();
   }
@@ -164,7 +194,7 @@ TEST(ConnectionListenerBind, SaysWhatIsWrong) {
 
 TEST(ConnectionListenerBind, TakesNamesAndBothFamilies) {
   for (const char* address : {"localhost:0", "0.0.0.0:0"}) {
-    const auto listener = ConnectionListener::Bind(address, 10);
+    const auto listener = ConnectionListener::Bind(address, {.connections = 10});
     ASSERT_TRUE(listener.ok()) << listener.status();
     EXPECT_GT((*listener)->port(), 0);
   }
