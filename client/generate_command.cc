@@ -9,7 +9,10 @@
 #include "kernels/base/status.h"
 
 ABSL_FLAG(bool, local, false, "Runs the engine in this process on --model DIR, without a daemon.");
-ABSL_FLAG(bool, stats, false, "Prints tokens and times on standard error at the end.");
+ABSL_FLAG(bool, stats, false,
+          "Prints tokens and times on standard error at the end. first_token_s: until the first "
+          "generated token, and tokens_per_s: those after it, of all completions together, as the "
+          "engine measured them; total_s: of the whole call, seen from here.");
 
 namespace based {
 namespace {

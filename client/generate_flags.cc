@@ -34,7 +34,7 @@ ABSL_FLAG(float, typical_p, 1.0f, "Locally typical sampling up to this sum; 1: o
 ABSL_FLAG(float, repetition_penalty, 1.0f, "Penalty of tokens seen in prompt or output; 1: off.");
 ABSL_FLAG(float, presence_penalty, 0.0f, "Subtracted from the logits of tokens in the output.");
 ABSL_FLAG(float, frequency_penalty, 0.0f, "Subtracted once per occurrence in the output.");
-ABSL_FLAG(std::string, logit_bias, "", "Added to logits: id:bias,id:bias.");
+ABSL_FLAG(std::string, logit_bias, "", "Added to logits: id:bias,id:bias; each id once.");
 ABSL_FLAG(std::string, bad_words, "",
           "The ids of this word, and of it after a space, may not follow each other; other ids may "
           "still spell it. May be given several times.");
@@ -126,7 +126,9 @@ absl::Status SetLogitBias(GenerateOptions::Sampling& sampling) {
     if (!absl::SimpleAtoi(parts.first, &id) || !absl::SimpleAtof(parts.second, &bias)) {
       return UsageError(absl::StrCat("--logit_bias holds '", entry, "'; expected id:bias"));
     }
-    sampling.logit_bias[id] = bias;
+    if (!sampling.logit_bias.emplace(id, bias).second) {
+      return UsageError(absl::StrCat("--logit_bias holds the id ", id, " twice; expected it once"));
+    }
   }
   return absl::OkStatus();
 }

@@ -209,8 +209,9 @@ absl::Status Named(const absl::Status& status) {
 absl::StatusOr<Request> ToRequest(const GenerateOptions& options, bool has_tokenizer) {
   BASED_RETURN_IF_ERROR(CheckServed(options));
   if (const int32_t tokens = options.output.tokens_per_message.value_or(1); tokens < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("output.tokens_per_message is ", tokens, "; expected 1 or more"));
+    return absl::InvalidArgumentError(absl::StrCat("output.tokens_per_message is ", tokens,
+                                                   "; expected a number in [1, ",
+                                                   OutputOptions::kMaxTokensPerMessage, "]"));
   }
   Request request;
   request.request_id = "local";

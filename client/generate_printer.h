@@ -8,6 +8,7 @@
 #include <string>
 
 #include "client/generate_event.h"
+#include "client/generate_stats.h"
 
 namespace based {
 
@@ -30,15 +31,12 @@ class GeneratePrinter {
   using Clock = std::chrono::steady_clock;
 
   void PrintText(const GenerateEvent& event);
-  void PrintStats() const;
 
   const PrinterOptions options_;
   const Clock::time_point start_ = Clock::now();
-  Clock::time_point first_;               // when the first delta came
   std::map<int32_t, std::string> texts_;  // of completions that have not ended, where several
-  int64_t generated_ = 0;
   bool any_ = false;
-  DoneEvent done_;  // the last
+  GenerateStats stats_;
 };
 
 }  // namespace based

@@ -40,7 +40,7 @@ absl::Status CheckNumbers(const TenantLimits& limits) {
   }
   for (const auto& [what, rate] : {std::pair("requests_per_second", limits.requests_per_second),
                                    std::pair("tokens_per_second", limits.tokens_per_second)}) {
-    if (!(rate >= 0 && rate <= 1e15)) return wrong(what, rate, "0 (no limit) or more");
+    if (!(rate >= 0 && rate <= 1e15)) return wrong(what, rate, "a number in [0 (no limit), 1e15]");
   }
   if (limits.max_concurrent < 0) {
     return wrong("max_concurrent", limits.max_concurrent, "0 (no limit) or more");

@@ -1,5 +1,8 @@
 #include "engine/json_reader.h"
 
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -7,6 +10,7 @@ namespace based::json_reader {
 namespace {
 
 constexpr int kMaxDepth = 64;
+constexpr size_t kLongestName = 60;  // bytes of it in a message
 
 absl::Status WrongType(const Json& value, const char* expected, const std::string& place) {
   return absl::InvalidArgumentError(
@@ -15,17 +19,28 @@ absl::Status WrongType(const Json& value, const char* expected, const std::strin
 
 }  // namespace
 
-absl::StatusOr<Json> Parse(std::string_view text) {
-  bool too_deep = false;
-  const auto limit_depth = [&too_deep](int depth, Json::parse_event_t, Json&) {
-    too_deep = too_deep || depth > kMaxDepth;
-    return !too_deep;
+absl::StatusOr<Json> Parse(std::string_view text, RepeatedNames repeated) {
+  std::string fault;
+  std::vector<absl::flat_hash_set<std::string>> names;  // of the object open at each depth
+  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
+    if (!fault.empty()) return false;
+    if (depth > kMaxDepth) {
+      fault = absl::StrFormat("nests deeper than %d levels", kMaxDepth);
+    } else if (repeated == RepeatedNames::kLastCounts) {
+      return true;
+    } else if (event == Json::parse_event_t::object_start) {
+      names.resize(static_cast<size_t>(depth) + 1);
+      names.emplace_back();
+    } else if (event == Json::parse_event_t::key &&
+               !names[static_cast<size_t>(depth)].insert(value.get<std::string>()).second) {
+      fault = absl::StrFormat("has the name %s twice in one object, expected it once",
+                              value.dump(-1, ' ', /*ensure_ascii=*/true).substr(0, kLongestName));
+    }
+    return fault.empty();
   };
   try {
-    Json document = Json::parse(text.begin(), text.end(), limit_depth);
-    if (too_deep) {
-      return absl::InvalidArgumentError(absl::StrFormat("nests deeper than %d levels", kMaxDepth));
-    }
+    Json document = Json::parse(text.begin(), text.end(), watch);
+    if (!fault.empty()) return absl::InvalidArgumentError(fault);
     return document;
   } catch (const Json::parse_error& error) {
     return absl::InvalidArgumentError(absl::StrFormat("byte %d: not JSON", error.byte));

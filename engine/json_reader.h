@@ -12,8 +12,13 @@ namespace based::json_reader {
 
 using Json = nlohmann::json;
 
-// INVALID_ARGUMENT with the byte offset when `text` is not JSON or nests deeper than 64 levels.
-absl::StatusOr<Json> Parse(std::string_view text);
+// What an object means in which a name comes twice.
+enum class RepeatedNames { kLastCounts, kRefused };
+
+// INVALID_ARGUMENT with the byte offset when `text` is not JSON, when it nests deeper than 64
+// levels, or naming what comes twice where that is refused.
+absl::StatusOr<Json> Parse(std::string_view text,
+                           RepeatedNames repeated = RepeatedNames::kLastCounts);
 
 // The member `key` of `object`; a JSON null when it is absent. `object` is an object.
 const Json& Member(const Json& object, const std::string& key);

@@ -51,6 +51,8 @@ struct StopConditions {
 };
 
 struct OutputOptions {
+  static constexpr int32_t kMaxTokensPerMessage = 65'536;
+
   bool text = true;  // needs a tokenizer
   bool token_ids = false;
   bool logprobs = false;                        // of generated tokens

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -21,7 +22,6 @@ constexpr size_t kMaxBadWords = 256;
 constexpr size_t kMaxBadWordBytes = 256;
 constexpr int32_t kMaxTopLogprobs = 20;
 constexpr int32_t kMaxCompletions = 64;
-constexpr int32_t kMaxTokensPerMessage = 65'536;
 constexpr int64_t kMaxDeltaIntervalMs = 60'000;
 constexpr size_t kMaxTenantBytes = 128;
 
@@ -79,7 +79,12 @@ absl::Status CheckLists(const SamplingParams& sampling, int32_t vocab_size) {
                       absl::StrCat(sampling.logit_bias.size(), " entries long"),
                       absl::StrCat("at most ", kMaxBiases));
   }
+  absl::flat_hash_set<int32_t> biased;
   for (const TokenBias& bias : sampling.logit_bias) {
+    if (!biased.insert(bias.id).second) {
+      return OutOfRange("a key of sampling.logit_bias", absl::StrCat(bias.id, " twice"),
+                        "each id once");
+    }
     if (bias.id < 0 || bias.id >= vocab_size) {
       return OutOfRange("a key of sampling.logit_bias", bias.id,
                         absl::StrCat("a token id in [0, ", vocab_size, ")"));
@@ -167,9 +172,10 @@ absl::Status CheckOutput(const OutputOptions& output) {
     return OutOfRange("output.top_logprobs", output.top_logprobs,
                       "0 unless output.logprobs or output.prompt_logprobs is set");
   }
-  if (output.tokens_per_message < 0 || output.tokens_per_message > kMaxTokensPerMessage) {
+  if (output.tokens_per_message < 0 ||
+      output.tokens_per_message > OutputOptions::kMaxTokensPerMessage) {
     return OutOfRange("output.tokens_per_message", output.tokens_per_message,
-                      absl::StrCat("a number in [1, ", kMaxTokensPerMessage, "]"));
+                      absl::StrCat("a number in [1, ", OutputOptions::kMaxTokensPerMessage, "]"));
   }
   const int64_t interval = output.delta_interval.count();
   if (interval < 0 || interval > kMaxDeltaIntervalMs) {

@@ -100,7 +100,11 @@ absl::Status CheckValues(const v1::GenerateRequest& message) {
   }
   if (message.output().has_tokens_per_message()) {
     const int32_t tokens = message.output().tokens_per_message();
-    if (tokens < 1) return OutOfRange("output.tokens_per_message", tokens, "1 or more");
+    // To the engine 0 means that the field is not set.
+    if (tokens < 1) {
+      return OutOfRange("output.tokens_per_message", tokens,
+                        absl::StrCat("a number in [1, ", OutputOptions::kMaxTokensPerMessage, "]"));
+    }
   }
   return absl::OkStatus();
 }

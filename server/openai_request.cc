@@ -227,7 +227,7 @@ absl::StatusOr<Json> ParseBody(std::string_view body) {
   if (const size_t at = FindInvalidUtf8(body); at != std::string::npos) {
     return Invalid(absl::StrCat("the body is not UTF-8 at byte ", at));
   }
-  absl::StatusOr<Json> parsed = json_reader::Parse(body);
+  absl::StatusOr<Json> parsed = json_reader::Parse(body, json_reader::RepeatedNames::kRefused);
   if (!parsed.ok()) return Invalid(absl::StrCat("the body: ", parsed.status().message()));
   if (!parsed->is_object()) {
     return Invalid(absl::StrCat("the body is ", JsonExcerpt(*parsed), "; expected a JSON object"));

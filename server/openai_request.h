@@ -37,8 +37,9 @@ struct OpenAiRequest {
   std::vector<std::string> ignored;  // names of fields that mean nothing here
 };
 
-// The body as a JSON object. INVALID_ARGUMENT with the byte where it is not UTF-8 or not JSON, or
-// when it nests deeper than 64 levels.
+// The body as a JSON object. INVALID_ARGUMENT with the byte where it is not UTF-8 or not JSON, when
+// it nests deeper than 64 levels, or naming what one of its objects holds twice: readers differ in
+// which of the two counts.
 absl::StatusOr<nlohmann::json> ParseBody(std::string_view body);
 
 // Checks what the engine cannot see and copies the rest, which Engine::Submit checks; `raw` is the

@@ -32,7 +32,7 @@ namespace based {
 class Constraint {
  public:
   // INVALID_ARGUMENT when no text matches (or none that the vocabulary's tokens of one byte spell),
-  // a rule is used and not defined, or a limit is exceeded: states, rules, bytes of tables, time.
+  // a rule is used and not defined, or a limit is exceeded: states, automata, bytes of tables, time.
   // Left recursion and ambiguity are fine.
   static absl::StatusOr<std::shared_ptr<const Constraint>> Compile(
       const Grammar& grammar, std::shared_ptr<const TokenTrie> trie,

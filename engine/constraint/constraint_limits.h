@@ -11,8 +11,10 @@ namespace based {
 struct ConstraintLimits {
   // States of all rules' automata together. A state costs at most 1 KiB of tables, typically 300 B.
   int64_t max_states = 65'536;
-  // Rules of the grammar, together with parts that are shared and become rules of their own.
-  int64_t max_rules = 16'384;
+  // Automata: of the whole text, of rules that recurse, and of larger parts that are used more than
+  // once. Any other rule is a part of those that use it, and counts no more than its text would
+  // there: a grammar may have more rules than this.
+  int64_t max_machines = 16'384;
   // Bytes of the transition tables.
   int64_t max_table_bytes = int64_t{64} << 20;
   // Wall clock of one Compile.

@@ -355,10 +355,13 @@ absl::StatusOr<RuleMachines> MakeMachines(const Grammar& given_grammar, const By
   if (grammar.start() < 0) return absl::InvalidArgumentError("constraint: the grammar is empty");
   Shape shape(grammar);
   BASED_RETURN_IF_ERROR(shape.Analyze(budget));
-  const auto rules = static_cast<int64_t>(shape.machine_nodes().size());
-  if (rules > budget.limits().max_rules) {
-    return absl::InvalidArgumentError(absl::StrCat("constraint: ", rules, " rules, at most ",
-                                                   budget.limits().max_rules, " are allowed"));
+  const auto machines = static_cast<int64_t>(shape.machine_nodes().size());
+  if (machines > budget.limits().max_machines) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("constraint: ", machines,
+                     " rules that recurse or are used more than once, at "
+                     "most ",
+                     budget.limits().max_machines, " are allowed"));
   }
   RuleMachines result;
   result.may_be_empty = shape.nullable(shape.machine_nodes()[0]);

@@ -38,25 +38,12 @@ TEST(GenerateFlags, BecomeTheRequest) {
 }
 
 TEST(GenerateFlags, EverySamplingAndOutputFlagReachesItsField) {
-  const auto line = Parse({"--prompt=hi",
-                           "--typical_p=0.5",
-                           "--repetition_penalty=1.5",
-                           "--presence_penalty=0.5",
-                           "--frequency_penalty=-0.5",
-                           "--logit_bias=3:1.5,4:-2",
-                           "--bad_words=a,b",
-                           "--bad_words=c",
-                           "--allowed_token_ids=1,2",
-                           "--min_tokens=3",
-                           "--include_stop",
-                           "--n=2",
-                           "--best_of=4",
-                           "--logprobs",
-                           "--top_logprobs=5",
-                           "--echo",
-                           "--prompt_logprobs",
-                           "--tokens_per_message=6",
-                           "--delta_interval_ms=7"});
+  const auto line =
+      Parse({"--prompt=hi", "--typical_p=0.5", "--repetition_penalty=1.5", "--presence_penalty=0.5",
+             "--frequency_penalty=-0.5", "--logit_bias=3:1.5,4:-2", "--bad_words=a,b",
+             "--bad_words=c", "--allowed_token_ids=1,2", "--min_tokens=3", "--include_stop",
+             "--n=2", "--best_of=4", "--logprobs", "--top_logprobs=5", "--echo",
+             "--prompt_logprobs", "--tokens_per_message=6", "--delta_interval_ms=7"});
   ASSERT_TRUE(line.ok()) << line.status();
   const auto request = RequestFromFlags(*line);
   ASSERT_TRUE(request.ok()) << request.status();
@@ -81,10 +68,9 @@ TEST(GenerateFlags, EverySamplingAndOutputFlagReachesItsField) {
 }
 
 TEST(GenerateFlags, ConstraintPriorityTenantAndStateReachTheirFields) {
-  const auto line =
-      Parse({"--prompt=hi", "--choice=yes", "--choice=no", "--priority=batch", "--tenant=t",
-             "--session=s", "--create_session", "--session_tokens=0", "--snapshot=p",
-             "--save_snapshot", "--nooutput_text"});
+  const auto line = Parse({"--prompt=hi", "--choice=yes", "--choice=no", "--priority=batch",
+                           "--tenant=t", "--session=s", "--create_session", "--session_tokens=0",
+                           "--snapshot=p", "--save_snapshot", "--nooutput_text"});
   ASSERT_TRUE(line.ok()) << line.status();
   const auto request = RequestFromFlags(*line);
   ASSERT_TRUE(request.ok()) << request.status();
@@ -107,6 +93,17 @@ TEST(GenerateFlags, TwoConstraintsAndUnknownPrioritiesAreUsageErrors) {
     const auto line = Parse(flags);
     ASSERT_TRUE(line.ok());
     EXPECT_TRUE(IsUsageError(RequestFromFlags(*line).status()));
+  }
+}
+
+TEST(GenerateFlags, ABiasGivenTwiceIsAUsageErrorThatNamesTheId) {
+  for (const char* bias : {"--logit_bias=1:1,1:2", "--logit_bias=1:1,2:0,01:1"}) {
+    const auto line = Parse({"--prompt=a", bias});
+    ASSERT_TRUE(line.ok());
+    const absl::Status status = RequestFromFlags(*line).status();
+    EXPECT_TRUE(IsUsageError(status));
+    EXPECT_THAT(std::string(status.message()),
+                testing::HasSubstr("--logit_bias holds the id 1 twice"));
   }
 }
 

@@ -122,7 +122,11 @@ TEST(GenerateOptions, WhatNeitherServesIsNamed) {
   EXPECT_THAT(std::string(here.status().message()), testing::HasSubstr("state.session is set"));
   options.state = {};
   options.output.tokens_per_message = 0;
-  EXPECT_EQ(ToRequest(options, true).status().code(), absl::StatusCode::kInvalidArgument);
+  for (const absl::Status& status :
+       {ToRequest(options, true).status(), RequestFromProto(ToProto(options), true).status()}) {
+    EXPECT_EQ(status, absl::InvalidArgumentError(
+                          "output.tokens_per_message is 0; expected a number in [1, 65536]"));
+  }
 }
 
 void AddToken(std::mt19937& random, v1::TokenLogprob& token) {

@@ -1,5 +1,7 @@
 """Text through the demo model's tokenizer."""
 
+import json
+
 import grpc
 import pytest
 from tokenizers import Tokenizer
@@ -73,6 +75,19 @@ def test_command_streams_and_fails_clearly(demo):
     assert good.returncode == 0, good.stderr
     assert len(good.stdout.split()) > 3
     assert "generated_tokens=20" in good.stderr
+    # An echoed prompt is no token of the completions.
+    several = run_based("generate", "--address", demo.address, "--prompt", "Once", "--echo",
+                        "--n", 3, "--max_tokens", 40, "--ignore_eos", "--stats", "--json")
+    stats = dict(field.split("=") for field in several.stderr.split())
+    done = [line["done"] for line in map(json.loads, several.stdout.splitlines())
+            if "done" in line]
+    first = [int(d["timings"]["queue_us"]) + int(d["timings"]["prefill_us"]) for d in done]
+    last = [begin + int(d["timings"]["decode_us"]) for begin, d in zip(first, done)]
+    assert stats["generated_tokens"] == "120"
+    assert stats["finish_reason"] == "max_tokens,max_tokens,max_tokens"
+    assert float(stats["first_token_s"]) == pytest.approx(1e-6 * min(first), abs=6e-4)
+    assert float(stats["tokens_per_s"]) == pytest.approx(
+        1e6 * 119 / (max(last) - min(first)), rel=1e-2)
     piped = run_based("generate", "--address", demo.address, "--max_tokens", 20,
                       "--temperature", 0, input="Once upon a time\n")
     assert piped.stdout == good.stdout

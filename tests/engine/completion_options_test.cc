@@ -366,6 +366,12 @@ TEST(CompletionOptionsInput, ContradictionsAreNamed) {
        [](Request& r) {
          r.sampling.logit_bias = {{3, 101.0f}};
        }},
+      {"a key of sampling.logit_bias is 3 twice; expected each id once",
+       [](Request& r) {
+         r.sampling.logit_bias = {{3, 1.0f}, {4, 1.0f}, {3, 1.0f}};
+       }},
+      {"output.tokens_per_message is 65537; expected a number in [1, 65536]",
+       [](Request& r) { r.output.tokens_per_message = 65'537; }},
       {"sampling.allowed_token_ids[0] is -1;",
        [](Request& r) { r.sampling.allowed_token_ids = {-1}; }},
       {"sampling.bad_words[0] is 0 bytes long;", [](Request& r) { r.sampling.bad_words = {""}; }},

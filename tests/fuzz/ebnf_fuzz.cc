@@ -31,7 +31,7 @@ const std::shared_ptr<const TokenTrie>& Trie() {
 ConstraintLimits Limits() {
   ConstraintLimits limits;
   limits.max_states = 4'096;
-  limits.max_rules = 256;
+  limits.max_machines = 256;
   limits.max_compile_time = std::chrono::milliseconds(10'000);
   limits.max_mask_cache_bytes = 1 << 16;
   limits.max_depth = 40;

@@ -324,6 +324,11 @@ TEST(ParseBody, SaysWhereItIsWrong) {
               HasSubstr("not UTF-8 at byte 6"));
   EXPECT_THAT(std::string(ParseBody("{\"a\":").status().message()), HasSubstr("byte 6"));
   EXPECT_THAT(std::string(ParseBody("[1]").status().message()), HasSubstr("an array of 1"));
+  EXPECT_EQ(ParseBody(R"({"logit_bias":{"5":1,"7":2,"5":3}})").status(),
+            absl::InvalidArgumentError(
+                "the body: has the name \"5\" twice in one object, expected it once"));
+  EXPECT_TRUE(ParseBody(R"({"a":[{"n":1},{"n":{"n":1}}],"n":2})").ok());
+  EXPECT_FALSE(ParseBody(R"({"a":[{"n":1},{"n":{"n":1},"m":1}],"a":2})").ok());
   EXPECT_FALSE(ParseBody("").ok());
   EXPECT_FALSE(ParseBody("{\"a\":1e999}").ok());
   EXPECT_FALSE(ParseBody("{\"a\":\"\\ud800\"}").ok());

@@ -302,9 +302,9 @@ TEST(Constraint, LimitsAreKept) {
   EXPECT_THAT(refused(R"(root ::= ([ab]{200} "c" | [bc]{200} "a"){99999} "d"{9})", limits),
               HasSubstr("more than 1000 states"));
   limits = {};
-  limits.max_rules = 2;
+  limits.max_machines = 2;
   EXPECT_THAT(refused(R"(root ::= "a" a?  a ::= "b" b?  b ::= "c" root?)", limits),
-              HasSubstr("3 rules, at most 2"));
+              HasSubstr("3 rules that recurse or are used more than once, at most 2"));
   limits = {};
   limits.max_table_bytes = 1'000;
   EXPECT_THAT(refused(R"(root ::= "a"{200})", limits), HasSubstr("the tables take"));
@@ -318,6 +318,27 @@ TEST(Constraint, LimitsAreKept) {
     nested += absl::StrFormat(" r%d ::= r%d r%d \"abcdefghijkl\"", i, i - 1, i - 1);
   }
   EXPECT_THAT(refused(nested, limits), HasSubstr("every text nests"));
+}
+
+// What counts is what becomes an automaton of its own: of a chain of rules nothing does, of rules
+// that recurse everything.
+TEST(Constraint, RulesThatAreUsedOnceAreNoAutomata) {
+  constexpr int kRules = 30'001;
+  std::string chain = "root ::= r0";
+  std::string recursive = "root ::= r0";
+  for (int i = 0; i < kRules; ++i) {
+    absl::StrAppend(&chain, "\nr", i, " ::= ");
+    absl::StrAppend(&chain, i + 1 < kRules ? absl::StrCat("r", i + 1) : "[a-z]");
+    absl::StrAppend(&recursive, "\nr", i, " ::= [a-z] r", i, "?");
+    if (i + 1 < kRules) absl::StrAppend(&recursive, " r", i + 1, "?");
+  }
+  const std::shared_ptr<const TokenTrie> trie = ByteTrie({});
+  ConstraintLimits limits;
+  EXPECT_GT(kRules, limits.max_machines);
+  EXPECT_TRUE(Constraint::Compile(*EbnfGrammar(chain), trie, limits).ok());
+  const auto refused = Constraint::Compile(*EbnfGrammar(recursive), trie, limits);
+  EXPECT_THAT(std::string(refused.status().message()),
+              HasSubstr("30002 rules that recurse or are used more than once, at most 16384"));
 }
 
 // A regular expression whose deterministic automaton has 2^20 states is followed in many at once.
