@@ -265,9 +265,9 @@ void Delivery::CountToken(const DeliveryStream& stream, DeliveryChoice& choice,
   const bool first = choice.last_token == Clock::time_point();
   if (observer_ != nullptr && event.token != kNone) {
     if (!first) {
-      observer_->OnInterToken(when - choice.last_token);
+      observer_->OnInterToken(stream.priority, when - choice.last_token);
     } else if (event.index == 0) {
-      observer_->OnFirstToken(when - stream.submitted);
+      observer_->OnFirstToken(stream.priority, when - stream.submitted);
     }
   }
   if (first) choice.first_token = when;

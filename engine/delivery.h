@@ -51,6 +51,7 @@ struct DeliveryStream {
         has_session(!request.session.id.empty()),
         constrained(request.constraint.kind != ConstraintAsk::Kind::kNothing),
         wants_text(request.output.text || !request.stop.strings.empty()),
+        priority(request.priority),
         returned(request.n),
         open(request.best_of) {
     for (int32_t i = 0; i < request.best_of; ++i) choices.emplace_back(request.stop);
@@ -67,6 +68,7 @@ struct DeliveryStream {
   bool has_session;
   bool constrained;
   bool wants_text;  // detokenize: for the client or for stop strings
+  Priority priority;
   std::vector<DeliveryChoice> choices;
   int32_t returned;       // completions
   int32_t open;           // completions that have not ended

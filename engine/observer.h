@@ -54,9 +54,9 @@ class Observer {
   // A request's constraint was made ready, or refused with `status`.
   virtual void OnConstraint(const absl::Status& /*status*/, bool /*reused*/,
                             std::chrono::nanoseconds /*took*/) {}
-  virtual void OnFirstToken(std::chrono::nanoseconds since_submit) = 0;
+  virtual void OnFirstToken(Priority priority, std::chrono::nanoseconds since_submit) = 0;
   // Per generated token after the first.
-  virtual void OnInterToken(std::chrono::nanoseconds gap) = 0;
+  virtual void OnInterToken(Priority priority, std::chrono::nanoseconds gap) = 0;
   virtual void OnFinished(const Finished& finished) = 0;     // of several completions, the last
   virtual void OnTotals(const RequestTotals& /*totals*/) {}  // of a request that has finished
   virtual void OnError(const absl::Status& status) = 0;  // a submitted request ended with an error

@@ -92,7 +92,8 @@ constexpr Note kNotes[] = {
      "`based_e2e_request_seconds` without the queue: what a request takes of the machine."},
     {"based_inter_token_latency_seconds", "seconds",
      "p99 above p50: prompts share steps with decodes; `--itl_target_ms` bounds their part. Both "
-     "up: more sequences in a step."},
+     "up: more sequences in a step. `batch` is what interactive work leaves: see "
+     "`based_batch_rows_deferred_total`."},
     {"based_live_requests", "requests",
      "Mostly `prefill`: prompts bound the machine. Mostly `queued`: BasedSlotsFull in the "
      "runbook."},

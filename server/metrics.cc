@@ -44,6 +44,7 @@ constexpr std::array<Rejection, 10> kRejections = {{{"INVALID_ARGUMENT", "reques
                                                     {"UNAVAILABLE", "unavailable"},
                                                     {"INTERNAL", "internal"}}};
 constexpr std::array<const char*, 4> kCancelCauses = {"client", "deadline", "slow_reader", "drain"};
+constexpr std::array<const char*, 2> kPriorities = {"interactive", "batch"};
 constexpr std::array<const char*, 3> kLoadPhases = {"read", "compile", "total"};
 constexpr std::array<const char*, 4> kEnginePhases = {"plan", "launch", "collect", "commit"};
 constexpr std::array<const char*, 3> kStatusClasses = {"2xx", "4xx", "5xx"};
@@ -192,11 +193,18 @@ void Metrics::AddRequests() {
 }
 
 void Metrics::AddLatencies() {
-  first_token_ = NewHistogram("based_time_to_first_token_seconds",
-                              "From submission to the first generated token", SecondsBuckets(100));
-  inter_token_ =
-      NewHistogram("based_inter_token_latency_seconds",
-                   "Between consecutive generated tokens of a request", SecondsBuckets(10));
+  auto& first_token = BuildHistogram()
+                          .Name("based_time_to_first_token_seconds")
+                          .Help("From submission to the first generated token")
+                          .Register(registry_);
+  auto& inter_token = BuildHistogram()
+                          .Name("based_inter_token_latency_seconds")
+                          .Help("Between consecutive generated tokens of a request")
+                          .Register(registry_);
+  for (size_t i = 0; i < kPriorities.size(); ++i) {
+    first_token_[i] = &first_token.Add({{"priority", kPriorities[i]}}, SecondsBuckets(100));
+    inter_token_[i] = &inter_token.Add({{"priority", kPriorities[i]}}, SecondsBuckets(10));
+  }
   end_to_end_ =
       NewHistogram("based_e2e_request_seconds",
                    "From submission to the last token of finished requests", SecondsBuckets(1000));
@@ -349,13 +357,13 @@ void Metrics::OnHttpLoopLag(std::chrono::nanoseconds lag) {
   loop_lag_->Observe(std::max(0.0, Seconds(lag)));
 }
 
-void Metrics::OnFirstToken(std::chrono::nanoseconds since_submit) {
-  first_token_->Observe(Seconds(since_submit));
+void Metrics::OnFirstToken(Priority priority, std::chrono::nanoseconds since_submit) {
+  first_token_[static_cast<size_t>(priority)]->Observe(Seconds(since_submit));
   generated_tokens_->Increment();
 }
 
-void Metrics::OnInterToken(std::chrono::nanoseconds gap) {
-  inter_token_->Observe(Seconds(gap));
+void Metrics::OnInterToken(Priority priority, std::chrono::nanoseconds gap) {
+  inter_token_[static_cast<size_t>(priority)]->Observe(Seconds(gap));
   generated_tokens_->Increment();
 }
 

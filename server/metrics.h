@@ -42,8 +42,8 @@ class Metrics final : public Observer {
                     std::chrono::nanoseconds took) override {
     constraints_.OnConstraint(status, reused, took);
   }
-  void OnFirstToken(std::chrono::nanoseconds since_submit) override;
-  void OnInterToken(std::chrono::nanoseconds gap) override;
+  void OnFirstToken(Priority priority, std::chrono::nanoseconds since_submit) override;
+  void OnInterToken(Priority priority, std::chrono::nanoseconds gap) override;
   void OnFinished(const Finished& finished) override;
   void OnTotals(const RequestTotals& totals) override;
   void OnError(const absl::Status& status) override;
@@ -140,8 +140,8 @@ class Metrics final : public Observer {
   std::array<prometheus::Counter*, 2> steps_;           // by StepStats::replayed
   prometheus::Counter* padded_tokens_;
 
-  prometheus::Histogram* first_token_;
-  prometheus::Histogram* inter_token_;
+  std::array<prometheus::Histogram*, 2> first_token_;  // by Priority
+  std::array<prometheus::Histogram*, 2> inter_token_;  // likewise
   prometheus::Histogram* end_to_end_;
   prometheus::Histogram* queue_;
   prometheus::Histogram* prefill_;

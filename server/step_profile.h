@@ -50,10 +50,12 @@ class StepProfile final : public Observer {
                     std::chrono::nanoseconds took) override {
     next_.OnConstraint(status, reused, took);
   }
-  void OnFirstToken(std::chrono::nanoseconds since_submit) override {
-    next_.OnFirstToken(since_submit);
+  void OnFirstToken(Priority priority, std::chrono::nanoseconds since_submit) override {
+    next_.OnFirstToken(priority, since_submit);
   }
-  void OnInterToken(std::chrono::nanoseconds gap) override { next_.OnInterToken(gap); }
+  void OnInterToken(Priority priority, std::chrono::nanoseconds gap) override {
+    next_.OnInterToken(priority, gap);
+  }
   void OnFinished(const Finished& finished) override { next_.OnFinished(finished); }
   void OnTotals(const RequestTotals& totals) override { next_.OnTotals(totals); }
   void OnError(const absl::Status& status) override { next_.OnError(status); }

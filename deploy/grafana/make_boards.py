@@ -16,6 +16,8 @@ import sys
 BOARDS = pathlib.Path(__file__).resolve().parent / "boards"
 FILTER = 'instance=~"$instance"'
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
+INTERACTIVE = 'priority="interactive"'
+BATCH = 'priority="batch"'
 
 
 def quantiles(metric, labels=""):
@@ -50,8 +52,8 @@ def bad_share(window):
 
 
 def late_share(window):
-    """Share of first tokens beyond the objective, likewise; nobody waits for a batch's."""
-    chosen = f'{FILTER},job!="based-batch"'
+    """Share of first tokens beyond the objective, likewise."""
+    chosen = f"{FILTER},{INTERACTIVE}"
     first = "based_time_to_first_token_seconds"
     return (f'1 - sum(rate({first}_bucket{{{chosen},le="0.5"}}[{window}])) / '
             f"(sum(rate({first}_count{{{chosen}}}[{window}])) > 0)")
@@ -100,8 +102,14 @@ CAPACITY = ("based-capacity", "based: capacity", [
 ])
 
 LATENCY = ("based-latency", "based: latency and objectives", [
-    ("Time to first token", "s", quantiles("based_time_to_first_token_seconds")),
-    ("Inter-token latency", "s", quantiles("based_inter_token_latency_seconds")),
+    ("Time to first token, interactive", "s",
+     quantiles("based_time_to_first_token_seconds", INTERACTIVE)),
+    ("Inter-token latency, interactive", "s",
+     quantiles("based_inter_token_latency_seconds", INTERACTIVE)),
+    ("Time to first token, batch work", "s",
+     quantiles("based_time_to_first_token_seconds", BATCH)),
+    ("Inter-token latency, batch work", "s",
+     quantiles("based_inter_token_latency_seconds", BATCH)),
     ("Whole request", "s", quantiles("based_e2e_request_seconds")),
     ("Wait for a slot", "s", quantiles("based_queue_seconds")),
     ("Prefill", "s", quantiles("based_prefill_seconds")),
@@ -110,13 +118,14 @@ LATENCY = ("based-latency", "based: latency and objectives", [
     ("Time per output token, by request", "s", quantiles("based_time_per_output_token_seconds")),
     ("Longest wait of a message for its reader", "s",
      quantiles("based_stream_write_stall_seconds")),
-    ("Means", "s", [(mean("based_time_to_first_token_seconds"), "first token"),
-                    (mean("based_inter_token_latency_seconds"), "between tokens")]),
+    ("Means, interactive", "s", [
+        (mean("based_time_to_first_token_seconds", INTERACTIVE), "first token"),
+        (mean("based_inter_token_latency_seconds", INTERACTIVE), "between tokens")]),
     ("Requests by ending", "reqps", [(rate("based_requests_total", "code, finish_reason"),
                                       "{{code}} {{finish_reason}}")]),
     ("Errors, share of requests", "percentunit", [
         (bad_share("5m"), "5 m"), (bad_share("1h"), "1 h"), (bad_share("6h"), "6 h")]),
-    ("First tokens after 0.5 s, share", "percentunit", [
+    ("Interactive first tokens after 0.5 s, share", "percentunit", [
         (late_share("5m"), "5 m"), (late_share("1h"), "1 h")]),
     ("Burn rate of the error budget (1: lasts a month)", "short", [
         (f"({bad_share('1h')}) / 0.005", "errors"),

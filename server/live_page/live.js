@@ -1,6 +1,6 @@
 // Reads the series that it shows from /metrics once a second and draws what moved; and /debug.json,
-// which only the daemon's own machine is shown. Nothing is fetched from elsewhere, and text from the server only ever becomes
-// text nodes.
+// which only the daemon's own machine is shown. Nothing is fetched from elsewhere, and text from the
+// server only ever becomes text nodes.
 'use strict';
 
 const KEPT_S = 120;    // of history in the line charts
@@ -266,8 +266,9 @@ function draw() {
     show('model', info.labels.model);
     show('build', `based-server ${info.labels.version}, ${info.labels.backend}`);
   }
-  const ttft = histogram('based_time_to_first_token_seconds');
-  const itl = histogram('based_inter_token_latency_seconds');
+  // Of requests that somebody waits for: batch work takes what these leave.
+  const ttft = histogram('based_time_to_first_token_seconds', {priority: 'interactive'});
+  const itl = histogram('based_inter_token_latency_seconds', {priority: 'interactive'});
   show('tokens_rate', number(rate(ago(3), now, 'based_generated_tokens_total')));
   show('slots_free', number(total - active));
   show('queued', number(sum(now, 'based_queued_requests')));

@@ -13,8 +13,8 @@ class StepTrace final : public Observer {
  public:
   void OnStep(const StepStats& stats) override;
   void OnSlots(int32_t, int32_t, int32_t) override {}
-  void OnFirstToken(std::chrono::nanoseconds) override {}
-  void OnInterToken(std::chrono::nanoseconds) override {}
+  void OnFirstToken(Priority, std::chrono::nanoseconds) override {}
+  void OnInterToken(Priority, std::chrono::nanoseconds) override {}
   void OnFinished(const Finished&) override {}
   void OnError(const absl::Status&) override {}
   void OnRejected(const absl::Status&) override {}

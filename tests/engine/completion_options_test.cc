@@ -67,8 +67,8 @@ class TotalsObserver final : public Observer {
  public:
   void OnStep(const StepStats&) override {}
   void OnSlots(int32_t, int32_t, int32_t) override {}
-  void OnFirstToken(std::chrono::nanoseconds) override {}
-  void OnInterToken(std::chrono::nanoseconds) override {}
+  void OnFirstToken(Priority, std::chrono::nanoseconds) override {}
+  void OnInterToken(Priority, std::chrono::nanoseconds) override {}
   void OnFinished(const Finished&) override {}
   void OnTotals(const RequestTotals& totals) override {
     MutexLock lock(mutex_);

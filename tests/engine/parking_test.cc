@@ -197,8 +197,8 @@ class CountsParks : public Observer {
   void OnStep(const StepStats&) override {}
   void OnSlots(int32_t, int32_t, int32_t) override {}
   void OnParks(int32_t parks, int32_t) override { parks_ += parks; }
-  void OnFirstToken(std::chrono::nanoseconds) override {}
-  void OnInterToken(std::chrono::nanoseconds) override {}
+  void OnFirstToken(Priority, std::chrono::nanoseconds) override {}
+  void OnInterToken(Priority, std::chrono::nanoseconds) override {}
   void OnFinished(const Finished&) override {}
   void OnError(const absl::Status&) override {}
   void OnRejected(const absl::Status&) override {}

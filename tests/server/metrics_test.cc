@@ -46,8 +46,8 @@ TEST(Metrics, BoundedSeriesExistFromTheStartAtZero) {
         "based_generated_tokens_total",
         "based_streams_open",
         "based_queued_requests",
-        "based_time_to_first_token_seconds_bucket{le=\"0.0001\"}",
-        "based_inter_token_latency_seconds_count",
+        "based_time_to_first_token_seconds_bucket{priority=\"interactive\",le=\"0.0001\"}",
+        "based_inter_token_latency_seconds_count{priority=\"batch\"}",
         "based_e2e_request_seconds_count",
         "based_queue_seconds_count",
         "based_prefill_seconds_count",
@@ -66,8 +66,10 @@ TEST(Metrics, CountsWhatTheEngineTells) {
                   .deferred_rows = 6,
                   .sequences = 4,
                   .duration = std::chrono::milliseconds(2)});
-  metrics.OnFirstToken(std::chrono::milliseconds(1));
-  metrics.OnInterToken(std::chrono::microseconds(50));
+  metrics.OnFirstToken(Priority::kInteractive, std::chrono::milliseconds(1));
+  metrics.OnInterToken(Priority::kInteractive, std::chrono::microseconds(50));
+  metrics.OnFirstToken(Priority::kBatch, std::chrono::seconds(9));
+  metrics.OnInterToken(Priority::kBatch, std::chrono::seconds(2));
   Finished finished;
   finished.reason = FinishReason::kStopString;
   metrics.OnFinished(finished);
@@ -82,9 +84,12 @@ TEST(Metrics, CountsWhatTheEngineTells) {
   metrics.OnStreamOpened();
   const std::string text = metrics.Render();
   for (const char* line :
-       {"based_prompt_tokens_total 5", "based_generated_tokens_total 2",
+       {"based_prompt_tokens_total 5", "based_generated_tokens_total 4",
         "based_step_tokens_sum{phase=\"decode\"} 3", "based_batch_size_sum 4",
-        "based_inter_token_latency_seconds_bucket{le=\"0.0001\"} 1",
+        "based_inter_token_latency_seconds_bucket{priority=\"interactive\",le=\"0.0001\"} 1",
+        "based_inter_token_latency_seconds_sum{priority=\"batch\"} 2",
+        "based_time_to_first_token_seconds_count{priority=\"interactive\"} 1",
+        "based_time_to_first_token_seconds_sum{priority=\"batch\"} 9",
         "based_requests_total{code=\"OK\",finish_reason=\"stop_string\"} 1",
         "based_requests_total{code=\"UNAVAILABLE\",finish_reason=\"none\"} 1",
         "based_cancellations_total{cause=\"drain\"} 1",
