@@ -300,6 +300,11 @@ def test_systemd_unit():
     wrong = [line for line in run.stderr.splitlines()
              if line.startswith(str(unit)) or "is not executable" not in line]
     assert not wrong, wrong
+    # What a restart does not mend is not tried again.
+    kept, = re.findall(r"^RestartPreventExitStatus=(\d+)$", unit.read_text(), re.M)
+    assert run_server("--slots=many").returncode == int(kept)
+    assert run_server("--model=/nonexistent", "--listen=127.0.0.1:0",
+                      "--metrics_listen=").returncode != int(kept)
 
 
 def test_boards_are_what_the_script_writes():

@@ -38,7 +38,7 @@ def tokenize_file():
 def repository_text():
     files = sorted(
         path
-        for folder in ("engine", "kernels", "proto", "tests")
+        for folder in ("client", "engine", "kernels", "proto", "server", "tests")
         for path in (ROOT / folder).rglob("*")
         if path.suffix in (".cc", ".h", ".proto", ".py")
     )
