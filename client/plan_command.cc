@@ -42,6 +42,8 @@ namespace {
 // Working sets that reads are measured at: the weights, and they with so many slots.
 constexpr double kMeasuredSlots[] = {0, 2, 8, 32, 64};
 constexpr double kMostPromptShare = 0.99;
+constexpr double kMostMemory = 1e15;  // bytes
+constexpr double kMostContext = 1e9;  // tokens
 
 absl::StatusOr<PlanMachine> GivenCpu(const std::string& limits) {
   const std::vector<std::string> parts = absl::StrSplit(limits, ',');
@@ -94,8 +96,13 @@ absl::StatusOr<PlanMachine> MachineFromFlags(const CommandLine& line, const Prog
   } else {
     BASED_ASSIGN_OR_RETURN(machine, GpuPreset(absl::GetFlag(FLAGS_gpu)));
   }
+  const double memory = absl::GetFlag(FLAGS_memory);
+  if (!(memory >= 0) || memory > kMostMemory) {
+    return UsageError(
+        absl::StrCat("--memory is ", memory, "; expected 0 (the default) to ", kMostMemory));
+  }
   if (!machine.cuda) machine.memory_bytes = DefaultCpuMemory(program, machine);
-  if (const double memory = absl::GetFlag(FLAGS_memory); memory > 0) machine.memory_bytes = memory;
+  if (memory > 0) machine.memory_bytes = memory;
   return machine;
 }
 
@@ -109,9 +116,9 @@ absl::StatusOr<PlanLoad> LoadFromFlags() {
     return UsageError(absl::StrCat("--prompt_share is ", load.prompt_share, "; expected 0 to ",
                                    kMostPromptShare));
   }
-  if (!(absl::GetFlag(FLAGS_context) >= 1)) {
-    return UsageError(
-        absl::StrCat("--context is ", absl::GetFlag(FLAGS_context), "; expected 1 or more"));
+  const double context = absl::GetFlag(FLAGS_context);
+  if (!(context >= 1) || context > kMostContext) {
+    return UsageError(absl::StrCat("--context is ", context, "; expected 1 to ", kMostContext));
   }
   return load;
 }

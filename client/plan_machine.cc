@@ -103,7 +103,7 @@ absl::StatusOr<PlanMachine> GpuPreset(const std::string& name) {
                        .shares = kH100Shares,
                        .limits = {.max_rows = 3072, .max_spans = 1152, .max_samples = 1152}};
   }
-  return UsageError(absl::StrCat("--gpu is '", name, "'; expected one of ", known, ", or cpu"));
+  return UsageError(absl::StrCat("--gpu is '", name, "'; expected one of ", known));
 }
 
 PlanMachine CpuMachine(const std::string& name, std::vector<ReadSpeed> reads,

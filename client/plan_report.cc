@@ -49,6 +49,11 @@ std::string Notes(const PlanReport& plan) {
   }
   if (plan.capacity.slots == 0) {
     absl::StrAppend(&notes, "note        the model does not fit: not one slot is left\n");
+  } else if (plan.load.streams > static_cast<double>(plan.capacity.slots)) {
+    absl::StrAppendFormat(&notes,
+                          "note        of %.0f streams %d have a slot at a time: the load below is "
+                          "theirs, the others wait\n",
+                          plan.load.streams, plan.capacity.slots);
   }
   return notes;
 }
@@ -145,13 +150,14 @@ PlanReport MakePlan(PlanModel model, PlanMachine machine, PlanLoad load, double 
   const Program& program = plan.model.program;
   plan.capacity = PlanCapacity(program, plan.machine);
   const auto slots = static_cast<double>(plan.capacity.slots);
-  if (load.streams == 0) load.streams = std::max(slots, 1.0);
+  const double most = std::max(slots, 1.0);
+  if (load.streams == 0) load.streams = most;
   plan.load = load;
+  load.streams = std::min(load.streams, most);  // that have a slot
   plan.prefill_tokens_per_second = PredictPrefill(program, plan.machine);
   plan.at_load = PredictLoad(program, plan.machine, load);
   plan.step = PredictStep(program, plan.machine, plan.at_load.rows);
   plan.kv = PredictKv(program, plan.machine, slots, load.streams, context);
-  const double most = std::max({slots, load.streams, 1.0});
   for (double streams = 1; streams < 2 * most; streams *= 2) {
     const double at = std::min(streams, most);
     plan.points.push_back({.streams = at,

@@ -31,7 +31,8 @@ struct PlanReport {
   std::vector<PlanPoint> points;  // 1, 2, 4, ... streams, at most as many as there are slots
 };
 
-// `load.streams` of 0: as many as there are slots.
+// `load.streams` of 0: as many as there are slots. Of more the figures are those of all slots in
+// use.
 PlanReport MakePlan(PlanModel model, PlanMachine machine, PlanLoad load, double context);
 
 std::string PlanText(const PlanReport& plan);

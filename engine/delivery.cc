@@ -260,7 +260,7 @@ StopMatcher::Emit Delivery::TextOf(const DeliveryStream& stream, DeliveryChoice&
   return emit;
 }
 
-void Delivery::CountToken(const DeliveryStream& stream, DeliveryChoice& choice,
+void Delivery::CountToken(DeliveryStream& stream, DeliveryChoice& choice,
                           const SchedulerEvent& event, Clock::time_point when) {
   const bool first = choice.last_token == Clock::time_point();
   if (observer_ != nullptr && event.token != kNone) {
@@ -273,6 +273,7 @@ void Delivery::CountToken(const DeliveryStream& stream, DeliveryChoice& choice,
   if (first) choice.first_token = when;
   choice.last_token = when;
   if (event.token == kNone) return;
+  if (!std::exchange(stream.drawn, true)) stream.sink->OnFirstToken();
   ++choice.generated_tokens;
   if (!event.logprobs.empty()) choice.cumulative_logprob += event.logprobs.front().logprob;
 }

@@ -69,6 +69,7 @@ struct DeliveryStream {
   bool constrained;
   bool wants_text;  // detokenize: for the client or for stop strings
   Priority priority;
+  bool drawn = false;  // a first token
   std::vector<DeliveryChoice> choices;
   int32_t returned;       // completions
   int32_t open;           // completions that have not ended
@@ -145,7 +146,7 @@ class Delivery {
   // Text of a token that may be seen, and whether a stop string ended it.
   StopMatcher::Emit TextOf(const DeliveryStream& stream, DeliveryChoice& choice,
                            const SchedulerEvent& event, bool visible) const;
-  void CountToken(const DeliveryStream& stream, DeliveryChoice& choice, const SchedulerEvent& event,
+  void CountToken(DeliveryStream& stream, DeliveryChoice& choice, const SchedulerEvent& event,
                   Clock::time_point when);
   void End(DeliveryStream& stream, const Finished& finished);
   void Fail(DeliveryStream& stream, const absl::Status& status);

@@ -11,12 +11,6 @@
 namespace based {
 namespace {
 
-std::string DirectoryName(const std::string& dir) {
-  std::filesystem::path path = std::filesystem::path(dir).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();
-  return path.filename().string();
-}
-
 // Null where none was asked for and the model directory holds none.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const ModelOptions& options) {
   const bool asked = !options.tokenizer_dir.empty();
@@ -28,9 +22,16 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const ModelOptions& opt
 
 }  // namespace
 
+std::string ModelName(const ModelOptions& options) {
+  if (!options.name.empty()) return options.name;
+  std::filesystem::path path = std::filesystem::path(options.model_dir).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  return path.filename().string();
+}
+
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelOptions& options, Backend& backend) {
   auto model = std::make_unique<Model>();
-  model->name = options.name.empty() ? DirectoryName(options.model_dir) : options.name;
+  model->name = ModelName(options);
   const bool synthetic = IsSynthetic(options.model_dir);
   BASED_ASSIGN_OR_RETURN(
       model->config, synthetic ? SyntheticConfig(options.model_dir)

@@ -37,6 +37,9 @@ struct ModelOptions {
   CompileOptions compile{};
 };
 
+// As clients name it: `name`, or the last component of `model_dir`, whatever bytes it has.
+std::string ModelName(const ModelOptions& options);
+
 // NOT_FOUND, INVALID_ARGUMENT (bad file: the message gives file, place and reason) or the backend's
 // errors. A tokenizer with more ids than config.vocab_size is INVALID_ARGUMENT.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelOptions& options, Backend& backend);

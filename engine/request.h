@@ -183,6 +183,8 @@ class TokenSink {
  public:
   virtual ~TokenSink() = default;
   virtual void OnStarted(const Started& started) = 0;
+  // The first token of any of its completions is there; the Delta that carries it may come later.
+  virtual void OnFirstToken() {}
   // Returns false when the sink's bounded queue is full: the sequence is then ended and OnError
   // follows with RESOURCE_EXHAUSTED (a slow reader hurts only itself).
   virtual bool OnDelta(Delta delta) = 0;

@@ -2,7 +2,10 @@
 
 #include <filesystem>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "engine/model.h"
+#include "engine/utf8.h"
 #include "kernels/base/status.h"
 #include "server/log.h"
 #include "server/version.h"
@@ -23,12 +26,25 @@ absl::StatusOr<std::string> FindModelDir(const std::string& model_dir) {
       "where DIR holds config.json and model.safetensors");
 }
 
+namespace {
+
+// Messages and metrics carry the name as text: one byte that is none makes a scrape unreadable.
+absl::Status CheckName(const std::string& name) {
+  if (FindInvalidUtf8(name) == std::string::npos) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the model's name is '", absl::CHexEscape(name),
+                   "'; expected UTF-8: give another with --model_name"));
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Model>> LoadServedModel(const DaemonOptions& options,
                                                        Backend& backend) {
   ModelOptions model_options;
   BASED_ASSIGN_OR_RETURN(model_options.model_dir, FindModelDir(options.model_dir));
   model_options.tokenizer_dir = options.tokenizer_dir;
   model_options.name = options.model_name;
+  BASED_RETURN_IF_ERROR(CheckName(ModelName(model_options)));
   model_options.compile = backend.DefaultOptions();
   if (options.engine.token_budget > 0) {
     model_options.compile.max_rows = options.engine.token_budget;

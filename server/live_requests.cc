@@ -20,23 +20,19 @@ struct Entry {
   const std::shared_ptr<const HeldSlots> slots;
   const Clock::time_point arrival = Clock::now();
   std::atomic<int64_t> prompt_tokens = 0;
-  std::atomic<int64_t> generated_tokens = 0;
-  std::atomic<int64_t> first_token_ns = 0;  // after arrival
+  std::atomic<int64_t> generated_tokens = 0;  // handed over
+  std::atomic<int64_t> first_token_ns = 0;    // after arrival; 0: none yet
 
-  void CountTokens(int64_t tokens) {
-    if (tokens > 0 && generated_tokens.fetch_add(tokens, std::memory_order_relaxed) == 0) {
-      first_token_ns.store((Clock::now() - arrival).count(), std::memory_order_relaxed);
-    }
-  }
+  bool drawn() const { return first_token_ns.load(std::memory_order_relaxed) != 0; }
 
   LiveRequest Read(Clock::time_point now) const {
     const int64_t prompt = prompt_tokens.load(std::memory_order_relaxed);
     const int64_t generated = generated_tokens.load(std::memory_order_relaxed);
     return {.request_id = request_id,
             .tenant = tenant,
-            .phase = prompt == 0      ? "queued"
-                     : generated == 0 ? "prefill"
-                                      : "decode",
+            .phase = prompt == 0 ? "queued"
+                     : drawn()   ? "decode"
+                                 : "prefill",
             .prompt_tokens = prompt,
             .generated_tokens = generated,
             .position = generated == 0 ? 0 : prompt + generated,
@@ -80,8 +76,7 @@ class LiveRequests::Table {
     MutexLock lock(mutex_);
     for (const auto& [key, entry] : entries_) {
       const bool begun = entry->prompt_tokens.load(std::memory_order_relaxed) != 0;
-      const bool drawn = entry->generated_tokens.load(std::memory_order_relaxed) != 0;
-      ++(!begun ? phases.queued : drawn ? phases.decode : phases.prefill);
+      ++(!begun ? phases.queued : entry->drawn() ? phases.decode : phases.prefill);
     }
     return phases;
   }
@@ -124,8 +119,13 @@ class LiveRequests::Sink final : public TokenSink {
     entry_->prompt_tokens.store(started.prompt_tokens, std::memory_order_relaxed);
     next_->OnStarted(started);
   }
+  void OnFirstToken() override {
+    entry_->first_token_ns.store((Clock::now() - entry_->arrival).count(),
+                                 std::memory_order_relaxed);
+    next_->OnFirstToken();
+  }
   bool OnDelta(Delta delta) override {
-    entry_->CountTokens(delta.tokens);
+    entry_->generated_tokens.fetch_add(delta.tokens, std::memory_order_relaxed);
     return next_->OnDelta(std::move(delta));
   }
   void OnChoiceFinished(const Finished& finished) override { next_->OnChoiceFinished(finished); }

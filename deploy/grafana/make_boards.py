@@ -44,6 +44,12 @@ def mean(metric, labels=""):
             f"(sum(rate({metric}_count{{{selector}}}[$__rate_interval])) > 0)")
 
 
+def per_token(metric):
+    """What a counter gains while one token is generated."""
+    return (f"sum(rate({metric}{{{FILTER}}}[$__rate_interval])) / "
+            f"(sum(rate(based_generated_tokens_total{{{FILTER}}}[$__rate_interval])) > 0)")
+
+
 def bad_share(window):
     """Share of requests that ended with an error of ours, as the rules count it for the fleet."""
     ended = f"based_requests_total{{{FILTER}"
@@ -61,6 +67,7 @@ def late_share(window):
 
 CAPACITY = ("based-capacity", "based: capacity", [
     ("Slots by state", "short", [(total("based_state_slots", "state"), "{{state}}")]),
+    ("Requests by what they do", "short", [(total("based_live_requests", "phase"), "{{phase}}")]),
     ("Slots in use", "percentunit", [
         (total("based_state_slots", "instance", 'state="active"') + " / " +
          total("based_state_slots", "instance"), "{{instance}}")]),
@@ -71,6 +78,9 @@ CAPACITY = ("based-capacity", "based: capacity", [
         (rate("based_generated_tokens_total", "instance"), "{{instance}} now"),
         (total("based_sustainable_tokens_per_second", "instance"), "{{instance}} at most")]),
     ("Parked sequences", "short", [(total("based_parked_sequences", "instance"), "{{instance}}")]),
+    ("States that make room, and come back", "short", [
+        (rate("based_parks_total", "instance"), "{{instance}} parked/s"),
+        (rate("based_resumes_total", "instance"), "{{instance}} resumed/s")]),
     ("Memory of parked states, share of its limit", "percentunit", [
         (total("based_park_bytes", "instance") + " / (" +
          total("based_park_limit_bytes", "instance") + " > 0)", "{{instance}}")]),
@@ -84,7 +94,11 @@ CAPACITY = ("based-capacity", "based: capacity", [
         (rate("based_session_evictions_total", "cause"), "dropped: {{cause}}")]),
     ("Calls that ask for a session, by what they find", "reqps", [
         (rate("based_session_lookups_total", "result"), "{{result}}")]),
+    ("Prompt tokens that sessions saved", "short", [
+        (rate("based_session_reused_tokens_total", "instance"), "{{instance}} tokens/s")]),
     ("Queued requests", "short", [(total("based_queued_requests", "instance"), "{{instance}}")]),
+    ("Queued tokens, at most", "short", [
+        (total("based_queued_tokens", "instance"), "{{instance}}")]),
     ("Open streams", "short", [(total("based_streams_open", "instance"), "{{instance}}")]),
     ("Generated tokens", "short", [(rate("based_generated_tokens_total", "instance"),
                                     "{{instance}} tokens/s")]),
@@ -99,6 +113,16 @@ CAPACITY = ("based-capacity", "based: capacity", [
         (total("based_process_resident_memory_bytes", "instance"), "{{instance}}")]),
     ("Recomputed sequences (0 by construction)", "short", [
         (total("based_preemptions_total", "instance"), "{{instance}}")]),
+    ("Batch jobs by state", "short", [(total("based_batch_jobs", "state"), "{{state}}")]),
+    ("Lines of batch jobs", "short", [
+        (total("based_batch_waiting_lines", "instance"), "{{instance}} waiting"),
+        (total("based_batch_lines_in_flight", "instance"), "{{instance}} in the engine")]),
+    ("Lines of batch jobs that ended", "short", [
+        (rate("based_batch_lines_total", "outcome"), "{{outcome}}s/s"),
+        (rate("based_batch_write_errors_total", "instance"), "{{instance}} failed writes/s")]),
+    ("Disk of batch jobs, share of its limit", "percentunit", [
+        (total("based_batch_disk_bytes", "instance") + " / (" +
+         total("based_batch_disk_limit_bytes", "instance") + " > 0)", "{{instance}}")]),
 ])
 
 LATENCY = ("based-latency", "based: latency and objectives", [
@@ -147,6 +171,8 @@ ENGINE = ("based-engine", "based: engine", [
     ("Time of the engine thread", "percentunit", [
         (rate("based_engine_seconds_total", "phase"), "{{phase}}")]),
     ("Steps by launch", "short", [(rate("based_steps_total", "launch"), "{{launch}} steps/s")]),
+    ("Decodes of batch work left out for interactive work", "short", [
+        (rate("based_batch_rows_deferred_total", "instance"), "{{instance}} rows/s")]),
     ("Rows computed in vain", "short", [
         (rate("based_padded_tokens_total", "instance"), "{{instance}} rows/s")]),
     ("Copies of a state", "s", quantiles("based_state_copy_seconds")),
@@ -157,6 +183,11 @@ ENGINE = ("based-engine", "based: engine", [
     ("Tokens and completions that a request asks for, means", "short", [
         (mean("based_request_max_tokens"), "max_tokens"),
         (mean("based_request_completions"), "n")]),
+    ("Constraints of requests", "reqps", [
+        (rate("based_constraints_total", "result"), "{{result}}")]),
+    ("Compiling a constraint", "s", quantiles("based_constraint_compile_seconds")),
+    ("Tokens that a constraint left no choice of, share", "percentunit", [
+        (per_token("based_forced_tokens_total"), "forced")]),
     ("Answers over HTTP", "reqps", [(rate("based_http_responses_total", "code"), "{{code}}")]),
     ("Lag of the HTTP thread", "s", quantiles("based_http_loop_lag_seconds")),
     ("Cores in use", "short", [
@@ -164,6 +195,17 @@ ENGINE = ("based-engine", "based: engine", [
     ("Descriptors, share of those allowed", "percentunit", [
         (total("based_process_open_fds", "instance") + " / " +
          total("based_process_max_fds", "instance"), "{{instance}}")]),
+    ("GPU: share of time with a kernel", "percentunit", [
+        (total("based_gpu_busy_ratio", "instance, gpu"), "{{instance}} GPU {{gpu}}")]),
+    ("GPU: memory", "bytes", [
+        (total("based_gpu_memory_bytes", "instance, gpu, state"),
+         "{{instance}} GPU {{gpu}} {{state}}")]),
+    ("GPU: power, and what it may draw", "watt", [
+        (total("based_gpu_power_watts", "instance, gpu"), "{{instance}} GPU {{gpu}}"),
+        (total("based_gpu_power_limit_watts", "instance, gpu"),
+         "{{instance}} GPU {{gpu}} at most")]),
+    ("GPU: energy of a generated token", "joule", [
+        (per_token("based_gpu_energy_joules_total"), "a token")]),
     ("Loading the model", "s", [(total("based_load_seconds", "instance, phase"),
                                  "{{instance}} {{phase}}")]),
     ("What runs", "short", [(total("based_build_info", "version, backend, model"),

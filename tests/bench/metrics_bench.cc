@@ -93,7 +93,8 @@ void Scrape(int tenants) {
   std::atomic<bool> stop{false};
   std::thread load([&] {
     while (!stop) {
-      for (int i = 0; i < 32; ++i) metrics.OnInterToken(Priority::kInteractive, std::chrono::microseconds(120));
+      for (int i = 0; i < 32; ++i)
+        metrics.OnInterToken(Priority::kInteractive, std::chrono::microseconds(120));
       metrics.OnStep({.decode_tokens = 32, .sequences = 32});
       std::this_thread::sleep_for(std::chrono::microseconds(500));
     }
@@ -198,8 +199,9 @@ void Cost(const Options& options) {
     ratios.push_back(first ? a / b : b / a);
     times.push_back(first ? b : a);
   }
-  const double token =
-      Nanoseconds(100'000, [&] { profile.OnInterToken(Priority::kInteractive, std::chrono::microseconds(130)); });
+  const double token = Nanoseconds(100'000, [&] {
+    profile.OnInterToken(Priority::kInteractive, std::chrono::microseconds(130));
+  });
   const double step = Nanoseconds(10'000, [&] {
     profile.OnSlots(kStreams, 0, 0);
     profile.OnSlots(kStreams, 0, 0);

@@ -221,6 +221,21 @@ TEST(Plan, AModelThatDoesNotFitSaysSo) {
   EXPECT_THAT(PlanText(plan), HasSubstr("none was measured on this GPU"));
 }
 
+TEST(Plan, StreamsBeyondTheSlotsWait) {
+  const auto plan_for = [](double streams) {
+    return MakePlan(Load("synthetic:based-1b"), Machine("h100"), {streams, 0}, 2048);
+  };
+  const PlanReport full = plan_for(0);
+  const PlanReport more = plan_for(100'000);
+  EXPECT_EQ(more.load.streams, 100'000);
+  EXPECT_DOUBLE_EQ(more.at_load.itl_seconds, full.at_load.itl_seconds);
+  EXPECT_DOUBLE_EQ(more.at_load.tokens_per_second, full.at_load.tokens_per_second);
+  EXPECT_EQ(more.points.back().streams, static_cast<double>(more.capacity.slots));
+  EXPECT_THAT(PlanText(more), HasSubstr(absl::StrCat("of 100000 streams ", more.capacity.slots,
+                                                     " have a slot at a time")));
+  EXPECT_THAT(PlanText(full), testing::Not(HasSubstr("have a slot at a time")));
+}
+
 TEST(Plan, JsonTableAndPageSayTheSame) {
   PlanModel model = Load("synthetic:based-1b");
   model.name = "<script>alert(1)</script>";
@@ -281,7 +296,11 @@ TEST(Plan, WrongCommandLinesNameTheFlag) {
            {{synthetic, "--feature_dim=1000"}, "--feature_dim is 1000"},
            {{synthetic, "--prompt_share=1"}, "--prompt_share is 1"},
            {{synthetic, "--streams=-1"}, "--streams is -1"},
-           {{synthetic, "--context=0"}, "--context is 0"}}) {
+           {{synthetic, "--context=0"}, "--context is 0"},
+           {{synthetic, "--context=inf"}, "--context is inf"},
+           {{synthetic, "--memory=-5"}, "--memory is -5"},
+           {{synthetic, "--memory=nan"}, "--memory is nan"},
+           {{synthetic, "--memory=inf"}, "--memory is inf"}}) {
     const absl::Status status = RunPlan(arguments);
     EXPECT_TRUE(IsUsageError(status)) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(message));

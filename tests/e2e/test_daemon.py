@@ -1,6 +1,7 @@
 """The daemon's life: start, health, drain, and what it refuses to start with."""
 
 import json
+import os
 import queue
 import re
 import shutil
@@ -75,6 +76,28 @@ def test_metrics_and_probes(tiny):
     with pytest.raises(urllib.error.HTTPError) as error:
         tiny.get("/nothing")
     assert error.value.code == 404
+
+
+def test_a_request_that_holds_its_messages_back_decodes(start_daemon, proto):
+    daemon = start_daemon(f"--model={TINY}", "--backend=reference", "--slots=2")
+    request = proto.completion.GenerateRequest(token_ids=proto.completion.TokenIds(ids=[1, 2, 3]))
+    request.stop.max_tokens = 1_000_000
+    request.stop.ignore_eos = True
+    request.output.tokens_per_message = 65_536
+    with daemon.channel() as channel:
+        call = proto.completion_grpc.CompletionServiceStub(channel).Generate(request)
+        daemon.wait_for_metric('based_live_requests{phase="decode"}', 1)
+        shown, = json.loads(daemon.get("/debug.json"))["requests"]
+        assert shown["phase"] == "decode" and shown["generated_tokens"] == 0
+        call.cancel()
+
+
+def test_a_name_that_is_no_text_is_refused():
+    # Clients could not name it, and no scrape with it could be read.
+    refused = run_server(f"--model={TINY}", os.fsdecode(b"--model_name=caf\xe9"), "--listen=127.0.0.1:0",
+                         "--metrics_listen=", "--http_listen=")
+    assert refused.returncode == 1, refused.stderr
+    assert "the model's name is 'caf\\xe9'; expected UTF-8" in refused.stderr
 
 
 def test_model_and_capacity(tiny, proto):

@@ -2,7 +2,9 @@
 against a real Prometheus that scrapes a live daemon, the systemd unit, client-side balancing."""
 
 import copy
+import itertools
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -19,7 +21,7 @@ import jsonschema
 import pytest
 import yaml
 
-from conftest import ROOT, TINY, run_based, run_server
+from conftest import BIN, DEMO, ROOT, TINY, run_based, run_server
 
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
@@ -298,6 +300,11 @@ def test_systemd_unit():
     wrong = [line for line in run.stderr.splitlines()
              if line.startswith(str(unit)) or "is not executable" not in line]
     assert not wrong, wrong
+    # What a restart does not mend is not tried again.
+    kept, = re.findall(r"^RestartPreventExitStatus=(\d+)$", unit.read_text(), re.M)
+    assert run_server("--slots=many").returncode == int(kept)
+    assert run_server("--model=/nonexistent", "--listen=127.0.0.1:0",
+                      "--metrics_listen=").returncode != int(kept)
 
 
 def test_boards_are_what_the_script_writes():
@@ -376,13 +383,34 @@ def test_every_panel_is_of_the_chosen_instances():
             assert 'instance=~"$instance"' in one, f"{name}: {one}"
 
 
+# What no board shows.
+OFF_BOARDS = {"based_state_layout_info": "a name, for those who move states",
+              "based_state_slot_bytes": "constant; the pool's bytes are shown"}
+
+
+def test_every_series_is_on_a_board():
+    documented = re.findall(r"^### (\w+)$", (DEPLOY / "docs" / "metrics.md").read_text(), re.M)
+    shown = " ".join(expression for _, expression in board_queries())
+    missing = {name for name in documented
+               if not re.search(rf"\b{name}(_bucket|_sum|_count)?\b", shown)}
+    assert missing == set(OFF_BOARDS)
+
+
+def with_a_gpu(folder):
+    """The environment of a daemon that finds a driver: the C++ tests' stand-in for NVML."""
+    built, = (BIN.resolve().parent / "tests").rglob("libfake_nvml.so")
+    shutil.copy(built, folder / "libnvidia-ml.so.1")
+    return dict(os.environ, LD_LIBRARY_PATH=str(folder))
+
+
 def test_no_query_of_any_panel_is_empty(start_daemon, proto, tmp_path):
     access = tmp_path / "access.json"
     access.write_text(json.dumps({"tenants": [{"name": "acme"}, {"name": "other"}]}))
     access.chmod(0o600)
     # A scrape with a label that is not escaped would fail as a whole.
-    daemon = start_daemon(f"--model={TINY}", "--backend=reference", "--slots=8",
-                          f"--access_file={access}", '--model_name=a "b" {c="d"} \\\nf 1\n')
+    daemon = start_daemon(f"--model={DEMO}", "--backend=cpu", "--slots=8",
+                          f"--access_file={access}", '--model_name=a "b" {c="d"} \\\nf 1\n',
+                          f"--batch_dir={tmp_path / 'jobs'}", environment=with_a_gpu(tmp_path))
     stop = threading.Event()
 
     def load():
@@ -391,11 +419,19 @@ def test_no_query_of_any_panel_is_empty(start_daemon, proto, tmp_path):
         request.stop.max_tokens = 8
         request.state.session = "talk"  # its state is copied out and in
         request.state.create_session = True
+        batch = proto.completion.GenerateRequest(text=b"a", tenant="acme")
+        batch.stop.max_tokens = 4
+        batch.priority = proto.completion.PRIORITY_BATCH
         with daemon.channel() as channel:
             stub = proto.completion_grpc.CompletionServiceStub(channel)
-            while not stop.is_set():
+            for number in itertools.count():
+                if stop.is_set():
+                    return
                 list(stub.Generate(request, timeout=20))
                 request.state.create_session = False
+                batch.constraint.regex = f"{number} whales"  # new: it is compiled
+                list(stub.Generate(batch, timeout=20))
+                time.sleep(0.05)
 
     prometheus = Prometheus(tmp_path, daemon.metrics_address)
     loader = threading.Thread(target=load)

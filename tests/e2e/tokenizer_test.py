@@ -4,6 +4,7 @@ Runs the program tokenize_file, found in `tests` beside $BASED_BIN_DIR (default 
 """
 
 import json
+import lzma
 import os
 import pathlib
 import random
@@ -37,7 +38,7 @@ def tokenize_file():
 def repository_text():
     files = sorted(
         path
-        for folder in ("engine", "kernels", "proto", "tests")
+        for folder in ("client", "engine", "kernels", "proto", "server", "tests")
         for path in (ROOT / folder).rglob("*")
         if path.suffix in (".cc", ".h", ".proto", ".py")
     )
@@ -70,17 +71,22 @@ def every_scalar_value():
     return "".join(chr(c) + " a"[c % 2] for c in range(0x110000) if not 0xD800 <= c < 0xE000)
 
 
-def train(pre_tokenizer):
+def book_text():
+    """The text that the demo model was validated on."""
+    return lzma.decompress((ROOT / "models" / "valid.txt.xz").read_bytes()).decode()
+
+
+def train(pre_tokenizer, lines, vocab_size=3000):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizer
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=3000,
+        vocab_size=vocab_size,
         special_tokens=[END_OF_TEXT],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(repository_text().splitlines(keepends=True), trainer)
+    tokenizer.train_from_iterator(lines, trainer)
     return tokenizer
 
 
@@ -116,13 +122,19 @@ def folder(request, tmp_path_factory):
     """A folder with the files under test."""
     path = tmp_path_factory.mktemp(request.param)
     if request.param == "vocab_and_merges":
-        train(PRE_TOKENIZERS["gpt2"]()).model.save(str(path))
+        # As many tokens as GPT-2 has.
+        lines = (repository_text() + book_text()).splitlines(keepends=True)
+        trained = train(PRE_TOKENIZERS["gpt2"](), lines, vocab_size=50_257)
+        assert trained.get_vocab_size() == 50_257
+        trained.model.save(str(path))
         return path
     if request.param == "demo":
         if not DEMO.exists():
             pytest.skip("the demo model is not in this tree")
         return DEMO.parent
-    document = json.loads(train(PRE_TOKENIZERS.get(request.param, PRE_TOKENIZERS["gpt2"])()).to_str())
+    pre_tokenizer = PRE_TOKENIZERS.get(request.param, PRE_TOKENIZERS["gpt2"])()
+    trained = train(pre_tokenizer, repository_text().splitlines(keepends=True))
+    document = json.loads(trained.to_str())
     if request.param == "added_tokens":
         rng = random.Random(5)
         size = len(document["model"]["vocab"])
@@ -140,6 +152,7 @@ def folder(request, tmp_path_factory):
         pytest.param(lambda: random_unicode(1_200_000, seed=1), id="random_unicode"),
         pytest.param(every_scalar_value, id="every_scalar_value"),
         pytest.param(repository_text, id="repository"),
+        pytest.param(book_text, id="books"),
     ],
 )
 def test_ids_equal_hugging_face(folder, text, tmp_path):

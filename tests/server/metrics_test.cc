@@ -84,8 +84,10 @@ TEST(Metrics, CountsWhatTheEngineTells) {
   metrics.OnStreamOpened();
   const std::string text = metrics.Render();
   for (const char* line :
-       {"based_prompt_tokens_total 5", "based_generated_tokens_total 4",
-        "based_step_tokens_sum{phase=\"decode\"} 3", "based_batch_size_sum 4",
+       {"based_prompt_tokens_total 5",
+        "based_generated_tokens_total 4",
+        "based_step_tokens_sum{phase=\"decode\"} 3",
+        "based_batch_size_sum 4",
         "based_inter_token_latency_seconds_bucket{priority=\"interactive\",le=\"0.0001\"} 1",
         "based_inter_token_latency_seconds_sum{priority=\"batch\"} 2",
         "based_time_to_first_token_seconds_count{priority=\"interactive\"} 1",
@@ -97,8 +99,11 @@ TEST(Metrics, CountsWhatTheEngineTells) {
         "based_nonfinite_requests_total 1",
         "based_rejections_total{code=\"INTERNAL\",reason=\"internal\"} 1",
         "based_rejections_total{code=\"RESOURCE_EXHAUSTED\",reason=\"queue_tokens\"} 1",
-        "based_batch_rows_deferred_total 6", "based_parks_total 2", "based_resumes_total 1",
-        "based_state_slots{state=\"active\"} 2", "based_queued_requests 1",
+        "based_batch_rows_deferred_total 6",
+        "based_parks_total 2",
+        "based_resumes_total 1",
+        "based_state_slots{state=\"active\"} 2",
+        "based_queued_requests 1",
         "based_streams_open 1"}) {
     EXPECT_TRUE(HasLine(text, line)) << line;
   }
