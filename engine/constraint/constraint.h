@@ -32,8 +32,8 @@ namespace based {
 class Constraint {
  public:
   // INVALID_ARGUMENT when no text matches (or none that the vocabulary's tokens of one byte spell),
-  // a rule is used and not defined, or a limit is exceeded: states, automata, bytes of tables, time.
-  // Left recursion and ambiguity are fine.
+  // a rule is used and not defined, or a limit is exceeded: states, automata, bytes of tables,
+  // time. Left recursion and ambiguity are fine.
   static absl::StatusOr<std::shared_ptr<const Constraint>> Compile(
       const Grammar& grammar, std::shared_ptr<const TokenTrie> trie,
       const ConstraintLimits& limits);
