@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/available_memory.h"
 #include "kernels/base/check.h"
 #include "kernels/base/status.h"
 #include "kernels/cpu/elementwise.h"

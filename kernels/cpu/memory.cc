@@ -4,12 +4,10 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <fstream>
-#include <limits>
-#include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/available_memory.h"
 
 namespace based {
 
@@ -36,16 +34,6 @@ absl::StatusOr<Memory> Memory::Allocate(const char* what, int64_t bytes) {
   memory.data_ = static_cast<std::byte*>(data);
   memory.bytes_ = bytes;
   return memory;
-}
-
-int64_t AvailableMemory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string key; file >> key;) {
-    int64_t kibibytes = 0;
-    if (key == "MemAvailable:" && file >> kibibytes) return kibibytes * 1024;
-    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
-  return 0;
 }
 
 void ReleasePages(const void* data, int64_t bytes) {

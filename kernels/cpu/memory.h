@@ -40,9 +40,6 @@ class Memory {
   int64_t bytes_ = 0;
 };
 
-// Memory that can be taken without swapping (MemAvailable of /proc/meminfo); 0 when unknown.
-int64_t AvailableMemory();
-
 // Tells the kernel that [data, data + bytes) will not be read soon: pages of a mapped file are
 // dropped and come back from the file, others stay. Changes no value.
 void ReleasePages(const void* data, int64_t bytes);

@@ -1,7 +1,5 @@
 #include "kernels/reference/reference_executable.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -14,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/available_memory.h"
 #include "kernels/base/check.h"
 #include "kernels/base/status.h"
 #include "kernels/program_check.h"
@@ -25,10 +24,6 @@
 
 namespace based::reference {
 namespace {
-
-int64_t FreeMemoryBytes() {
-  return static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-}
 
 // One word of the layout string and the doubles of state, for the ops that have state.
 struct StateShape {
@@ -72,7 +67,7 @@ ReferenceExecutable::ReferenceExecutable(const Program& program, const CompileOp
   DescribeState();
   for (const Matrix& matrix : weights_) info_.weight_bytes += matrix.bytes();
   for (const Matrix& matrix : buffers_) info_.workspace_bytes += matrix.bytes();
-  info_.available_bytes = FreeMemoryBytes();
+  info_.available_bytes = AvailableMemory();
 }
 
 void ReferenceExecutable::DescribeState() {
@@ -91,16 +86,17 @@ absl::Status ReferenceExecutable::CreateSlots(int32_t count) {
   BASED_CHECK(slots_ == nullptr && count > 0);
   // Memory is handed out before it exists, so the allocation alone would not fail in time.
   const double wanted = static_cast<double>(count) * static_cast<double>(info_.slot_bytes);
-  if (wanted <= static_cast<double>(FreeMemoryBytes())) {
+  const int64_t available = AvailableMemory();
+  if (available == 0 || wanted <= static_cast<double>(available)) {
     slots_.reset(new (std::nothrow) double[static_cast<size_t>(count * slot_values_)]());
   }
   if (slots_ == nullptr) {
     return absl::ResourceExhaustedError(absl::StrCat(count, " slots of ", info_.slot_bytes,
-                                                     " bytes do not fit in the ", FreeMemoryBytes(),
+                                                     " bytes do not fit in the ", available,
                                                      " bytes free"));
   }
   slot_count_ = count;
-  info_.available_bytes = FreeMemoryBytes();
+  info_.available_bytes = AvailableMemory();
   return absl::OkStatus();
 }
 
