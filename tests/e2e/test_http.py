@@ -16,6 +16,7 @@ import openai
 import pytest
 
 from conftest import DEMO, TINY
+from test_access import wait_for_line
 
 PROMPT = "It was a dark night and"
 
@@ -413,7 +414,8 @@ def test_keys(start_daemon, tmp_path):
             client.completions.create(model="tiny-a", prompt=[1])
     with client_of(daemon, api_key="based-good") as client:
         assert client.completions.create(model="tiny-a", prompt=[1], max_tokens=2).usage
-    assert any("event=http " in line and "tenant=acme" in line for line in daemon.lines)
+    # The line follows the answer.
+    wait_for_line(daemon, "event=http ", "tenant=acme")
 
 
 def test_addresses_beyond_this_machine_need_a_word(start_daemon):
