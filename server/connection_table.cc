@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -14,37 +13,6 @@
 #include "absl/strings/string_view.h"
 
 namespace based {
-namespace {
-
-void Cork(int fd, int on) { ::setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on)); }
-
-}  // namespace
-
-void Connection::HoldWrites() {
-  DeliveryBatch* const batch = DeliveryBatch::Current();
-  if (batch == nullptr || streams_.load(std::memory_order_relaxed) < 2) return;
-  // Another thread that holds them already will let ours go with its own, or before we write.
-  {
-    MutexLock lock(mutex_);
-    if (hold_ != Hold::kNothing) return;
-    hold_ = batch->is_short() ? Hold::kShort : Hold::kLong;
-  }
-  Cork(fd_, 1);
-  batch->AtEnd(shared_from_this());
-}
-
-void Connection::OnBatchEnd() {
-  Cork(fd_, 0);
-  MutexLock lock(mutex_);
-  hold_ = Hold::kNothing;
-  released_.NotifyAll();
-}
-
-void Connection::AwaitRelease() const {
-  if (DeliveryBatch::Current() != nullptr) return;
-  MutexLock lock(mutex_);
-  while (hold_ == Hold::kShort) released_.Wait(mutex_);
-}
 
 void ConnectionTable::Add(int fd) {
   const std::optional<Address> peer = PeerOf(fd);
@@ -54,7 +22,7 @@ void ConnectionTable::Add(int fd) {
   if (by_fd_.size() <= place) by_fd_.resize(place + 1);
   if (by_fd_[place]) by_peer_.erase(*by_fd_[place]);
   by_fd_[place] = peer;
-  by_peer_[*peer] = std::make_shared<Connection>(fd);
+  by_peer_[*peer] = std::make_shared<Connection>();
 }
 
 std::shared_ptr<Connection> ConnectionTable::Find(const std::string& peer) const {

@@ -90,7 +90,6 @@ void GenerateStream::OnError(const absl::Status& status) {
 }
 
 void GenerateStream::OnWriteDone(bool ok) {
-  if (connection_ != nullptr) connection_->AwaitRelease();
   Action action;
   {
     MutexLock lock(mutex_);
@@ -158,8 +157,14 @@ GenerateStream::Action GenerateStream::NextAction() {
 
 // busy_ is true, so no other thread acts on the reactor. After Finish the reactor may be gone.
 void GenerateStream::Do(Action action) {
-  if (action != Action::kWait && connection_ != nullptr) connection_->HoldWrites();
-  switch (action) {
+  if (action == Action::kWait) return;
+  chosen_ = action;
+  if (connection_ == nullptr) return Write();
+  connection_->WriteAtBatchEnd(shared_from_this());
+}
+
+void GenerateStream::Write() {
+  switch (chosen_) {
     case Action::kWait:
       return;
     case Action::kWriteLast:

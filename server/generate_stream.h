@@ -20,7 +20,7 @@
 #include "engine/request.h"
 #include "kernels/base/mutex.h"
 #include "server/call_timer.h"
-#include "server/connection_table.h"
+#include "server/connection.h"
 
 namespace based {
 
@@ -33,7 +33,9 @@ struct StreamSummary {
   absl::Status status;
 };
 
-class GenerateStream final : public TokenSink {
+class GenerateStream final : public TokenSink,
+                             public Connection::Writer,
+                             public std::enable_shared_from_this<GenerateStream> {
  public:
   using Reactor = grpc::ServerWriteReactor<v1::GenerateResponse>;
 
@@ -72,6 +74,9 @@ class GenerateStream final : public TokenSink {
   // Cancels the call if the write in flight began at or before `since`.
   void CutIfStalled(Clock::time_point since);
 
+  // Begins the write that OnDelta and the others have left to their batch's end.
+  void Write() override;
+
   StreamSummary summary() const;
   const std::string& request_id() const { return request_id_; }
 
@@ -96,7 +101,8 @@ class GenerateStream final : public TokenSink {
 
   // Owned by the write in flight: set while idle, read by gRPC until OnWriteDone.
   v1::GenerateResponse writing_;
-  bool hold_ = false;  // it may wait for the next message, which follows at once
+  Action chosen_ = Action::kWait;  // of Write
+  bool hold_ = false;              // it may wait for the next message, which follows at once
 
   mutable Mutex mutex_;
   std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);

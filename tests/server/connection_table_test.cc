@@ -1,17 +1,12 @@
-// Finding a call's socket, and holding back what is written to it, over loopback connections.
+// Finding a call's connection.
 #include "server/connection_table.h"
 
 #include <arpa/inet.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <chrono>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -40,19 +35,11 @@ struct Loopback {
     server = ::accept(listener, nullptr, nullptr);
     EXPECT_EQ(::getsockname(client, raw, &size), 0);
     peer = absl::StrCat("ipv4:127.0.0.1:", ntohs(address.sin_port));
-    const int on = 1;
-    ::setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     ::close(listener);
   }
   ~Loopback() {
     ::close(client);
     ::close(server);
-  }
-
-  void Write() const { EXPECT_EQ(::send(server, "x", 1, MSG_NOSIGNAL), 1); }
-  bool Arrived() const {
-    pollfd wait{.fd = client, .events = POLLIN, .revents = 0};
-    return ::poll(&wait, 1, 0) == 1;
   }
 
   int client = -1;
@@ -92,87 +79,6 @@ TEST(ConnectionTable, ADescriptorThatIsAnotherConnectionNowHasTheNewPeerAlone) {
   table.Add(first->server);
   EXPECT_EQ(table.Find(first->peer), nullptr);
   EXPECT_NE(table.Find(second.peer), nullptr);
-}
-
-TEST(Connection, WritesOfABatchLeaveAtItsEnd) {
-  const Loopback pair;
-  const auto connection = std::make_shared<Connection>(pair.server);
-  connection->OnStreamOpened();
-  connection->OnStreamOpened();
-  {
-    const DeliveryBatch batch(2);
-    for (int i = 0; i < 3; ++i) {
-      connection->HoldWrites();
-      pair.Write();
-    }
-    EXPECT_FALSE(pair.Arrived());
-  }
-  EXPECT_TRUE(pair.Arrived());
-  char all[8];
-  EXPECT_EQ(::recv(pair.client, all, sizeof(all), MSG_DONTWAIT), 3);
-  pair.Write();  // after the batch nothing waits
-  EXPECT_TRUE(pair.Arrived());
-}
-
-TEST(Connection, NothingIsHeldOutsideOfABatchOrForOneStream) {
-  const Loopback outside;
-  const auto two = std::make_shared<Connection>(outside.server);
-  two->OnStreamOpened();
-  two->OnStreamOpened();
-  two->HoldWrites();
-  outside.Write();
-  EXPECT_TRUE(outside.Arrived());
-
-  const Loopback alone;
-  const auto one = std::make_shared<Connection>(alone.server);
-  one->OnStreamOpened();
-  one->OnStreamOpened();
-  one->OnStreamClosed();
-  const DeliveryBatch batch(2);
-  one->HoldWrites();
-  alone.Write();
-  EXPECT_TRUE(alone.Arrived());
-}
-
-TEST(Connection, WhoAwaitsReleaseWaitsForAShortBatchAlone) {
-  const Loopback pair;
-  const auto connection = std::make_shared<Connection>(pair.server);
-  connection->OnStreamOpened();
-  connection->OnStreamOpened();
-  connection->AwaitRelease();  // nothing is held
-  {
-    const DeliveryBatch batch(DeliveryBatch::kTogether + 1);
-    connection->HoldWrites();
-    std::thread([&] { connection->AwaitRelease(); }).join();
-  }
-  std::atomic<bool> over{false};
-  std::thread waits;
-  {
-    const DeliveryBatch batch(2);
-    connection->HoldWrites();
-    connection->AwaitRelease();  // of the batch itself
-    waits = std::thread([&] {
-      connection->AwaitRelease();
-      EXPECT_TRUE(over);
-    });
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    over = true;
-  }
-  waits.join();
-}
-
-TEST(Connection, ADescriptorThatIsNoSocketAnyMoreDoesNoHarm) {
-  std::array<int, 2> pipe{};
-  ASSERT_EQ(::pipe(pipe.data()), 0);
-  const auto connection = std::make_shared<Connection>(pipe[1]);
-  connection->OnStreamOpened();
-  connection->OnStreamOpened();
-  {
-    const DeliveryBatch batch(2);
-    connection->HoldWrites();
-  }
-  EXPECT_EQ(::write(pipe[1], "x", 1), 1);
-  for (const int fd : pipe) ::close(fd);
 }
 
 // Answers when gRPC's name for the caller is one that the table knows.
