@@ -375,7 +375,7 @@ bool Delivery::FinishRanked(DeliveryStream& stream, RequestId id) {
 
 void Delivery::End(DeliveryStream& stream, const Finished& finished) {
   if (observer_ != nullptr) {
-    observer_->OnFinished(finished);
+    observer_->OnFinished(stream.priority, finished);
     if (stream.max_tokens > 0) observer_->OnTotals(TotalsOf(stream));
   }
   stream.sink->OnFinished(finished);

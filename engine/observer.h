@@ -57,7 +57,8 @@ class Observer {
   virtual void OnFirstToken(Priority priority, std::chrono::nanoseconds since_submit) = 0;
   // Per generated token after the first.
   virtual void OnInterToken(Priority priority, std::chrono::nanoseconds gap) = 0;
-  virtual void OnFinished(const Finished& finished) = 0;     // of several completions, the last
+  // Of several completions, the last.
+  virtual void OnFinished(Priority priority, const Finished& finished) = 0;
   virtual void OnTotals(const RequestTotals& /*totals*/) {}  // of a request that has finished
   virtual void OnError(const absl::Status& status) = 0;  // a submitted request ended with an error
   virtual void OnRejected(const absl::Status& status) = 0;  // Submit refused

@@ -192,37 +192,40 @@ void Metrics::AddRequests() {
   generated_tokens_ = NewCounter("based_generated_tokens_total", "Tokens generated");
 }
 
-void Metrics::AddLatencies() {
-  auto& first_token = BuildHistogram()
-                          .Name("based_time_to_first_token_seconds")
-                          .Help("From submission to the first generated token")
-                          .Register(registry_);
-  auto& inter_token = BuildHistogram()
-                          .Name("based_inter_token_latency_seconds")
-                          .Help("Between consecutive generated tokens of a request")
-                          .Register(registry_);
+Metrics::ByPriority Metrics::NewHistograms(const std::string& name, const std::string& help,
+                                           const Buckets& buckets) {
+  auto& family = BuildHistogram().Name(name).Help(help).Register(registry_);
+  ByPriority histograms;
   for (size_t i = 0; i < kPriorities.size(); ++i) {
-    first_token_[i] = &first_token.Add({{"priority", kPriorities[i]}}, SecondsBuckets(100));
-    inter_token_[i] = &inter_token.Add({{"priority", kPriorities[i]}}, SecondsBuckets(10));
+    histograms[i] = &family.Add({{"priority", kPriorities[i]}}, buckets);
   }
+  return histograms;
+}
+
+void Metrics::AddLatencies() {
+  first_token_ = NewHistograms("based_time_to_first_token_seconds",
+                               "From submission to the first generated token", SecondsBuckets(100));
+  inter_token_ =
+      NewHistograms("based_inter_token_latency_seconds",
+                    "Between consecutive generated tokens of a request", SecondsBuckets(10));
   end_to_end_ =
-      NewHistogram("based_e2e_request_seconds",
-                   "From submission to the last token of finished requests", SecondsBuckets(1000));
+      NewHistograms("based_e2e_request_seconds",
+                    "From submission to the last token of finished requests", SecondsBuckets(1000));
   queue_ =
-      NewHistogram("based_queue_seconds", "From submission to the first step of finished requests",
-                   SecondsBuckets(1000));
-  prefill_ = NewHistogram("based_prefill_seconds",
-                          "From the first step to the first generated token of finished requests",
-                          SecondsBuckets(100));
-  decode_ = NewHistogram("based_decode_seconds",
-                         "From the first to the last generated token of finished requests",
-                         SecondsBuckets(1000));
-  inference_ = NewHistogram("based_inference_seconds",
-                            "From the first step to the last generated token of finished requests",
-                            SecondsBuckets(1000));
-  per_token_ = NewHistogram("based_time_per_output_token_seconds",
-                            "Mean time between the tokens of a finished request of two or more",
-                            SecondsBuckets(10));
+      NewHistograms("based_queue_seconds", "From submission to the first step of finished requests",
+                    SecondsBuckets(1000));
+  prefill_ = NewHistograms("based_prefill_seconds",
+                           "From the first step to the first generated token of finished requests",
+                           SecondsBuckets(100));
+  decode_ = NewHistograms("based_decode_seconds",
+                          "From the first to the last generated token of finished requests",
+                          SecondsBuckets(1000));
+  inference_ = NewHistograms("based_inference_seconds",
+                             "From the first step to the last generated token of finished requests",
+                             SecondsBuckets(1000));
+  per_token_ = NewHistograms("based_time_per_output_token_seconds",
+                             "Mean time between the tokens of a finished request of two or more",
+                             SecondsBuckets(10));
   stall_ = NewHistogram("based_stream_write_stall_seconds",
                         "Of each gRPC stream, the longest that one message waited for its reader",
                         SecondsBuckets(100));
@@ -367,18 +370,19 @@ void Metrics::OnInterToken(Priority priority, std::chrono::nanoseconds gap) {
   generated_tokens_->Increment();
 }
 
-void Metrics::OnFinished(const Finished& finished) {
+void Metrics::OnFinished(Priority priority, const Finished& finished) {
   finished_[static_cast<size_t>(finished.reason)]->Increment();
+  const auto of = static_cast<size_t>(priority);
   const Timings& timings = finished.timings;
-  queue_->Observe(Seconds(timings.queue));
-  prefill_->Observe(Seconds(timings.prefill));
-  if (finished.generated_tokens > 0) decode_->Observe(Seconds(timings.decode));
-  inference_->Observe(Seconds(timings.prefill + timings.decode));
-  end_to_end_->Observe(Seconds(timings.queue + timings.prefill + timings.decode));
+  queue_[of]->Observe(Seconds(timings.queue));
+  prefill_[of]->Observe(Seconds(timings.prefill));
+  if (finished.generated_tokens > 0) decode_[of]->Observe(Seconds(timings.decode));
+  inference_[of]->Observe(Seconds(timings.prefill + timings.decode));
+  end_to_end_[of]->Observe(Seconds(timings.queue + timings.prefill + timings.decode));
   request_prompt_tokens_->Observe(static_cast<double>(finished.prompt_tokens));
   request_reused_tokens_->Observe(static_cast<double>(finished.reused_tokens));
   if (timings.decode_tokens > 0) {
-    per_token_->Observe(Seconds(timings.decode) / static_cast<double>(timings.decode_tokens));
+    per_token_[of]->Observe(Seconds(timings.decode) / static_cast<double>(timings.decode_tokens));
   }
 }
 

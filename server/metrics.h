@@ -44,7 +44,7 @@ class Metrics final : public Observer {
   }
   void OnFirstToken(Priority priority, std::chrono::nanoseconds since_submit) override;
   void OnInterToken(Priority priority, std::chrono::nanoseconds gap) override;
-  void OnFinished(const Finished& finished) override;
+  void OnFinished(Priority priority, const Finished& finished) override;
   void OnTotals(const RequestTotals& totals) override;
   void OnError(const absl::Status& status) override;
   // Called by the engine, and by the services for what they refuse before the engine sees it.
@@ -81,6 +81,8 @@ class Metrics final : public Observer {
  private:
   using Counters = std::map<std::string, prometheus::Counter*>;
 
+  using ByPriority = std::array<prometheus::Histogram*, 2>;
+
   void AddCapacity();
   void AddRequests();
   void AddLatencies();
@@ -94,6 +96,8 @@ class Metrics final : public Observer {
   prometheus::Histogram* NewHistogram(const std::string& name, const std::string& help,
                                       const prometheus::Histogram::BucketBoundaries& buckets,
                                       const std::map<std::string, std::string>& labels = {});
+  ByPriority NewHistograms(const std::string& name, const std::string& help,
+                           const prometheus::Histogram::BucketBoundaries& buckets);
 
   // Constant after construction; the series in it synchronize themselves.
   prometheus::Registry registry_;
@@ -140,14 +144,14 @@ class Metrics final : public Observer {
   std::array<prometheus::Counter*, 2> steps_;           // by StepStats::replayed
   prometheus::Counter* padded_tokens_;
 
-  std::array<prometheus::Histogram*, 2> first_token_;  // by Priority
-  std::array<prometheus::Histogram*, 2> inter_token_;  // likewise
-  prometheus::Histogram* end_to_end_;
-  prometheus::Histogram* queue_;
-  prometheus::Histogram* prefill_;
-  prometheus::Histogram* decode_;
-  prometheus::Histogram* inference_;
-  prometheus::Histogram* per_token_;
+  ByPriority first_token_;
+  ByPriority inter_token_;
+  ByPriority end_to_end_;
+  ByPriority queue_;
+  ByPriority prefill_;
+  ByPriority decode_;
+  ByPriority inference_;
+  ByPriority per_token_;
   prometheus::Histogram* stall_;
   prometheus::Histogram* saved_;
   prometheus::Histogram* restored_;

@@ -56,7 +56,9 @@ class StepProfile final : public Observer {
   void OnInterToken(Priority priority, std::chrono::nanoseconds gap) override {
     next_.OnInterToken(priority, gap);
   }
-  void OnFinished(const Finished& finished) override { next_.OnFinished(finished); }
+  void OnFinished(Priority priority, const Finished& finished) override {
+    next_.OnFinished(priority, finished);
+  }
   void OnTotals(const RequestTotals& totals) override { next_.OnTotals(totals); }
   void OnError(const absl::Status& status) override { next_.OnError(status); }
   void OnRejected(const absl::Status& status) override { next_.OnRejected(status); }

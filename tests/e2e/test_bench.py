@@ -13,7 +13,7 @@ from conftest import BIN, TINY, run_based
 from test_batch import moody  # noqa: F401, a fixture
 
 SHORT = ["--warmup=0", "--duration=60", "--prompt_length=uniform:2,9", "--output_length=4"]
-FINISHED = "based_e2e_request_seconds_count"
+FINISHED = 'based_e2e_request_seconds_count{priority="interactive"}'
 both_ways = pytest.mark.parametrize("way", ["grpc", "http"])
 
 

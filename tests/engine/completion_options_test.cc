@@ -69,7 +69,7 @@ class TotalsObserver final : public Observer {
   void OnSlots(int32_t, int32_t, int32_t) override {}
   void OnFirstToken(Priority, std::chrono::nanoseconds) override {}
   void OnInterToken(Priority, std::chrono::nanoseconds) override {}
-  void OnFinished(const Finished&) override {}
+  void OnFinished(Priority, const Finished&) override {}
   void OnTotals(const RequestTotals& totals) override {
     MutexLock lock(mutex_);
     totals_.push_back(totals);

@@ -199,7 +199,7 @@ class CountsParks : public Observer {
   void OnParks(int32_t parks, int32_t) override { parks_ += parks; }
   void OnFirstToken(Priority, std::chrono::nanoseconds) override {}
   void OnInterToken(Priority, std::chrono::nanoseconds) override {}
-  void OnFinished(const Finished&) override {}
+  void OnFinished(Priority, const Finished&) override {}
   void OnError(const absl::Status&) override {}
   void OnRejected(const absl::Status&) override {}
   int32_t parks() const { return parks_; }

@@ -25,7 +25,7 @@ class CountingObserver final : public Observer {
   void OnSlots(int32_t, int32_t, int32_t) override {}
   void OnFirstToken(Priority, std::chrono::nanoseconds) override {}
   void OnInterToken(Priority, std::chrono::nanoseconds) override {}
-  void OnFinished(const Finished&) override {}
+  void OnFinished(Priority, const Finished&) override {}
   void OnError(const absl::Status&) override {}
   void OnRejected(const absl::Status&) override {}
 

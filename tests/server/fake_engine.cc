@@ -206,7 +206,7 @@ bool FakeEngine::Advance(Sequence& sequence, const absl::Status& end, bool may_e
       finished.generated_tokens = sequence.tokens;
       finished.timings.prefill = std::chrono::milliseconds(2);
       sequence.sink->OnFinished(finished);
-      if (observer_ != nullptr) observer_->OnFinished(finished);
+      if (observer_ != nullptr) observer_->OnFinished(sequence.request.priority, finished);
       return true;
     }
   }

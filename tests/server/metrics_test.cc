@@ -48,9 +48,9 @@ TEST(Metrics, BoundedSeriesExistFromTheStartAtZero) {
         "based_queued_requests",
         "based_time_to_first_token_seconds_bucket{priority=\"interactive\",le=\"0.0001\"}",
         "based_inter_token_latency_seconds_count{priority=\"batch\"}",
-        "based_e2e_request_seconds_count",
-        "based_queue_seconds_count",
-        "based_prefill_seconds_count",
+        "based_e2e_request_seconds_count{priority=\"interactive\"}",
+        "based_queue_seconds_count{priority=\"batch\"}",
+        "based_prefill_seconds_count{priority=\"interactive\"}",
         "based_step_seconds_count",
         "based_step_tokens_count{phase=\"decode\"}",
         "based_batch_size_count"}) {
@@ -72,7 +72,7 @@ TEST(Metrics, CountsWhatTheEngineTells) {
   metrics.OnInterToken(Priority::kBatch, std::chrono::seconds(2));
   Finished finished;
   finished.reason = FinishReason::kStopString;
-  metrics.OnFinished(finished);
+  metrics.OnFinished(Priority::kInteractive, finished);
   metrics.OnError(absl::UnavailableError("cut"));
   metrics.OnError(absl::InternalError("the device failed"));
   metrics.OnError(NonFiniteLogits());
@@ -166,7 +166,7 @@ TEST(Metrics, CountsWhatTheEngineTellsOfStepsCopiesAndStreams) {
   finished.timings.prefill = std::chrono::milliseconds(20);
   finished.timings.decode = std::chrono::milliseconds(80);
   finished.timings.decode_tokens = 8;
-  metrics.OnFinished(finished);
+  metrics.OnFinished(Priority::kInteractive, finished);
   metrics.OnTotals({.completions = 3, .max_tokens = 20, .generated_tokens = 27});
   metrics.SetFullSpeed(1234);
   metrics.SetCapacity({.slots_total = 8,
@@ -186,8 +186,9 @@ TEST(Metrics, CountsWhatTheEngineTellsOfStepsCopiesAndStreams) {
                            "based_http_responses_total{code=\"2xx\"} 1",
                            "based_http_responses_total{code=\"4xx\"} 1",
                            "based_http_loop_lag_seconds_sum 0",
-                           "based_decode_seconds_sum 0.08",
-                           "based_inference_seconds_sum 0.1",
+                           "based_decode_seconds_sum{priority=\"interactive\"} 0.08",
+                           "based_inference_seconds_sum{priority=\"interactive\"} 0.1",
+                           "based_inference_seconds_count{priority=\"batch\"} 0",
                            "based_park_bytes 50",
                            "based_park_limit_bytes 70",
                            "based_request_prompt_tokens_sum 100",
@@ -195,7 +196,7 @@ TEST(Metrics, CountsWhatTheEngineTellsOfStepsCopiesAndStreams) {
                            "based_request_generated_tokens_sum 27",
                            "based_request_max_tokens_sum 20",
                            "based_request_completions_sum 3",
-                           "based_time_per_output_token_seconds_sum 0.01",
+                           "based_time_per_output_token_seconds_sum{priority=\"interactive\"} 0.01",
                            "based_sustainable_tokens_per_second 1234",
                            "based_admission_headroom 4"}) {
     EXPECT_TRUE(HasLine(text, line)) << line;
