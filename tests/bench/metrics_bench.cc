@@ -93,8 +93,9 @@ void Scrape(int tenants) {
   std::atomic<bool> stop{false};
   std::thread load([&] {
     while (!stop) {
-      for (int i = 0; i < 32; ++i)
+      for (int i = 0; i < 32; ++i) {
         metrics.OnInterToken(Priority::kInteractive, std::chrono::microseconds(120));
+      }
       metrics.OnStep({.decode_tokens = 32, .sequences = 32});
       std::this_thread::sleep_for(std::chrono::microseconds(500));
     }
