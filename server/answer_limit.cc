@@ -1,7 +1,7 @@
 #include "server/answer_limit.h"
 
 #include "server/call_context.h"
-#include "server/log.h"
+#include "server/slow_reader.h"
 
 namespace based {
 namespace {
@@ -40,13 +40,9 @@ void AnswerLimit::Cut() {
   {
     MutexLock lock(mutex_);
     if (context_ == nullptr) return;
-    call = context_->c_call();
-    grpc_call_ref(call);
+    call = HoldCall(*context_);
   }
-  Log(LogLevel::kWarning, "write_timeout", {{"request_id", absl::string_view(request_id_)}});
-  // Without the lock: the callbacks of the cancelled call may run inside.
-  grpc_call_cancel_with_status(call, GRPC_STATUS_CANCELLED, "the client reads too slowly", nullptr);
-  grpc_call_unref(call);
+  CutSlowReader(call, request_id_);
 }
 
 UnaryAnswer::UnaryAnswer(grpc::CallbackServerContext* context,
