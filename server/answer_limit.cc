@@ -45,11 +45,18 @@ void AnswerLimit::Cut() {
   CutSlowReader(call, request_id_);
 }
 
-UnaryAnswer::UnaryAnswer(grpc::CallbackServerContext* context,
-                         const google::protobuf::Message& answer, std::chrono::milliseconds limit,
-                         const grpc::Status& status)
-    : limit_(AnswerLimit::Begin(context, answer, limit, RequestIdOf(*context))) {
+void UnaryAnswer::End(const google::protobuf::Message& answer, const grpc::Status& status) {
+  if (status.ok()) limit_ = AnswerLimit::Begin(context_, answer, time_, RequestIdOf(*context_));
   Finish(status);
+}
+
+UnaryAnswer* UnaryAnswer::Ended(grpc::CallbackServerContext* context,
+                                std::chrono::milliseconds limit,
+                                const google::protobuf::Message& answer,
+                                const grpc::Status& status) {
+  auto* reactor = new UnaryAnswer(context, limit);
+  reactor->End(answer, status);
+  return reactor;
 }
 
 void UnaryAnswer::OnDone() {
