@@ -1,6 +1,8 @@
 #include "client/common_flags.h"
 
 #include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "client/command.h"
 
 ABSL_FLAG(std::string, address, "127.0.0.1:7433", "HOST:PORT of the daemon.");
 ABSL_FLAG(double, timeout, 0, "Seconds until the call is given up; 0: none.");
@@ -21,3 +23,13 @@ ABSL_FLAG(std::string, tokenizer, "",
 ABSL_FLAG(std::string, backend, "auto", "auto, cpu, cuda or reference.");
 ABSL_FLAG(int32_t, threads, 0, "CPU threads; 0: one per core.");
 ABSL_FLAG(int32_t, device, 0, "Index of the CUDA device.");
+
+namespace based {
+
+absl::StatusOr<int32_t> ThreadsFromFlags() {
+  const int32_t threads = absl::GetFlag(FLAGS_threads);
+  if (threads >= 0) return threads;
+  return UsageError(absl::StrCat("--threads is ", threads, "; expected 0 (one per core) or more"));
+}
+
+}  // namespace based

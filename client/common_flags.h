@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/flags/declare.h"
+#include "absl/status/statusor.h"
 
 ABSL_DECLARE_FLAG(std::string, address);
 ABSL_DECLARE_FLAG(double, timeout);
@@ -18,5 +19,12 @@ ABSL_DECLARE_FLAG(std::string, tokenizer);
 ABSL_DECLARE_FLAG(std::string, backend);
 ABSL_DECLARE_FLAG(int32_t, threads);
 ABSL_DECLARE_FLAG(int32_t, device);
+
+namespace based {
+
+// --threads; INVALID_ARGUMENT (UsageError) for a number below 0.
+absl::StatusOr<int32_t> ThreadsFromFlags();
+
+}  // namespace based
 
 #endif  // BASED_CLIENT_COMMON_FLAGS_H_

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/common_flags.h"
 #include "engine/engine.h"
+#include "engine/validate.h"
 #include "kernels/base/mutex.h"
 #include "kernels/base/status.h"
 
@@ -208,10 +209,8 @@ absl::Status Named(const absl::Status& status) {
 
 absl::StatusOr<Request> ToRequest(const GenerateOptions& options, bool has_tokenizer) {
   BASED_RETURN_IF_ERROR(CheckServed(options));
-  if (const int32_t tokens = options.output.tokens_per_message.value_or(1); tokens < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("output.tokens_per_message is ", tokens,
-                                                   "; expected a number in [1, ",
-                                                   OutputOptions::kMaxTokensPerMessage, "]"));
+  if (options.output.tokens_per_message.has_value()) {
+    BASED_RETURN_IF_ERROR(CheckTokensPerMessage(*options.output.tokens_per_message));
   }
   Request request;
   request.request_id = "local";

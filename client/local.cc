@@ -15,9 +15,9 @@ absl::StatusOr<LocalModel> LoadLocalModel(const BackendFactory& new_backend,
                                           const CompileOptions& compile) {
   if (absl::GetFlag(FLAGS_model).empty()) return UsageError("--model DIR is needed");
   LocalModel local;
-  BASED_ASSIGN_OR_RETURN(local.backend,
-                         new_backend(absl::GetFlag(FLAGS_backend), absl::GetFlag(FLAGS_threads),
-                                     absl::GetFlag(FLAGS_device)));
+  BASED_ASSIGN_OR_RETURN(const int32_t threads, ThreadsFromFlags());
+  BASED_ASSIGN_OR_RETURN(local.backend, new_backend(absl::GetFlag(FLAGS_backend), threads,
+                                                    absl::GetFlag(FLAGS_device)));
   BASED_ASSIGN_OR_RETURN(local.model, LoadModel({.model_dir = absl::GetFlag(FLAGS_model),
                                                  .tokenizer_dir = absl::GetFlag(FLAGS_tokenizer),
                                                  .name = "",
@@ -44,8 +44,8 @@ absl::Status DetokenizeHere(const std::vector<int32_t>& ids) {
   std::string text;
   for (int32_t id : ids) {
     if (id < 0 || id >= tokenizer->size()) {
-      return UsageError(absl::StrCat("--ids holds ", id, "; expected ids in [0, ",
-                                     tokenizer->size(), ")"));
+      return UsageError(
+          absl::StrCat("--ids holds ", id, "; expected ids in [0, ", tokenizer->size(), ")"));
     }
     text += utf8.Push(tokenizer->Bytes(id, true));
   }

@@ -57,15 +57,14 @@ absl::StatusOr<PlanMachine> GivenCpu(const std::string& limits) {
   return CpuMachine("a CPU of given limits", {{1, bytes}}, flops, 0);
 }
 
-PlanMachine ThisCpu(const Program& program, const CpuMeasurement& measure) {
+PlanMachine ThisCpu(const Program& program, int32_t threads, const CpuMeasurement& measure) {
   const auto slot = static_cast<double>(PlanSlotBytes(program, false).total());
   const double weights = PlanWeightBytes(program);
   std::vector<ReadSpeed> reads;
   double flops = 0;
   for (const double slots : kMeasuredSlots) {
     const double working_set = weights + slots * slot;
-    const MeasuredCpu speed =
-        measure(absl::GetFlag(FLAGS_threads), static_cast<int64_t>(working_set));
+    const MeasuredCpu speed = measure(threads, static_cast<int64_t>(working_set));
     flops = std::max(flops, speed.flops_per_second);
     reads.push_back({working_set, speed.bytes_per_second});
   }
@@ -88,9 +87,10 @@ absl::StatusOr<PlanMachine> MachineFromFlags(const CommandLine& line, const Prog
   if (!cpu.empty() && line.Has("gpu")) {
     return UsageError("--gpu and --machine are both given; expected one of them");
   }
+  BASED_ASSIGN_OR_RETURN(const int32_t threads, ThreadsFromFlags());
   PlanMachine machine;
   if (cpu == "measured") {
-    machine = ThisCpu(program, measure);
+    machine = ThisCpu(program, threads, measure);
   } else if (!cpu.empty()) {
     BASED_ASSIGN_OR_RETURN(machine, GivenCpu(cpu));
   } else {

@@ -56,14 +56,14 @@ class Admission {
 
   // Takes the request in. Errors of CheckRoom, and
   //   RESOURCE_EXHAUSTED  tokens of the queue, rates or concurrency of the tenant
-  //   DEADLINE_EXCEEDED   no token would come in time
+  //   DEADLINE_EXCEEDED   no token would come in time, if the wait were half of what is predicted
   // Errors carry a Refusal.
   absl::StatusOr<AdmissionTicket> Admit(const AdmissionAsk& ask, Clock::time_point now);
 
   // What waits now and how fast it goes, as the engine knows it. What was admitted since and is not
   // in `load` yet is added by the caller.
-  void SetLoad(EngineLoad load) { load_ = std::move(load); }
-  const EngineLoad& load() const { return load_; }
+  void SetLoad(EngineLoad load) { wait_.SetLoad(std::move(load)); }
+  const EngineLoad& load() const { return wait_.load(); }
   // Tokens that tenants have been served, by index.
   void SetServed(const std::vector<int64_t>& tokens) { served_ = tokens; }
 
@@ -88,12 +88,13 @@ class Admission {
   absl::Status CheckLimits(Tenant& tenant, const AdmissionAsk& ask, Clock::time_point now) const;
   absl::Status CheckDeadline(const AdmissionAsk& ask, double wait_seconds,
                              Clock::time_point now) const;
+  std::optional<double> Predict(const Tenant& tenant, bool batch) const;
   std::chrono::milliseconds RetryAfter(const Tenant& tenant, bool batch) const;
 
   const QueueLimits limits_;
   std::map<std::string, Tenant, std::less<>> tenants_;
   std::map<std::string, int32_t, std::less<>> indices_;  // of every name there ever was
-  EngineLoad load_;
+  WaitModel wait_;
   std::vector<int64_t> served_;
 };
 

@@ -1,7 +1,6 @@
 #include "engine/engine_load.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace based {
 
@@ -32,20 +31,14 @@ void ObserveStep(const StepStats& stats, Clock::duration ran, StepCost& cost) {
 }
 
 EngineLoad MeasureLoad(const Scheduler& scheduler, const StepCost& cost) {
-  SchedulerLoad load = scheduler.load();
-  const int32_t slots = scheduler.slots().total();
-  const int32_t rows = std::min(slots, scheduler.most_rows());
-  const double step = cost.DecodeSeconds(rows);
-  return {.slots = slots,
-          .free_slots = scheduler.slots().free(),
-          .parkable = load.parkable,
-          .running = load.running,
-          .tenants = std::move(load.tenants),
-          // Sequences beyond the rows of a step take turns.
-          .step_seconds = step * slots / rows,
-          .output_seconds = step / rows,
-          .prompt_seconds = cost.PrefillSeconds(),
-          .drawn_share = load.drawn_share};
+  EngineLoad load = scheduler.load();
+  const int32_t rows = std::min(load.slots, scheduler.most_rows());
+  // Sequences beyond the rows of a step take turns.
+  load.step_seconds = cost.DecodeSeconds(rows) * load.slots / rows;
+  load.one_row_seconds = cost.DecodeSeconds(1);
+  load.prompt_seconds = cost.PrefillSeconds();
+  load.most_step_seconds = cost.target();
+  return load;
 }
 
 }  // namespace based

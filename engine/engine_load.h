@@ -3,10 +3,10 @@
 #ifndef BASED_ENGINE_ENGINE_LOAD_H_
 #define BASED_ENGINE_ENGINE_LOAD_H_
 
+#include "engine/load.h"
 #include "engine/observer.h"
 #include "engine/scheduler.h"
 #include "engine/step_cost.h"
-#include "engine/wait_model.h"
 
 namespace based {
 

@@ -116,16 +116,42 @@ void FairQueue::Refund(int32_t tenant, bool batch, int64_t tokens) {
   if (!flow.entries.empty()) own.fronts.insert(own.KeyOf(tenant));
 }
 
-void FairQueue::AddTo(std::vector<TenantLoad>& tenants) const {
+void FairQueue::AddTo(EngineLoad& load) const {
+  load.burst_tokens = burst_;
   for (const bool batch : {false, true}) {
-    const std::vector<Flow>& flows = Of(batch).flows;
-    if (tenants.size() < flows.size()) tenants.resize(flows.size());
-    for (size_t i = 0; i < flows.size(); ++i) {
-      if (flows[i].entries.empty()) continue;
-      tenants[i].weight = flows[i].weight;
-      (batch ? tenants[i].batch : tenants[i].interactive) += flows[i].load;
+    const Class& own = Of(batch);
+    load.now[batch ? 1 : 0] = own.now;
+    if (load.tenants.size() < own.flows.size()) load.tenants.resize(own.flows.size());
+    for (size_t i = 0; i < own.flows.size(); ++i) {
+      const Flow& flow = own.flows[i];
+      TenantLoad& tenant = load.tenants[i];
+      const auto waits = static_cast<double>(flow.load.tokens());
+      tenant.turns[batch ? 1 : 0] = flow.start + waits / flow.weight;
+      if (flow.entries.empty()) continue;
+      tenant.weight = flow.weight;
+      (batch ? tenant.batch : tenant.interactive) += flow.load;
+      AddFlow(flow, batch, load);
     }
   }
+}
+
+// Where not all are told, their turns are as if all were alike.
+void FairQueue::AddFlow(const Flow& flow, bool batch, EngineLoad& load) {
+  const auto entries = static_cast<int32_t>(flow.entries.size());
+  const double each = static_cast<double>(flow.load.tokens()) / flow.weight / entries;
+  double turn = flow.start;
+  const int32_t skip = (load.every - load.waiting_requests % load.every) % load.every;
+  for (int32_t i = skip; i < entries; i += load.every) {
+    const QueueLoad& own = flow.entries[static_cast<size_t>(i)].load;
+    const int32_t completions = std::max(1, own.completions);
+    load.waiting.push_back({.prompt_tokens = own.prompt_tokens,
+                            .output_tokens = own.output_tokens / completions,
+                            .completions = completions,
+                            .batch = batch,
+                            .turn = load.every == 1 ? turn : flow.start + each * i});
+    turn += static_cast<double>(own.tokens()) / flow.weight;
+  }
+  load.waiting_requests += entries;
 }
 
 }  // namespace based

@@ -19,8 +19,8 @@
 #include <tuple>
 #include <vector>
 
+#include "engine/load.h"
 #include "engine/request.h"
-#include "engine/wait_model.h"
 
 namespace based {
 
@@ -54,8 +54,8 @@ class FairQueue {
   void Refund(int32_t tenant, bool batch, int64_t tokens);
 
   int32_t size() const { return size_; }
-  // What waits per tenant; longer than `tenants` was where need be.
-  void AddTo(std::vector<TenantLoad>& tenants) const;
+  // Tells what waits, per tenant and one sequence of load.every by itself.
+  void AddTo(EngineLoad& load) const;
 
  private:
   struct Flow {
@@ -74,6 +74,7 @@ class FairQueue {
     Key KeyOf(int32_t tenant) const;
   };
 
+  static void AddFlow(const Flow& flow, bool batch, EngineLoad& load);
   const Class& Of(bool batch) const { return classes_[batch ? 1 : 0]; }
   Class& Of(bool batch) { return classes_[batch ? 1 : 0]; }
   void Insert(Entry entry, bool batch);

@@ -152,7 +152,6 @@ void Scheduler::StartFork(Sequence& source, StepPlan& plan) {
   fork->aged = source.aged;
   fork->charged_batch = source.charged_batch;
   TakeSlot(*fork);
-  running_ += fork->left();
   plan.copies.push_back({.from = source.slot, .to = fork->slot});
   JoinPrefill(*fork);
   sequences_[spec.id].push_back(std::move(fork));
@@ -315,7 +314,6 @@ void Scheduler::CommitToken(Sequence& sequence, SchedulerEvent event,
                             std::vector<SchedulerEvent>& events) {
   const int32_t token = event.token;
   ++sequence.committed;
-  --running_.output_tokens;
   sequence.last_token = token;
   if (sequence.spec.session != nullptr) sequence.drawn.push_back(token);
   if (sequence.rules != nullptr) sequence.rules->OnToken(token);

@@ -71,12 +71,13 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "engine/draw_rules.h"
+#include "engine/drawn_shares.h"
 #include "engine/fair_queue.h"
+#include "engine/load.h"
 #include "engine/request.h"
 #include "engine/session_store.h"
 #include "engine/slot_pool.h"
 #include "engine/text_stop.h"
-#include "engine/wait_model.h"
 #include "kernels/backend.h"
 
 namespace based {
@@ -189,14 +190,6 @@ struct KeptState {
   std::vector<int32_t> tokens{};  // that the session did not hold before
 };
 
-struct SchedulerLoad {
-  QueueLoad running;  // tokens left to those that hold a slot or are parked
-  int32_t parked = 0;
-  int32_t parkable = 0;             // sequences that interactive work could park
-  double drawn_share = 1;           // of max_tokens, lately
-  std::vector<TenantLoad> tenants;  // what is queued, by index
-};
-
 // Interactive sequences that take rows.
 struct InteractiveWork {
   int32_t decoding = 0;
@@ -256,7 +249,8 @@ class Scheduler {
   int32_t parked() const { return static_cast<int32_t>(parked_.size()); }
   // States in host memory, those that are kept for the next to be parked included.
   int32_t park_images() const { return images_made_; }
-  SchedulerLoad load() const;
+  // Without what is measured.
+  EngineLoad load() const;
   int32_t most_rows() const { return std::min(options_.token_budget, options_.max_spans); }
   // Tokens planned for each tenant, by index.
   const std::vector<int64_t>& served() const { return served_; }
@@ -315,6 +309,8 @@ class Scheduler {
   bool Yields(Sequence& sequence);
   void CountServed(Sequence& sequence, int32_t tokens);
   void Settle(Sequence& sequence);
+  SequenceLoad LoadOf(const Sequence& sequence, double batch_pace) const;
+  double BatchPace() const;
   void StartForks(StepPlan& plan);
   void StartFork(Sequence& source, StepPlan& plan);
   void StartContinuation(Sequence& source, Sequence& fork);
@@ -381,12 +377,10 @@ class Scheduler {
   int32_t images_made_ = 0;
 
   std::vector<KeptState> kept_;
-  QueueLoad running_;
   int32_t yielding_slots_ = 0;   // held by sequences that yield
   std::vector<int64_t> served_;  // tokens by tenant
   int64_t forced_tokens_ = 0;
-  // Over sequences that ended, the old ones forgotten: max_tokens, and tokens drawn.
-  double asked_ = 0, drawn_ = 0;
+  DrawnShares drawn_;  // of sequences that ended
 };
 
 }  // namespace based

@@ -62,14 +62,14 @@ int64_t Scheduler::Sequence::UnfedContinuations() const {
   const Continuations& all = *spec.continuations;
   std::vector<bool> to_start(all.size(), false);
   for (const Fork& fork : forks) to_start[static_cast<size_t>(fork.index)] = true;
-  int64_t unfed = left().prompt_tokens;
+  int64_t tokens = unfed();
   // The token before its own, and what it computes again, belong to another.
-  if (index > 0) unfed = std::min(unfed, static_cast<int64_t>(At(all, index).ids.size()));
+  if (index > 0) tokens = std::min(tokens, static_cast<int64_t>(At(all, index).ids.size()));
   for (size_t i = 1; i < all.size(); ++i) {
     to_start[i] = to_start[i] || to_start[static_cast<size_t>(all[i].parent)];
-    if (to_start[i]) unfed += static_cast<int64_t>(all[i].ids.size());
+    if (to_start[i]) tokens += static_cast<int64_t>(all[i].ids.size());
   }
-  return unfed;
+  return tokens;
 }
 
 // Makes `fork` the next continuation that starts from `source`.

@@ -13,7 +13,8 @@ namespace based {
 QueueLoad CostOf(const SequenceSpec& spec) {
   QueueLoad cost{.requests = 1,
                  .prompt_tokens = static_cast<int64_t>(spec.prompt.size()),
-                 .output_tokens = spec.max_tokens * spec.completions};
+                 .output_tokens = spec.max_tokens * spec.completions,
+                 .completions = spec.completions};
   if (spec.continuations == nullptr) return cost;
   for (const Continuation& continuation : *spec.continuations) {
     cost.prompt_tokens += static_cast<int64_t>(continuation.ids.size());
@@ -109,7 +110,6 @@ void Scheduler::Enter(bool batch, StepPlan& plan, std::vector<SchedulerEvent>& e
   sequence.charged_batch = batch;
   sequence.behind = behind;
   TakeSlot(sequence);
-  running_ += sequence.left();
   if (spec.rules != nullptr) {
     sequence.rules = std::make_unique<DrawRules>(*spec.rules, spec.prompt);
   }
@@ -236,30 +236,64 @@ void Scheduler::CountServed(Sequence& sequence, int32_t tokens) {
   if (served_.size() <= tenant) served_.resize(tenant + 1);
   served_[tenant] += tokens;
   sequence.waiting_since = now_;
-  if (sequence.phase == Sequence::Phase::kPrefilling) running_.prompt_tokens -= tokens;
 }
 
 // The accounts of a sequence that had a slot and ends: its tenant gets back what it did not take.
 void Scheduler::Settle(Sequence& sequence) {
   const SequenceSpec& spec = sequence.spec;
-  const QueueLoad left = sequence.left();
-  running_ -= left;
   const int64_t undrawn = spec.max_tokens * (1 + sequence.forks_left) - sequence.draws;
   const int64_t unfed =
-      spec.continuations == nullptr ? left.prompt_tokens : sequence.UnfedContinuations();
+      spec.continuations == nullptr ? sequence.unfed() : sequence.UnfedContinuations();
   queue_.Refund(spec.tenant, sequence.charged_batch, unfed + undrawn);
-  if (sequence.draws == 0) return;
-  constexpr double kKeep = 0.99;
-  asked_ = kKeep * asked_ + static_cast<double>(spec.max_tokens);
-  drawn_ = kKeep * drawn_ + static_cast<double>(sequence.committed);
+  if (sequence.draws > 0) drawn_.Add(sequence.committed, spec.max_tokens);
 }
 
-SchedulerLoad Scheduler::load() const {
-  SchedulerLoad load{.running = running_,
-                     .parked = parked(),
-                     .parkable = std::min(yielding_slots_, options_.max_parked - parked()),
-                     .drawn_share = asked_ > 0 ? std::max(0.01, drawn_ / asked_) : 1};
-  queue_.AddTo(load.tenants);
+// Steps for each token of batch work, which takes turns at the rows that it is left.
+double Scheduler::BatchPace() const {
+  if (!limits_batch_) return 1;
+  const auto yields = [](const Sequence* sequence) { return sequence->yields; };
+  const auto batch = std::count_if(decoding_.begin(), decoding_.end(), yields);
+  return std::max(1.0, static_cast<double>(batch) / std::max(1, batch_limit_));
+}
+
+SequenceLoad Scheduler::LoadOf(const Sequence& sequence, double batch_pace) const {
+  return {.prompt_tokens = sequence.unfed(),
+          .output_tokens = sequence.spec.max_tokens,
+          .drawn_tokens = sequence.committed,
+          .completions = 1 + sequence.forks_left,
+          .pace = sequence.yields ? batch_pace : 1,
+          .batch = sequence.yields};
+}
+
+EngineLoad Scheduler::load() const {
+  const int32_t total = slots_.total();
+  const int32_t park_room = options_.max_parked - parked();
+  EngineLoad load{.slots = total,
+                  .free_slots = slots_.free(),
+                  .reserved_slots = options_.reserved_slots,
+                  .parkable = std::min(yielding_slots_, park_room),
+                  .park_room = park_room,
+                  .every = EngineLoad::EveryOf(total, queue_.size()),
+                  .drawn = drawn_,
+                  .row_budget = options_.token_budget};
+  const double batch_pace = BatchPace();
+  const auto every = static_cast<size_t>(load.every);
+  const auto add = [&](const std::deque<Sequence*>& from, size_t begin, auto& to) {
+    for (size_t i = begin; i < from.size(); i += every) to.push_back(LoadOf(*from[i], batch_pace));
+  };
+  size_t before = 0;
+  for (const auto* from : {&decoding_, &prefilling_, &sources_}) {
+    add(*from, (every - before % every) % every, load.running);
+    before += from->size();
+  }
+  add(parked_, 0, load.parked);
+  queue_.AddTo(load);
+  if (load.tenants.size() < tenants_.size()) load.tenants.resize(tenants_.size());
+  for (size_t i = 0; i < tenants_.size(); ++i) {
+    load.tenants[i].is_live = tenants_[i].live > 0;
+    load.tenants[i].slots = tenants_[i].slots;
+    if (tenants_[i].live > 0) load.tenants[i].weight = tenants_[i].weight;
+  }
   return load;
 }
 

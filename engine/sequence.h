@@ -75,12 +75,8 @@ struct Scheduler::Sequence {
   bool rules_are_known() const {
     return rules == nullptr || !rules->needs_history() || draw_is_known();
   }
-  // Tokens that it may still take, launched or not.
-  QueueLoad left() const {
-    return {.requests = 1,
-            .prompt_tokens = std::max<int64_t>(0, prompt_tokens() - position),
-            .output_tokens = spec.max_tokens - committed};
-  }
+  // Tokens of the prompt that are not launched.
+  int64_t unfed() const { return std::max<int64_t>(0, prompt_tokens() - position); }
 };
 
 }  // namespace based

@@ -51,6 +51,7 @@ class StepCost {
 
   // Seconds that a step with decodes may take; 0: no target.
   void SetTarget(double seconds) { target_ = seconds; }
+  double target() const { return target_; }
 
   // A step that has run.
   void Observe(int32_t decodes, int32_t prefill, double seconds);

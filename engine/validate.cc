@@ -172,10 +172,8 @@ absl::Status CheckOutput(const OutputOptions& output) {
     return OutOfRange("output.top_logprobs", output.top_logprobs,
                       "0 unless output.logprobs or output.prompt_logprobs is set");
   }
-  if (output.tokens_per_message < 0 ||
-      output.tokens_per_message > OutputOptions::kMaxTokensPerMessage) {
-    return OutOfRange("output.tokens_per_message", output.tokens_per_message,
-                      absl::StrCat("a number in [1, ", OutputOptions::kMaxTokensPerMessage, "]"));
+  if (output.tokens_per_message != 0) {
+    BASED_RETURN_IF_ERROR(CheckTokensPerMessage(output.tokens_per_message));
   }
   const int64_t interval = output.delta_interval.count();
   if (interval < 0 || interval > kMaxDeltaIntervalMs) {
@@ -264,6 +262,12 @@ absl::Status CheckBackend(const Request& request, const ExecutableInfo& info) {
   if (field.empty()) return absl::OkStatus();
   return absl::UnimplementedError(absl::StrCat(field, " is set; the ", info.backend,
                                                " backend does not serve it yet, leave it unset"));
+}
+
+absl::Status CheckTokensPerMessage(int32_t tokens) {
+  if (tokens >= 1 && tokens <= OutputOptions::kMaxTokensPerMessage) return absl::OkStatus();
+  return OutOfRange("output.tokens_per_message", tokens,
+                    absl::StrCat("a number in [1, ", OutputOptions::kMaxTokensPerMessage, "]"));
 }
 
 absl::Status ValidateRequest(const Request& request, const Model& model,

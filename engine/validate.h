@@ -19,6 +19,9 @@ namespace based {
 absl::Status ValidateRequest(const Request& request, const Model& model,
                              const EngineOptions& limits, int32_t slots);
 
+// Of output.tokens_per_message where it is set; to the engine 0 means that it is not.
+absl::Status CheckTokensPerMessage(int32_t tokens);
+
 // UNIMPLEMENTED naming the first field that the backend would ignore.
 absl::Status CheckBackend(const Request& request, const ExecutableInfo& info);
 

@@ -1,10 +1,11 @@
-// How long a request will wait for a slot, out of what steps have cost. Pure arithmetic.
+// How long a request will wait for a slot, out of what steps have cost: the slots' next turns as
+// SlotSimulation sees them, with what waits entering in the order of FairQueue.
 //
-// Work ahead is what waits before the request: its prompt tokens at the measured cost of one beside
-// decodes, its output tokens at the measured cost of a row in a full step, scaled by the share of
-// max_tokens that requests have really drawn. A request that finds the pool full waits for the
-// first slot too: of S sequences with R tokens left together, ends taken as uniform, the first ends
-// after 2 R / S / (S + 1) steps.
+// What waits is simulated once per load, when somebody asks, and goes on with what is admitted
+// since; a question is then a search. Of large pools and queues one sequence of `every` stands for
+// all, so that a simulation takes some tens of microseconds.
+//
+// Not known and not in it: what will arrive and pass the request, and what will be cancelled.
 #ifndef BASED_ENGINE_WAIT_MODEL_H_
 #define BASED_ENGINE_WAIT_MODEL_H_
 
@@ -12,56 +13,45 @@
 #include <optional>
 #include <vector>
 
+#include "engine/load.h"
+#include "engine/slot_simulation.h"
+
 namespace based {
 
-struct QueueLoad {
-  int32_t requests = 0;
-  int64_t prompt_tokens = 0;
-  int64_t output_tokens = 0;  // at most: max_tokens of every completion
+class WaitModel {
+ public:
+  WaitModel() = default;
+  WaitModel(const WaitModel&) = delete;  // the simulation refers to the load
+  WaitModel& operator=(const WaitModel&) = delete;
 
-  int64_t tokens() const { return prompt_tokens + output_tokens; }
-  QueueLoad& operator+=(const QueueLoad& other) {
-    requests += other.requests;
-    prompt_tokens += other.prompt_tokens;
-    output_tokens += other.output_tokens;
-    return *this;
-  }
-  QueueLoad& operator-=(const QueueLoad& other) {
-    requests -= other.requests;
-    prompt_tokens -= other.prompt_tokens;
-    output_tokens -= other.output_tokens;
-    return *this;
-  }
-};
-
-// What one tenant has in the queue.
-struct TenantLoad {
-  double weight = 1;
-  QueueLoad interactive;
-  QueueLoad batch;
-};
-
-// The engine between two steps.
-struct EngineLoad {
-  int32_t slots = 1;
-  int32_t free_slots = 0;
-  int32_t parkable = 0;             // running sequences that make room for interactive requests
-  QueueLoad running;                // tokens left to those that run or are parked
-  std::vector<TenantLoad> tenants;  // by index
-  // Measured; 0 while unknown.
-  double step_seconds = 0;    // a decode step of all slots
-  double output_seconds = 0;  // one output token's part of a full step
-  double prompt_seconds = 0;  // one prompt token
-  double drawn_share = 1;     // of max_tokens
-
-  QueueLoad queued() const;
-  // Counts a request that waits.
+  // What runs and waits now.
+  void SetLoad(EngineLoad load);
+  // Counts a request that waits since; `load` is of all its completions.
   void Queue(int32_t tenant, double weight, bool batch, const QueueLoad& load);
-};
+  const EngineLoad& load() const { return load_; }
 
-// Seconds until a request takes a slot that stands behind what is queued now; nothing while costs
-// are unknown. A tenant that has little in the queue passes those that have much.
-std::optional<double> PredictWait(const EngineLoad& load, int32_t tenant, bool batch);
+  // Seconds until a request that comes now has a slot; nothing while costs are unknown. A tenant
+  // that has little in the queue passes those that have much.
+  std::optional<double> Predict(int32_t tenant, double weight, bool batch) const;
+
+ private:
+  // When a slot is free for those that wait, by turns, and for one behind all of them.
+  struct Turns {
+    std::vector<double> turns;
+    std::vector<double> seconds;  // one more
+  };
+
+  bool HasRoom(bool batch) const;
+  bool MayDisplace(int32_t tenant, double weight) const;
+  const Turns& Interactive() const;
+  const Turns& Batch() const;
+
+  EngineLoad load_;
+  // Of load_; made when asked for.
+  mutable std::optional<SlotSimulation> simulation_;  // all interactive work has entered
+  mutable Turns interactive_;
+  mutable std::optional<Turns> batch_;
+};
 
 }  // namespace based
 

@@ -1,6 +1,7 @@
 #include "server/admin_service.h"
 
 #include "absl/strings/str_cat.h"
+#include "server/answer_limit.h"
 #include "server/call_context.h"
 #include "server/log.h"
 #include "server/status.h"
@@ -76,6 +77,7 @@ void ProfileToProto(const ProfileSummary& summary, v1::ProfileResponse& message)
 
 grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* context,
                                                absl::string_view method,
+                                               const google::protobuf::Message& response,
                                                const std::function<absl::Status()>& work) const {
   const std::string request_id = RequestIdOf(*context);
   const std::string peer = context->peer();
@@ -92,16 +94,15 @@ grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* cont
        {"method", method},
        {"code", absl::string_view(code)},
        {"message", status.message()}});
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(
+  return UnaryAnswer::Ended(
+      context, write_timeout_, response,
       grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message())));
-  return reactor;
 }
 
 grpc::ServerUnaryReactor* AdminService::GetStatus(grpc::CallbackServerContext* context,
                                                   const v1::GetStatusRequest*,
                                                   v1::GetStatusResponse* response) {
-  return Answer(context, "GetStatus", [&] {
+  return Answer(context, "GetStatus", *response, [&] {
     StatusToProto(handlers_.status(), access_.tenants(), *response);
     return absl::OkStatus();
   });
@@ -109,8 +110,8 @@ grpc::ServerUnaryReactor* AdminService::GetStatus(grpc::CallbackServerContext* c
 
 grpc::ServerUnaryReactor* AdminService::ReloadAccess(grpc::CallbackServerContext* context,
                                                      const v1::ReloadAccessRequest*,
-                                                     v1::ReloadAccessResponse*) {
-  return Answer(context, "ReloadAccess", [&] {
+                                                     v1::ReloadAccessResponse* response) {
+  return Answer(context, "ReloadAccess", *response, [&] {
     const absl::Status status = handlers_.reload();
     return status.ok() ? status : absl::FailedPreconditionError(status.message());
   });
@@ -118,9 +119,9 @@ grpc::ServerUnaryReactor* AdminService::ReloadAccess(grpc::CallbackServerContext
 
 grpc::ServerUnaryReactor* AdminService::SetLimits(grpc::CallbackServerContext* context,
                                                   const v1::SetLimitsRequest* request,
-                                                  v1::SetLimitsResponse*) {
+                                                  v1::SetLimitsResponse* response) {
   const v1::TenantLimits& limits = request->limits();
-  return Answer(context, "SetLimits", [&] {
+  return Answer(context, "SetLimits", *response, [&] {
     return handlers_.set_limits({.name = limits.name(),
                                  .weight = limits.weight() == 0 ? 1 : limits.weight(),
                                  .requests_per_second = limits.requests_per_second(),
@@ -130,8 +131,9 @@ grpc::ServerUnaryReactor* AdminService::SetLimits(grpc::CallbackServerContext* c
 }
 
 grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* context,
-                                              const v1::DrainRequest*, v1::DrainResponse*) {
-  return Answer(context, "Drain", [&] {
+                                              const v1::DrainRequest*,
+                                              v1::DrainResponse* response) {
+  return Answer(context, "Drain", *response, [&] {
     handlers_.drain();
     return absl::OkStatus();
   });
@@ -140,7 +142,7 @@ grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* AdminService::Profile(grpc::CallbackServerContext* context,
                                                 const v1::ProfileRequest* request,
                                                 v1::ProfileResponse* response) {
-  return Answer(context, "Profile", [&]() -> absl::Status {
+  return Answer(context, "Profile", *response, [&]() -> absl::Status {
     const double window = request->window_s() == 0 ? kDefaultWindowSeconds : request->window_s();
     if (!(window > 0 && window <= kLongestWindowSeconds)) {
       return absl::InvalidArgumentError(

@@ -24,9 +24,10 @@ struct AdminHandlers {
 
 class AdminService final : public v1::AdminService::CallbackService {
  public:
-  // `access` must outlive the service.
-  AdminService(const AccessControl& access, AdminHandlers handlers)
-      : access_(access), handlers_(std::move(handlers)) {}
+  // `access` must outlive the service. `write_timeout`: see answer_limit.h.
+  AdminService(const AccessControl& access, AdminHandlers handlers,
+               std::chrono::milliseconds write_timeout)
+      : access_(access), handlers_(std::move(handlers)), write_timeout_(write_timeout) {}
 
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
                                       const v1::GetStatusRequest* request,
@@ -45,12 +46,14 @@ class AdminService final : public v1::AdminService::CallbackService {
                                     v1::ProfileResponse* response) override;
 
  private:
-  // Checks the caller, does `work`, logs the event "admin" and finishes the call.
+  // Checks the caller, does `work`, logs the event "admin" and finishes the call with `response`.
   grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, absl::string_view method,
+                                   const google::protobuf::Message& response,
                                    const std::function<absl::Status()>& work) const;
 
   const AccessControl& access_;
   const AdminHandlers handlers_;
+  const std::chrono::milliseconds write_timeout_;
 };
 
 }  // namespace based

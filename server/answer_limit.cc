@@ -1,7 +1,7 @@
 #include "server/answer_limit.h"
 
 #include "server/call_context.h"
-#include "server/log.h"
+#include "server/slow_reader.h"
 
 namespace based {
 namespace {
@@ -40,20 +40,23 @@ void AnswerLimit::Cut() {
   {
     MutexLock lock(mutex_);
     if (context_ == nullptr) return;
-    call = context_->c_call();
-    grpc_call_ref(call);
+    call = HoldCall(*context_);
   }
-  Log(LogLevel::kWarning, "write_timeout", {{"request_id", absl::string_view(request_id_)}});
-  // Without the lock: the callbacks of the cancelled call may run inside.
-  grpc_call_cancel_with_status(call, GRPC_STATUS_CANCELLED, "the client reads too slowly", nullptr);
-  grpc_call_unref(call);
+  CutSlowReader(call, request_id_);
 }
 
-UnaryAnswer::UnaryAnswer(grpc::CallbackServerContext* context,
-                         const google::protobuf::Message& answer, std::chrono::milliseconds limit,
-                         const grpc::Status& status)
-    : limit_(AnswerLimit::Begin(context, answer, limit, RequestIdOf(*context))) {
+void UnaryAnswer::End(const google::protobuf::Message& answer, const grpc::Status& status) {
+  if (status.ok()) limit_ = AnswerLimit::Begin(context_, answer, time_, RequestIdOf(*context_));
   Finish(status);
+}
+
+UnaryAnswer* UnaryAnswer::Ended(grpc::CallbackServerContext* context,
+                                std::chrono::milliseconds limit,
+                                const google::protobuf::Message& answer,
+                                const grpc::Status& status) {
+  auto* reactor = new UnaryAnswer(context, limit);
+  reactor->End(answer, status);
+  return reactor;
 }
 
 void UnaryAnswer::OnDone() {

@@ -38,15 +38,25 @@ class AnswerLimit {
   const std::string request_id_;
 };
 
-// Answers a call that needs nothing more than that. Deletes itself in OnDone.
+// A call that needs nothing more than an answer. Deletes itself in OnDone.
 class UnaryAnswer final : public grpc::ServerUnaryReactor {
  public:
-  UnaryAnswer(grpc::CallbackServerContext* context, const google::protobuf::Message& answer,
-              std::chrono::milliseconds limit, const grpc::Status& status);
+  // `limit` as AnswerLimit has it.
+  UnaryAnswer(grpc::CallbackServerContext* context, std::chrono::milliseconds limit)
+      : context_(context), time_(limit) {}
+
+  // Once, from any thread: `answer` is the call's own message, as it is to be sent.
+  void End(const google::protobuf::Message& answer, const grpc::Status& status);
+
+  // One that has ended at once.
+  static UnaryAnswer* Ended(grpc::CallbackServerContext* context, std::chrono::milliseconds limit,
+                            const google::protobuf::Message& answer, const grpc::Status& status);
 
  private:
   void OnDone() override;
 
+  grpc::CallbackServerContext* const context_;
+  const std::chrono::milliseconds time_;
   std::shared_ptr<AnswerLimit> limit_;
 };
 

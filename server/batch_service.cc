@@ -4,6 +4,7 @@
 
 #include "engine/session_store.h"
 #include "kernels/base/status.h"
+#include "server/answer_limit.h"
 #include "server/batch_create.h"
 #include "server/batch_stream.h"
 #include "server/call_context.h"
@@ -56,11 +57,12 @@ absl::Status BatchService::Enter(const grpc::CallbackServerContext& context,
 }
 
 grpc::ServerUnaryReactor* BatchService::Answer(grpc::CallbackServerContext* context,
+                                               const google::protobuf::Message& response,
                                                const absl::Status& entered,
                                                std::function<absl::Status(BatchJobs&)> call) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto finish = [context, reactor](const absl::Status& status) {
-    reactor->Finish(FailCall(context, status, FailedAt::kBatch));
+  auto* const reactor = new UnaryAnswer(context, write_timeout_);
+  const auto finish = [context, reactor, &response](const absl::Status& status) {
+    reactor->End(response, FailCall(context, status, FailedAt::kBatch));
   };
   BatchJobs* jobs = jobs_;
   if (!entered.ok()) {
@@ -88,7 +90,7 @@ grpc::ServerUnaryReactor* BatchService::GetBatch(grpc::CallbackServerContext* co
                                                  v1::Batch* response) {
   std::string tenant = request->tenant();
   const absl::Status entered = Enter(*context, tenant);
-  return Answer(context, entered, [=](BatchJobs& jobs) {
+  return Answer(context, *response, entered, [=](BatchJobs& jobs) {
     return WithJob(jobs, tenant, *request, [&](BatchJob& job) {
       ToProto(jobs, job, *response);
       return absl::OkStatus();
@@ -101,7 +103,7 @@ grpc::ServerUnaryReactor* BatchService::ListBatches(grpc::CallbackServerContext*
                                                     v1::ListBatchesResponse* response) {
   std::string tenant = request->tenant();
   const absl::Status entered = Enter(*context, tenant);
-  return Answer(context, entered,
+  return Answer(context, *response, entered,
                 [=](BatchJobs& jobs) { return List(jobs, tenant, *request, *response); });
 }
 
@@ -110,7 +112,7 @@ grpc::ServerUnaryReactor* BatchService::CancelBatch(grpc::CallbackServerContext*
                                                     v1::Batch* response) {
   std::string tenant = request->tenant();
   const absl::Status entered = Enter(*context, tenant);
-  return Answer(context, entered, [=](BatchJobs& jobs) {
+  return Answer(context, *response, entered, [=](BatchJobs& jobs) {
     return WithJob(jobs, tenant, *request, [&](BatchJob& job) {
       BASED_RETURN_IF_ERROR(jobs.Cancel(job));
       ToProto(jobs, job, *response);

@@ -17,7 +17,7 @@ namespace based {
 class BatchService final : public v1::BatchService::CallbackService {
  public:
   // `gate` and `metrics` must outlive the service. A reader of results that takes nothing for
-  // `write_timeout` is cut.
+  // `write_timeout` is cut, and others as answer_limit.h has it.
   BatchService(const Gate& gate, Metrics& metrics, std::chrono::milliseconds write_timeout)
       : gate_(gate), metrics_(metrics), write_timeout_(write_timeout) {}
 
@@ -46,8 +46,9 @@ class BatchService final : public v1::BatchService::CallbackService {
   absl::StatusOr<Caller> Enter(const grpc::CallbackServerContext& context) const;
   // The same, with the caller's tenant in `tenant`.
   absl::Status Enter(const grpc::CallbackServerContext& context, std::string& tenant) const;
-  // Lets `call` answer on the jobs' thread, unless `entered` is an error.
+  // Lets `call` fill in `response` on the jobs' thread, unless `entered` is an error.
   grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,
+                                   const google::protobuf::Message& response,
                                    const absl::Status& entered,
                                    std::function<absl::Status(BatchJobs&)> call);
 

@@ -5,6 +5,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "engine/validate.h"
 #include "kernels/base/status.h"
 #include "server/version.h"
 
@@ -99,12 +100,8 @@ absl::Status CheckValues(const v1::GenerateRequest& message) {
     return OutOfRange("priority", message.priority(), "a value of the enum Priority");
   }
   if (message.output().has_tokens_per_message()) {
-    const int32_t tokens = message.output().tokens_per_message();
     // To the engine 0 means that the field is not set.
-    if (tokens < 1) {
-      return OutOfRange("output.tokens_per_message", tokens,
-                        absl::StrCat("a number in [1, ", OutputOptions::kMaxTokensPerMessage, "]"));
-    }
+    BASED_RETURN_IF_ERROR(CheckTokensPerMessage(message.output().tokens_per_message()));
   }
   return absl::OkStatus();
 }

@@ -233,19 +233,20 @@ absl::Status Daemon::OpenAdmin() {
   BASED_RETURN_IF_ERROR(
       CheckListenPolicy("admin_listen", address, options_.network, access_->keys_required()));
   admin_ = std::make_unique<AdminService>(
-      *access_, AdminHandlers{.status = [this] { return View(true); },
-                              .reload = [this] { return Reload(); },
-                              .set_limits =
-                                  [this](const TenantLimits& limits) {
-                                    MutexLock lock(reload_mutex_);
-                                    BASED_RETURN_IF_ERROR(access_->SetLimits(limits));
-                                    return ApplyTenants();
-                                  },
-                              .drain = [] { ::kill(::getpid(), SIGTERM); },
-                              .profile =
-                                  [this](std::chrono::nanoseconds window) {
-                                    return profile_.Summarize(window);
-                                  }});
+      *access_,
+      AdminHandlers{
+          .status = [this] { return View(true); },
+          .reload = [this] { return Reload(); },
+          .set_limits =
+              [this](const TenantLimits& limits) {
+                MutexLock lock(reload_mutex_);
+                BASED_RETURN_IF_ERROR(access_->SetLimits(limits));
+                return ApplyTenants();
+              },
+          .drain = [] { ::kill(::getpid(), SIGTERM); },
+          .profile =
+              [this](std::chrono::nanoseconds window) { return profile_.Summarize(window); }},
+      options_.server.write_timeout);
   EndpointOptions connections = options_.server.connections;
   connections.max_connections = kAdminConnections;
   connections.reserved_descriptors = kAdminReservedDescriptors;

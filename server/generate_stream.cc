@@ -4,7 +4,7 @@
 
 #include "kernels/base/check.h"
 #include "server/convert.h"
-#include "server/log.h"
+#include "server/slow_reader.h"
 #include "server/status.h"
 
 namespace based {
@@ -116,14 +116,10 @@ void GenerateStream::CutIfStalled(Clock::time_point since) {
     if (!in_flight_ || cut_ || write_began_ > since) return;
     cut_ = true;
     // What is in flight may be the last thing that the call waits for: it must not go under us.
-    call = context_->c_call();
-    grpc_call_ref(call);
+    call = HoldCall(*context_);
   }
   // The access log will say CANCELLED, as if the client had gone.
-  Log(LogLevel::kWarning, "write_timeout", {{"request_id", absl::string_view(request_id_)}});
-  // Without the lock: the callbacks of the cancelled call may run inside.
-  grpc_call_cancel_with_status(call, GRPC_STATUS_CANCELLED, "the client reads too slowly", nullptr);
-  grpc_call_unref(call);
+  CutSlowReader(call, request_id_);
 }
 
 StreamSummary GenerateStream::summary() const {

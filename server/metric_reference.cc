@@ -116,8 +116,9 @@ constexpr Note kNotes[] = {
      "Each is one copy of a state. Many a second: interactive load comes in bursts; "
      "`--reserved_interactive_slots` keeps room."},
     {"based_predicted_wait_seconds", "seconds",
-     "What a client would wait now. The autoscaler's signal: add replicas before it reaches "
-     "clients' deadlines."},
+     "What an interactive request of the default tenant that came now would wait for a slot: what "
+     "runs and waits played forward over measured step cost. The autoscaler's signal: add replicas "
+     "before it reaches clients' deadlines."},
     {"based_preemptions_total", "sequences", "Stays 0. Anything else is a bug: report it."},
     {"based_prefill_seconds", "seconds",
      "Rises with prompt length and with sharing a step; see "
@@ -148,8 +149,8 @@ constexpr Note kNotes[] = {
     {"based_request_generated_tokens", "tokens",
      "The mix of work has changed: plan capacity anew."},
     {"based_request_max_tokens", "tokens",
-     "Far above what is generated: predicted waits and deadlines' refusals lean on what was drawn "
-     "lately; `--max_queue_tokens` counts what was asked for."},
+     "Far above what is generated: predicted waits and deadlines' refusals lean on the shares of "
+     "it that were drawn lately; `--max_queue_tokens` counts what was asked for."},
     {"based_request_prompt_tokens", "tokens", "The mix of work has changed: plan capacity anew."},
     {"based_request_reused_tokens", "tokens",
      "0 for requests without a session. Falls: conversations are sent again instead of gone on "

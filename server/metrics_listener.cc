@@ -10,10 +10,13 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "civetweb.h"
+#include "server/host_check.h"
 #include "server/live_page.h"
+#include "server/network_flags.h"
 
 namespace based {
 namespace {
@@ -84,14 +87,17 @@ struct MetricsListener::StartLog {
   std::string reason;
 
   static int Keep(const mg_connection* connection, const char* line) {
-    auto* log = static_cast<StartLog*>(mg_get_user_data(mg_get_context(connection)));
-    if (log != nullptr && log->starting && log->reason.empty()) log->reason = line;
+    auto* listener = static_cast<MetricsListener*>(mg_get_user_data(mg_get_context(connection)));
+    if (listener == nullptr) return 1;
+    StartLog& log = *listener->start_log_;
+    if (log.starting && log.reason.empty()) log.reason = line;
     return 1;
   }
 };
 
 MetricsListener::MetricsListener(const std::string& address, Handlers handlers)
     : host_(HostOf(address)),
+      loopback_(IsLoopback(address)),
       handlers_(std::move(handlers)),
       start_log_(std::make_unique<StartLog>()) {}
 
@@ -111,7 +117,8 @@ absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(const st
                            nullptr};
   mg_callbacks callbacks{};
   callbacks.log_message = StartLog::Keep;
-  listener->context_ = mg_start(&callbacks, listener->start_log_.get(), options);
+  callbacks.begin_request = CheckHost;
+  listener->context_ = mg_start(&callbacks, listener.get(), options);
   listener->start_log_->starting = false;
   if (listener->context_ == nullptr) {
     return absl::UnavailableError(absl::StrCat(
@@ -143,6 +150,18 @@ MetricsListener::~MetricsListener() {
   mg_stop(context_);
   stopped = true;
   visitor.join();
+}
+
+// 0: the request is to be answered.
+int MetricsListener::CheckHost(mg_connection* connection) {
+  const auto& self = *static_cast<MetricsListener*>(mg_get_user_data(mg_get_context(connection)));
+  const char* const host = mg_get_header(connection, "Host");
+  // Every browser sends one.
+  if (!self.loopback_ || host == nullptr || NamesLoopback(host, self.host_)) return 0;
+  return Answer(connection, 403, "Forbidden", kPlainText,
+                absl::StrCat("Host is '", absl::CHexEscape(host),
+                             "'; expected localhost or a loopback address, since that is where "
+                             "this is served (--metrics_listen)\n"));
 }
 
 int MetricsListener::HandleMetrics(mg_connection* connection, void* self) {

@@ -28,7 +28,8 @@ class MetricsListener {
   };
 
   // `address` is HOST:PORT, with [..] around an IPv6 host; port 0 takes a free one. Handlers are
-  // called from the listener's threads. UNAVAILABLE when the address cannot be bound.
+  // called from the listener's threads. On a loopback address, only requests whose Host names
+  // loopback or is HOST are answered. UNAVAILABLE when the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<MetricsListener>> Start(const std::string& address,
                                                                 Handlers handlers);
   ~MetricsListener();
@@ -38,6 +39,7 @@ class MetricsListener {
  private:
   MetricsListener(const std::string& address, Handlers handlers);
 
+  static int CheckHost(mg_connection* connection);
   static int HandleMetrics(mg_connection* connection, void* self);
   static int HandleHealth(mg_connection* connection, void* self);
   static int HandlePage(mg_connection* connection, void* self);
@@ -45,6 +47,7 @@ class MetricsListener {
   struct StartLog;
 
   const std::string host_;
+  const bool loopback_;
   const Handlers handlers_;
   std::unique_ptr<StartLog> start_log_;
   mg_context* context_ = nullptr;

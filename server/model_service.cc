@@ -1,6 +1,7 @@
 #include "server/model_service.h"
 
 #include "kernels/base/status.h"
+#include "server/answer_limit.h"
 #include "server/convert.h"
 #include "server/status.h"
 
@@ -16,21 +17,19 @@ absl::StatusOr<const Engine*> ModelService::Find(const grpc::CallbackServerConte
 grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
                                                  const v1::GetModelRequest* request,
                                                  v1::GetModelResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const absl::StatusOr<const Engine*> engine = Find(*context, request->model());
   if (engine.ok()) *response = ModelToProto((*engine)->model());
-  reactor->Finish(FailCall(context, engine.status(), FailedAt::kAdmission));
-  return reactor;
+  return UnaryAnswer::Ended(context, write_timeout_, *response,
+                            FailCall(context, engine.status(), FailedAt::kAdmission));
 }
 
 grpc::ServerUnaryReactor* ModelService::GetCapacity(grpc::CallbackServerContext* context,
                                                     const v1::GetCapacityRequest* request,
                                                     v1::GetCapacityResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const absl::StatusOr<const Engine*> engine = Find(*context, request->model());
   if (engine.ok()) *response = CapacityToProto((*engine)->capacity());
-  reactor->Finish(FailCall(context, engine.status(), FailedAt::kAdmission));
-  return reactor;
+  return UnaryAnswer::Ended(context, write_timeout_, *response,
+                            FailCall(context, engine.status(), FailedAt::kAdmission));
 }
 
 }  // namespace based

@@ -2,6 +2,8 @@
 #ifndef BASED_SERVER_MODEL_SERVICE_H_
 #define BASED_SERVER_MODEL_SERVICE_H_
 
+#include <chrono>
+
 #include "based/v1/model.grpc.pb.h"
 #include "server/gate.h"
 
@@ -9,8 +11,9 @@ namespace based {
 
 class ModelService final : public v1::ModelService::CallbackService {
  public:
-  // `gate` must outlive the service.
-  explicit ModelService(const Gate& gate) : gate_(gate) {}
+  // `gate` must outlive the service. `write_timeout`: see answer_limit.h.
+  ModelService(const Gate& gate, std::chrono::milliseconds write_timeout)
+      : gate_(gate), write_timeout_(write_timeout) {}
 
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
                                      const v1::GetModelRequest* request,
@@ -25,6 +28,7 @@ class ModelService final : public v1::ModelService::CallbackService {
                                      const std::string& name) const;
 
   const Gate& gate_;
+  const std::chrono::milliseconds write_timeout_;
 };
 
 }  // namespace based

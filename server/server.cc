@@ -24,8 +24,8 @@ class GrpcServer final : public Server {
         batches_(gate_, metrics, options.write_timeout),
         completion_(gate_, metrics, watch_, connections_, static_cast<size_t>(options.stream_queue),
                     options.write_timeout),
-        model_(gate_),
-        sessions_(gate_),
+        model_(gate_, options.write_timeout),
+        sessions_(gate_, options.write_timeout),
         tokenizer_(gate_, options.write_timeout) {}
 
   absl::Status Listen(const ServerOptions& options) {

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "kernels/base/status.h"
+#include "server/answer_limit.h"
 #include "server/call_context.h"
 #include "server/page.h"
 #include "server/status.h"
@@ -43,13 +44,6 @@ absl::Status List(SessionStore& store, const std::string& tenant,
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* FinishUnary(grpc::CallbackServerContext* context,
-                                      const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(FailCall(context, status, FailedAt::kAdmission));
-  return reactor;
-}
-
 }  // namespace
 
 absl::StatusOr<SessionStore*> SessionService::Enter(const grpc::CallbackServerContext& context,
@@ -61,6 +55,13 @@ absl::StatusOr<SessionStore*> SessionService::Enter(const grpc::CallbackServerCo
   return store;
 }
 
+grpc::ServerUnaryReactor* SessionService::Finish(grpc::CallbackServerContext* context,
+                                                 const google::protobuf::Message& response,
+                                                 const absl::Status& status) const {
+  return UnaryAnswer::Ended(context, write_timeout_, response,
+                            FailCall(context, status, FailedAt::kAdmission));
+}
+
 grpc::ServerUnaryReactor* SessionService::GetSession(grpc::CallbackServerContext* context,
                                                      const v1::GetSessionRequest* request,
                                                      v1::Session* response) {
@@ -69,7 +70,7 @@ grpc::ServerUnaryReactor* SessionService::GetSession(grpc::CallbackServerContext
   absl::Status status = store.status();
   if (status.ok()) status = CheckSessionId("id", request->id());
   if (status.ok()) status = Answer((*store)->Get(tenant, request->id()), *response);
-  return FinishUnary(context, status);
+  return Finish(context, *response, status);
 }
 
 grpc::ServerUnaryReactor* SessionService::ListSessions(grpc::CallbackServerContext* context,
@@ -77,8 +78,8 @@ grpc::ServerUnaryReactor* SessionService::ListSessions(grpc::CallbackServerConte
                                                        v1::ListSessionsResponse* response) {
   std::string tenant = request->tenant();
   const absl::StatusOr<SessionStore*> store = Enter(*context, tenant);
-  return FinishUnary(context,
-                     store.ok() ? List(**store, tenant, *request, *response) : store.status());
+  return Finish(context, *response,
+                store.ok() ? List(**store, tenant, *request, *response) : store.status());
 }
 
 grpc::ServerUnaryReactor* SessionService::ForkSession(grpc::CallbackServerContext* context,
@@ -92,18 +93,18 @@ grpc::ServerUnaryReactor* SessionService::ForkSession(grpc::CallbackServerContex
   if (status.ok()) {
     status = Answer((*store)->Fork(tenant, request->id(), request->new_id()), *response);
   }
-  return FinishUnary(context, status);
+  return Finish(context, *response, status);
 }
 
 grpc::ServerUnaryReactor* SessionService::DeleteSession(grpc::CallbackServerContext* context,
                                                         const v1::DeleteSessionRequest* request,
-                                                        v1::DeleteSessionResponse* /*response*/) {
+                                                        v1::DeleteSessionResponse* response) {
   std::string tenant = request->tenant();
   const absl::StatusOr<SessionStore*> store = Enter(*context, tenant);
   absl::Status status = store.status();
   if (status.ok()) status = CheckSessionId("id", request->id());
   if (status.ok()) status = (*store)->Delete(tenant, request->id());
-  return FinishUnary(context, status);
+  return Finish(context, *response, status);
 }
 
 absl::Status CheckMayUseSession(const SessionAsk& session, const Caller& caller,

@@ -2,6 +2,7 @@
 #ifndef BASED_SERVER_SESSION_SERVICE_H_
 #define BASED_SERVER_SESSION_SERVICE_H_
 
+#include <chrono>
 #include <string>
 
 #include "based/v1/session.grpc.pb.h"
@@ -12,8 +13,9 @@ namespace based {
 
 class SessionService final : public v1::SessionService::CallbackService {
  public:
-  // `gate` must outlive the service.
-  explicit SessionService(const Gate& gate) : gate_(gate) {}
+  // `gate` must outlive the service. `write_timeout`: see answer_limit.h.
+  SessionService(const Gate& gate, std::chrono::milliseconds write_timeout)
+      : gate_(gate), write_timeout_(write_timeout) {}
 
   grpc::ServerUnaryReactor* GetSession(grpc::CallbackServerContext* context,
                                        const v1::GetSessionRequest* request,
@@ -33,7 +35,12 @@ class SessionService final : public v1::SessionService::CallbackService {
   absl::StatusOr<SessionStore*> Enter(const grpc::CallbackServerContext& context,
                                       std::string& tenant) const;
 
+  grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context,
+                                   const google::protobuf::Message& response,
+                                   const absl::Status& status) const;
+
   const Gate& gate_;
+  const std::chrono::milliseconds write_timeout_;
 };
 
 // PERMISSION_DENIED, logged, when a request with a session comes with a key that may have none.

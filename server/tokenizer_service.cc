@@ -59,8 +59,8 @@ grpc::ServerUnaryReactor* TokenizerService::Tokenize(grpc::CallbackServerContext
   const absl::StatusOr<Gate::Entry> entry = gate_.Enter(*context, std::nullopt);
   const absl::Status status =
       entry.ok() ? TokenizeText(entry->engine.model(), *request, *response) : entry.status();
-  return new UnaryAnswer(context, *response, write_timeout_,
-                         FailCall(context, status, FailedAt::kAdmission));
+  return UnaryAnswer::Ended(context, write_timeout_, *response,
+                            FailCall(context, status, FailedAt::kAdmission));
 }
 
 grpc::ServerUnaryReactor* TokenizerService::Detokenize(grpc::CallbackServerContext* context,
@@ -69,8 +69,8 @@ grpc::ServerUnaryReactor* TokenizerService::Detokenize(grpc::CallbackServerConte
   const absl::StatusOr<Gate::Entry> entry = gate_.Enter(*context, std::nullopt);
   const absl::Status status =
       entry.ok() ? DetokenizeIds(entry->engine.model(), *request, *response) : entry.status();
-  return new UnaryAnswer(context, *response, write_timeout_,
-                         FailCall(context, status, FailedAt::kAdmission));
+  return UnaryAnswer::Ended(context, write_timeout_, *response,
+                            FailCall(context, status, FailedAt::kAdmission));
 }
 
 }  // namespace based

@@ -56,7 +56,7 @@ size_t Get(int port) {
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  constexpr std::string_view kRequest = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+  constexpr std::string_view kRequest = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
   size_t bytes = 0;
   if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
       ::send(fd, kRequest.data(), kRequest.size(), 0) > 0) {
@@ -93,8 +93,9 @@ void Scrape(int tenants) {
   std::atomic<bool> stop{false};
   std::thread load([&] {
     while (!stop) {
-      for (int i = 0; i < 32; ++i)
+      for (int i = 0; i < 32; ++i) {
         metrics.OnInterToken(Priority::kInteractive, std::chrono::microseconds(120));
+      }
       metrics.OnStep({.decode_tokens = 32, .sequences = 32});
       std::this_thread::sleep_for(std::chrono::microseconds(500));
     }

@@ -293,6 +293,7 @@ TEST(Plan, WrongCommandLinesNameTheFlag) {
            {{synthetic, "--machine=1e9,-1"}, "--machine"},
            {{synthetic, "--gpu=h100", "--machine=measured"}, "both"},
            {{synthetic, "--window=-1"}, "--window is -1"},
+           {{synthetic, "--threads=-1"}, "--threads is -1; expected 0 (one per core) or more"},
            {{synthetic, "--feature_dim=1000"}, "--feature_dim is 1000"},
            {{synthetic, "--prompt_share=1"}, "--prompt_share is 1"},
            {{synthetic, "--streams=-1"}, "--streams is -1"},

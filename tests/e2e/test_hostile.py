@@ -73,6 +73,37 @@ def test_single_answers_that_nobody_takes_are_cut(start_daemon, proto):
     assert sum("event=write_timeout" in line for line in daemon.lines) == 2
 
 
+def test_lists_that_nobody_takes_are_cut(start_daemon, proto, tmp_path):
+    daemon = start_daemon(f"--model={TINY}", "--backend=cpu", "--slots=4", "--write_timeout_ms=300",
+                          "--session_memory=64MiB", f"--batch_dir={tmp_path / 'jobs'}")
+    names = [f"{i:0128}" for i in range(50)]
+    line = json.dumps({"custom_id": "a", "url": "/v1/completions",
+                       "body": {"prompt": [1], "max_tokens": 1}}).encode()
+    with daemon.channel() as channel:
+        completion = proto.completion_grpc.CompletionServiceStub(channel)
+        batches = proto.batch_grpc.BatchServiceStub(channel)
+        for name in names:
+            request = proto.completion.GenerateRequest(
+                token_ids=proto.completion.TokenIds(ids=[1]),
+                stop=proto.completion.StopConditions(max_tokens=1),
+                state=proto.completion.StateOptions(session=name, create_session=True))
+            list(completion.Generate(request, timeout=30))
+            batches.CreateBatch(
+                iter([proto.batch.CreateBatchRequest(id=name, lines=line, last=True)]), timeout=30)
+        before = hostile_clients.State(daemon)
+        lists = (("Session", "sessions", proto.session.ListSessionsRequest(),
+                  proto.session_grpc.SessionServiceStub(channel).ListSessions),
+                 ("Batch", "batches", proto.batch.ListBatchesRequest(), batches.ListBatches))
+        for service, field, request, call in lists:
+            with Connection(daemon, window=0) as connection:
+                connection.call(1, request.SerializeToString(),
+                                path=f"/based.v1.{service}Service/List{field.capitalize()}")
+                assert connection.end_of(1) != b"closed"
+            assert len(getattr(call(request), field)) == len(names)
+        assert sum("event=write_timeout" in line for line in daemon.lines) == 2
+    hostile_clients.wait_back(daemon, before)
+
+
 def test_a_reader_of_results_that_takes_nothing_is_cut(start_daemon, proto, tmp_path):
     daemon = start_daemon(f"--model={DEMO}", "--backend=cpu", "--slots=8", "--write_timeout_ms=500",
                           f"--batch_dir={tmp_path / 'jobs'}")

@@ -240,7 +240,7 @@ def test_slow_scrapers_do_not_hold_up_others(tiny):
         for connection in slow[::2]:
             connection.sendall(b"GET /chart.js HTTP/1.1\r\nHost:")  # and then nothing
         for connection in slow[1::2]:
-            connection.sendall(b"GET /chart.js HTTP/1.1\r\nHost: x\r\n\r\n")  # and reads nothing
+            connection.sendall(b"GET /chart.js HTTP/1.1\r\nHost: localhost\r\n\r\n")  # and reads nothing
         for _ in range(20):
             assert "based_state_slots" in tiny.get("/metrics")
     finally:

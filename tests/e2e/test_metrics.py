@@ -184,8 +184,8 @@ class Loads:
     def queue(self):
         running = [self.endless() for _ in range(2)]
         self.scraper.wait_for("based_predicted_wait_seconds")
-        # Less than a slot will take, on a fast machine too.
-        timeout = min(0.5, self.daemon.metric("based_predicted_wait_seconds") / 2)
+        # Less than half of what a slot will take, on a fast machine too.
+        timeout = min(0.5, self.daemon.metric("based_predicted_wait_seconds") / 4)
         assert self.code(timeout=timeout, max_tokens=100) == "DEADLINE_EXCEEDED"
         waiting = [self.call(max_tokens=100_000)]
         self.scraper.wait_for("based_queued_requests")

@@ -15,18 +15,19 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 AdmissionAsk Ask(absl::string_view tenant = "", int64_t prompt = 10, int64_t output = 0) {
-  return {.tenant = tenant,
-          .load = {.requests = 1, .prompt_tokens = prompt, .output_tokens = output}};
+  return {
+      .tenant = tenant,
+      .load = {.requests = 1, .prompt_tokens = prompt, .output_tokens = output, .completions = 1}};
 }
 
-// Ten full slots; a token takes 1 ms of a slot's time, a step as long, a prompt token 0.1 ms.
+// Two full slots with 20 tokens left each; a step takes 1 ms, a prompt token 0.1 ms.
 EngineLoad BusyLoad() {
   EngineLoad load;
-  load.slots = 10;
-  load.running = {.requests = 10, .output_tokens = 1100};
-  load.step_seconds = 1e-3;
-  load.output_seconds = 1e-4;
+  load.slots = 2;
+  load.running.resize(2, {.output_tokens = 50, .drawn_tokens = 30});
+  load.step_seconds = load.one_row_seconds = 1e-3;
   load.prompt_seconds = 1e-4;
+  load.row_budget = 256;
   return load;
 }
 
@@ -149,13 +150,14 @@ TEST_F(AdmissionTest, ATenantThatFloodsLeavesRoomInTheQueue) {
 TEST_F(AdmissionTest, DeadlinesThatCannotBeMetAreRefused) {
   admission_.SetLoad(BusyLoad());
   AdmissionAsk ask = Ask("", 100, 10);
-  ask.deadline = now_ + milliseconds(29);  // the first slot comes in 20 ms, the prompt takes 10 ms
+  // A slot comes in 20 ms, or in 10 if we are lucky, and the prompt takes 10 ms.
+  ask.deadline = now_ + milliseconds(19);
   const absl::Status status = admission_.Admit(ask, now_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("it is 29 ms away, a slot about 20 ms"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("it is 19 ms away, a slot at least 10 ms"));
   EXPECT_EQ(RefusalOf(status)->reason, RefusalReason::kDeadline);
   EXPECT_EQ(RefusalOf(status)->retry_after, milliseconds(0));
-  ask.deadline = now_ + milliseconds(31);
+  ask.deadline = now_ + milliseconds(21);
   Admit(ask);
   EXPECT_EQ(tickets_[0].predicted_wait, milliseconds(20));
   ask.deadline = now_;
@@ -170,44 +172,22 @@ TEST_F(AdmissionTest, NothingMeasuredRefusesNoDeadlineButOneThatHasPassed) {
   EXPECT_EQ(admission_.Admit(ask, now_).status().code(), absl::StatusCode::kDeadlineExceeded);
 }
 
-TEST(PredictWait, IsNothingWhileSlotsAreFree) {
+TEST_F(AdmissionTest, ARetryIsAskedForWhenASlotIsThoughtToBeFree) {
+  Admission admission({.max_requests = 1, .max_tokens = 1000});
+  admission.SetLoad(BusyLoad());
+  ASSERT_TRUE(admission.Admit(Ask("", 10, 100), now_).ok());
+  EXPECT_EQ(admission.predicted_wait(), milliseconds(20));
+  // Behind the one that waits: the other slot.
+  const absl::Status status = admission.Admit(Ask(), now_).status();
+  EXPECT_EQ(RefusalOf(status)->retry_after, milliseconds(20));
+  // From 10 ms to a minute.
   EngineLoad load = BusyLoad();
-  load.free_slots = 1;
-  EXPECT_EQ(PredictWait(load, 0, false), 0);
-  load.Queue(0, 1, /*batch=*/false, {.requests = 1, .prompt_tokens = 10});
-  EXPECT_GT(PredictWait(load, 0, false), 0);
-  load = BusyLoad();
-  load.parkable = 1;
-  EXPECT_EQ(PredictWait(load, 0, /*batch=*/false), 0);
-  EXPECT_GT(PredictWait(load, 0, /*batch=*/true), 0);
-}
-
-TEST(PredictWait, AddsWhatIsAheadToTheFirstSlot) {
-  EngineLoad load = BusyLoad();
-  EXPECT_NEAR(*PredictWait(load, 0, false), 0.020, 1e-9);
-  load.Queue(0, 1, /*batch=*/false, {.requests = 4, .prompt_tokens = 1000, .output_tokens = 2000});
-  EXPECT_NEAR(*PredictWait(load, 0, false), 0.020 + 0.1 + 0.2, 1e-9);
-  load.drawn_share = 0.5;
-  EXPECT_NEAR(*PredictWait(load, 0, false), 0.010 + 0.1 + 0.1, 1e-9);
-  // Batch work waits for all of it, interactive work not for batch work.
-  load.Queue(0, 1, /*batch=*/true, {.requests = 1, .prompt_tokens = 500});
-  EXPECT_NEAR(*PredictWait(load, 0, false), 0.210, 1e-9);
-  EXPECT_NEAR(*PredictWait(load, 0, true), 0.260, 1e-9);
-}
-
-TEST(PredictWait, ATenantWithLittleWaitingPassesTheOthers) {
-  EngineLoad load = BusyLoad();
-  load.Queue(1, 1, /*batch=*/false, {.requests = 50, .prompt_tokens = 100'000});
-  load.Queue(2, 1, /*batch=*/false, {.requests = 1, .prompt_tokens = 1'000});
-  EXPECT_NEAR(*PredictWait(load, 1, false), 0.020 + 10.1, 1e-9);
-  EXPECT_NEAR(*PredictWait(load, 2, false), 0.020 + 0.2, 1e-9);
-  EXPECT_NEAR(*PredictWait(load, 3, false), 0.020, 1e-9);
-}
-
-TEST(PredictWait, SaysNothingBeforeTheFirstStep) {
-  EngineLoad load;
-  load.slots = 4;
-  EXPECT_EQ(PredictWait(load, 0, false), std::nullopt);
+  for (const auto& [step, retry] : {std::pair(1e-6, 10), std::pair(10.0, 60'000)}) {
+    load.step_seconds = load.one_row_seconds = step;
+    admission.SetLoad(load);
+    ASSERT_TRUE(admission.Admit(Ask("", 10, 100), now_).ok());
+    EXPECT_EQ(RefusalOf(admission.Admit(Ask(), now_).status())->retry_after, milliseconds(retry));
+  }
 }
 
 TEST(RefusalOf, IsOnlyWhatRefuseMade) {

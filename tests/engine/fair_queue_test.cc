@@ -138,13 +138,55 @@ TEST(FairQueue, TellsWhatWaitsPerTenant) {
   FairQueue queue(0);
   queue.Push(EntryOf(1, 2, 30, 4), false);
   queue.Push(EntryOf(2, 2, 5, 4), true);
-  std::vector<TenantLoad> tenants;
-  queue.AddTo(tenants);
+  EngineLoad load;
+  queue.AddTo(load);
+  const std::vector<TenantLoad>& tenants = load.tenants;
   ASSERT_EQ(tenants.size(), 3u);
   EXPECT_EQ(tenants[2].interactive.tokens(), 30);
   EXPECT_EQ(tenants[2].batch.tokens(), 5);
   EXPECT_EQ(tenants[2].weight, 4);
   EXPECT_EQ(tenants[0].interactive.requests, 0);
+  ASSERT_EQ(load.waiting.size(), 2u);
+  EXPECT_EQ(load.waiting[0].prompt_tokens, 30);
+  EXPECT_FALSE(load.waiting[0].batch);
+  EXPECT_TRUE(load.waiting[1].batch);
+}
+
+// By the turns it tells, those that wait are sorted as they will be served; a request that comes
+// now stands where TurnOf says.
+TEST(FairQueue, TellsTheTurns) {
+  FairQueue queue(50);
+  for (int i = 0; i < 5; ++i) {
+    queue.Push(EntryOf(static_cast<RequestId>(10 + i), 0, 30, 1), false);
+    queue.Push(EntryOf(static_cast<RequestId>(20 + i), 1, 70 - 10 * i, 2), false);
+  }
+  for (int i = 0; i < 3; ++i) queue.Pop(false);
+  EngineLoad load;
+  queue.AddTo(load);
+  const double turn = load.TurnOf(2, 1, false);
+  int before = 0;
+  for (const SequenceLoad& waiting : load.waiting) before += waiting.turn <= turn ? 1 : 0;
+  std::vector<SequenceLoad> told = load.waiting;
+  std::stable_sort(told.begin(), told.end(),
+                   [](const auto& a, const auto& b) { return a.turn < b.turn; });
+  queue.Push(EntryOf(30, 2, 11, 1), false);
+  for (int i = 0; i < before; ++i) {
+    const FairQueue::Entry entry = queue.Pop(false);
+    EXPECT_EQ(entry.load.tokens(), told[static_cast<size_t>(i)].prompt_tokens) << i;
+  }
+  EXPECT_EQ(queue.Front(false)->id, 30u);
+}
+
+TEST(FairQueue, TellsOneOfSoMany) {
+  FairQueue queue(0);
+  for (RequestId id = 1; id <= 100; ++id)
+    queue.Push(EntryOf(id, static_cast<int32_t>(id % 7), 10), false);
+  EngineLoad load;
+  load.every = 8;
+  queue.AddTo(load);
+  EXPECT_EQ(load.waiting.size(), 13u);
+  EXPECT_EQ(load.waiting_requests, 100);
+  EXPECT_EQ(load.queued().requests, 100);
 }
 
 }  // namespace

@@ -33,8 +33,9 @@ std::string Exchange(int port, const std::string& request) {
   return reply;
 }
 
-std::string Get(int port, const std::string& path) {
-  return Exchange(port, "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+std::string Get(int port, const std::string& path, const std::string& host = "localhost") {
+  return Exchange(port,
+                  "GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n");
 }
 
 class MetricsListenerTest : public testing::Test {
@@ -77,8 +78,9 @@ TEST_F(MetricsListenerTest, ServesMetricsHealthAndIndexAndNothingElse) {
   EXPECT_THAT(Get(port, "/"), testing::HasSubstr("/metrics"));
   EXPECT_THAT(Get(port, "/other"), testing::StartsWith("HTTP/1.1 404"));
   EXPECT_THAT(Get(port, "/../../etc/passwd"), testing::Not(testing::StartsWith("HTTP/1.1 200")));
-  EXPECT_THAT(Exchange(port, "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"),
-              testing::StartsWith("HTTP/1.1 405"));
+  EXPECT_THAT(
+      Exchange(port, "POST /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"),
+      testing::StartsWith("HTTP/1.1 405"));
 }
 
 TEST_F(MetricsListenerTest, ProbeFailsWithTheReason) {
@@ -86,6 +88,31 @@ TEST_F(MetricsListenerTest, ProbeFailsWithTheReason) {
   const std::string reply = Get(listener_->port(), "/healthz");
   EXPECT_THAT(reply, testing::StartsWith("HTTP/1.1 503"));
   EXPECT_THAT(reply, testing::HasSubstr("device lost"));
+}
+
+TEST_F(MetricsListenerTest, OnLoopbackOnlyNamesOfLoopbackAreAnswered) {
+  const int port = listener_->port();
+  for (const char* host : {"localhost", "LocalHost:7490", "127.0.0.1", "127.1.2.3:80", "[::1]:9"}) {
+    EXPECT_THAT(Get(port, "/metrics", host), testing::StartsWith("HTTP/1.1 200")) << host;
+  }
+  EXPECT_THAT(Exchange(port, "GET /metrics HTTP/1.0\r\n\r\n"), testing::HasSubstr("series 1"));
+  for (const char* host : {"rebound.example", "rebound.example:7490", "127.0.0.1.example",
+                           "10.0.0.1", "[::2]", "localhost.example", "0x7f.1"}) {
+    for (const char* path : {"/metrics", "/debug.json", "/"}) {
+      const std::string reply = Get(port, path, host);
+      EXPECT_THAT(reply, testing::StartsWith("HTTP/1.1 403")) << host;
+      EXPECT_THAT(reply, testing::HasSubstr(std::string("Host is '") + host + "'; expected"));
+      EXPECT_THAT(reply, testing::Not(testing::HasSubstr("series")));
+    }
+  }
+}
+
+TEST(MetricsListener, BeyondLoopbackAnyNameIsAnswered) {
+  auto listener = MetricsListener::Start(
+      "0.0.0.0:0", {.metrics = [](const auto&) { return std::string("series 1\n"); }});
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  EXPECT_THAT(Get((*listener)->port(), "/metrics", "pod.example:7490"),
+              testing::HasSubstr("series 1"));
 }
 
 TEST_F(MetricsListenerTest, TakenPortIsAnErrorThatNamesIt) {

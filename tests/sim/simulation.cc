@@ -469,9 +469,8 @@ SimulationResult Simulation::Run() {
   }
   Require(scheduler_.idle(), "did not come to an end");
   Require(scheduler_.slots().active() == 0, "a slot was not given back");
-  const QueueLoad left = scheduler_.load().running;
-  Require(left.requests == 0 && left.tokens() == 0 && scheduler_.parked() == 0 &&
-              scheduler_.load().parkable == 0,
+  const EngineLoad left = scheduler_.load();
+  Require(left.running.empty() && left.parked.empty() && left.waiting.empty() && left.parkable == 0,
           "the load does not go down to nothing");
   for (const auto& [id, client] : clients_) {
     Require(client.ended, absl::StrCat("request ", id, " never ended"));
