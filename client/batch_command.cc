@@ -78,9 +78,9 @@ absl::Status Batch(const CommandLine& line) {
   BASED_ASSIGN_OR_RETURN(const Shard shard, ParseShard(absl::GetFlag(FLAGS_shard)));
   BASED_ASSIGN_OR_RETURN(const BatchRunOptions options, OptionsFromFlags());
   BASED_RETURN_IF_ERROR(CheckOutput(output));
-  IgnoredFields ignored;
-  BASED_ASSIGN_OR_RETURN(const BatchPlan plan, ReadBatchInput(input, shard, &ignored));
-  TellIgnored(ignored);
+  BatchInputNotes notes;
+  BASED_ASSIGN_OR_RETURN(const BatchPlan plan, ReadBatchInput(input, shard, &notes));
+  TellIgnored(notes.ignored);
   if (FileExists(output) && !FileExists(output + ".partial")) {
     BASED_ASSIGN_OR_RETURN(const bool complete, IsOutputOf(output, plan));
     if (!complete) {
@@ -92,6 +92,11 @@ absl::Status Batch(const CommandLine& line) {
   }
   const auto channel = DaemonChannel();
   BASED_ASSIGN_OR_RETURN(const BatchDaemon daemon, FindBatchDaemon(channel, plan.model(), options));
+  if (!notes.first_chat.empty() && !daemon.chat) {
+    return absl::UnimplementedError(
+        absl::StrCat(notes.first_chat, ": the daemon is of version ", daemon.version,
+                     ", which does not take chats from `based batch`; expected a newer one"));
+  }
   BASED_ASSIGN_OR_RETURN(
       const std::unique_ptr<BatchJournal> journal,
       BatchJournal::Open(output, {.input = plan.digest(),

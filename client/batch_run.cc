@@ -219,6 +219,7 @@ class BatchRun {
   absl::Status Keep(BatchCall& call) {
     BatchOutcome& outcome = call.outcome();
     const BatchEntry& entry = plan_.entries()[call.entry()];
+    outcome.status = InOpenAiNames(outcome.status, call.line().names);
     if (const auto tried = attempts_.find(call.entry());
         !outcome.status.ok() && tried != attempts_.end()) {
       outcome.status =
@@ -301,6 +302,9 @@ absl::StatusOr<BatchDaemon> FindBatchDaemon(const std::shared_ptr<grpc::Channel>
   }
   return BatchDaemon{.model = found.name(),
                      .model_digest = found.digest(),
+                     .version = found.server_version(),
+                     .has_tokenizer = found.has_tokenizer(),
+                     .chat = found.chat(),
                      .slots = capacity.slots_total(),
                      .max_queue = capacity.max_queue()};
 }

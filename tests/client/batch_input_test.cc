@@ -5,6 +5,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "client/batch_outcome.h"
 #include "client/command.h"
 #include "engine/batch_result.h"
@@ -55,14 +56,26 @@ TEST(BatchInput, IgnoredFieldsAreCountedByName) {
                      "\n"
                      R"({"prompt":"x","a":1})"
                      "\n";
-  IgnoredFields ignored;
-  ASSERT_TRUE(ReadBatchInput(WriteFile("ignored.jsonl", text), {}, &ignored).ok());
+  BatchInputNotes notes;
+  const IgnoredFields& ignored = notes.ignored;
+  ASSERT_TRUE(ReadBatchInput(WriteFile("ignored.jsonl", text), {}, &notes).ok());
   EXPECT_EQ(ignored, (IgnoredFields{{"a", 2}, {"b", 1}}));
   text = R"({"prompt":"x")";
   for (int i = 0; i < 30; ++i) absl::StrAppend(&text, ",\"f", i, "\":1");
-  ignored.clear();
-  ASSERT_TRUE(ReadBatchInput(WriteFile("ignored.jsonl", text + "}"), {}, &ignored).ok());
+  notes = {};
+  ASSERT_TRUE(ReadBatchInput(WriteFile("ignored.jsonl", text + "}"), {}, &notes).ok());
   EXPECT_EQ(ignored.size(), kMostIgnoredFields);
+}
+
+TEST(BatchInput, TheFirstChatIsNoted) {
+  BatchInputNotes notes;
+  const std::string chat = R"({"custom_id":"N","url":"/v1/chat/completions",)"
+                           R"("body":{"messages":[{"role":"user","content":"a"}]}})";
+  const std::string path =
+      WriteFile("chats.jsonl", absl::StrCat("{\"prompt\":\"x\"}\n", chat, "\n",
+                                            absl::StrReplaceAll(chat, {{"N", "M"}}), "\n"));
+  ASSERT_TRUE(ReadBatchInput(path, {}, &notes).ok());
+  EXPECT_EQ(notes.first_chat, path + ":2");
 }
 
 TEST(BatchInput, PiecesMakeTheSamePlan) {

@@ -1,6 +1,6 @@
 // The fields of OpenAI's request bodies: which endpoint serves which, and typed access to them.
-#ifndef BASED_SERVER_OPENAI_FIELDS_H_
-#define BASED_SERVER_OPENAI_FIELDS_H_
+#ifndef BASED_ENGINE_OPENAI_FIELDS_H_
+#define BASED_ENGINE_OPENAI_FIELDS_H_
 
 #include <cstdint>
 #include <string>
@@ -9,9 +9,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
-#include "server/openai_error.h"
 
 namespace based {
+
+enum class OpenAiEndpoint : uint8_t { kCompletions = 1, kChat = 2, kTokenize = 4, kDetokenize = 8 };
 
 // True for a field that the endpoint serves, or refuses by name.
 bool IsOpenAiField(absl::string_view name, OpenAiEndpoint endpoint);
@@ -55,4 +56,4 @@ bool JsonToInt32(const nlohmann::json& value, int32_t& target);
 
 }  // namespace based
 
-#endif  // BASED_SERVER_OPENAI_FIELDS_H_
+#endif  // BASED_ENGINE_OPENAI_FIELDS_H_

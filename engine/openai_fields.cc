@@ -1,4 +1,4 @@
-#include "server/openai_fields.h"
+#include "engine/openai_fields.h"
 
 #include <limits>
 
