@@ -1,5 +1,6 @@
 #include "engine/chat_template.h"
 
+#include <cmath>
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -68,6 +69,23 @@ absl::StatusOr<std::optional<std::string>> TemplateIn(const Json& document,
                               "; expected a string, or a list with a template named 'default'"));
 }
 
+// A number of `value` that may be an integer beyond 64 bits, which JSON holds as a double and
+// Python as it is; null if there is none.
+const Json* FindTooLarge(const Json& value) {
+  constexpr double kLimit = 9223372036854775808.0;
+  if (value.is_number()) {
+    const bool fits = value.is_number_unsigned()
+                          ? value.get<uint64_t>() < static_cast<uint64_t>(kLimit)
+                          : value.is_number_integer() || std::fabs(value.get<double>()) < kLimit;
+    return fits ? nullptr : &value;
+  }
+  if (!value.is_structured()) return nullptr;
+  for (const Json& part : value) {
+    if (const Json* found = FindTooLarge(part); found != nullptr) return found;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const ChatTemplate>> ChatTemplate::Load(const std::string& dir) {
@@ -105,6 +123,13 @@ absl::StatusOr<std::string> ChatTemplate::Render(const Json& messages, bool add_
                                                  const Json& more,
                                                  std::chrono::system_clock::time_point now) const {
   using jinja::Value;
+  for (const Json* given : {&messages, &more}) {
+    if (const Json* number = FindTooLarge(*given); number != nullptr) {
+      return Invalid(absl::StrCat(given == &messages ? "messages" : "chat_template_kwargs",
+                                  " hold the number ", number->dump(),
+                                  "; expected at most 64 bits, or a string"));
+    }
+  }
   jinja::Entries globals;
   for (const auto& [name, value] : special_tokens_.items()) {
     globals.emplace_back(name, Value::OfJson(value));
