@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/json_file.h"
 #include "engine/json_reader.h"
 #include "kernels/base/status.h"
@@ -20,6 +21,8 @@ using json_reader::Member;
 constexpr int kFileDepth = 32;
 constexpr const char* kSpecialTokens[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                           "pad_token", "cls_token", "mask_token"};
+// Variables that are the daemon's to set.
+constexpr const char* kGiven[] = {"messages", "tools", "documents", "add_generation_prompt"};
 constexpr char kConfig[] = "tokenizer_config.json";
 
 using Folder = std::filesystem::path;
@@ -123,6 +126,13 @@ absl::StatusOr<std::string> ChatTemplate::Render(const Json& messages, bool add_
                                                  const Json& more,
                                                  std::chrono::system_clock::time_point now) const {
   using jinja::Value;
+  for (const char* name : kGiven) {
+    if (more.contains(name)) {
+      return Invalid(absl::StrCat("chat_template_kwargs.", name,
+                                  " is set; expected other names, the template is always given ",
+                                  absl::StrJoin(kGiven, ", ")));
+    }
+  }
   for (const Json* given : {&messages, &more}) {
     if (const Json* number = FindTooLarge(*given); number != nullptr) {
       return Invalid(absl::StrCat(given == &messages ? "messages" : "chat_template_kwargs",

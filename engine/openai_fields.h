@@ -19,7 +19,7 @@ bool IsOpenAiField(absl::string_view name, OpenAiEndpoint endpoint);
 
 // Goes over the fields of `body` that are not null. UNIMPLEMENTED when one is refused by name and
 // its value asks for something; names of fields that the endpoint does not know come back in
-// `ignored`.
+// `ignored`, and those of members of its objects ("stream_options.x").
 absl::Status CheckOpenAiFields(const nlohmann::json& body, OpenAiEndpoint endpoint,
                                std::vector<std::string>& ignored);
 

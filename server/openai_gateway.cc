@@ -46,7 +46,9 @@ std::string HeaderList(const std::vector<std::string>& names) {
   for (size_t i = 0; i < std::min(names.size(), kMostNames); ++i) {
     if (i > 0) list += ", ";
     for (const char c : names[i].substr(0, kMostBytes)) {
-      list += absl::ascii_isalnum(static_cast<uint8_t>(c)) || c == '_' || c == '-' ? c : '?';
+      list += absl::ascii_isalnum(static_cast<uint8_t>(c)) || c == '_' || c == '-' || c == '.'
+                  ? c
+                  : '?';
     }
   }
   if (names.size() > kMostNames) list += ", ...";

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/engine/synthetic_checkpoint.h"
@@ -101,11 +102,18 @@ TEST_F(ChatTemplateTest, RefusalsNameMessages) {
             "1: a dict has no 'name'");
 }
 
-TEST_F(ChatTemplateTest, MoreVariablesCannotReplaceTheMessages) {
+// As in transformers, where these are parameters of their own and tokens are variables.
+TEST_F(ChatTemplateTest, MoreVariablesMayReplaceSpecialTokensAlone) {
   const auto made = *ChatTemplate::Create(
       "t", "{{ messages | length }}{{ thinking }}{{ eos_token }}", {{"eos_token", "</s>"}});
-  EXPECT_EQ(*made->Render(kMessages, true, {{"messages", json::array()}, {"thinking", false}}),
-            "4False</s>");
+  EXPECT_EQ(*made->Render(kMessages, true, {{"eos_token", "!"}, {"thinking", false}}), "4False!");
+  for (const char* name : {"messages", "tools", "documents", "add_generation_prompt"}) {
+    EXPECT_EQ(made->Render(kMessages, true, {{name, nullptr}}).status(),
+              absl::InvalidArgumentError(absl::StrCat(
+                  "chat_template_kwargs.", name,
+                  " is set; expected other names, the template is always given messages, tools, "
+                  "documents, add_generation_prompt")));
+  }
 }
 
 // The well-known shapes, each as short as it goes.

@@ -176,6 +176,15 @@ TEST(Fields, RefusedByNameUnlessTheyAskForNothing) {
   EXPECT_TRUE(neutral.ok()) << neutral.status();
 }
 
+TEST(Fields, UnknownMembersOfObjectsAreListed) {
+  EXPECT_THAT(Complete(With(R"("stream":true,"zoo":1,"stream_options":{"include_usage":true,
+                               "more":1,"nothing":null},"response_format":{"type":"json_schema",
+                               "x":0,"json_schema":{"schema":{"any":1},"y":1,"strict":true}})"))
+                  ->ignored,
+              ElementsAre("zoo", "stream_options.more", "response_format.x",
+                          "response_format.json_schema.y"));
+}
+
 TEST(Fields, UnknownOnesAreListed) {
   EXPECT_THAT(Complete(With(R"("zoo":1,"metadata":{},"store":null)"))->ignored,
               ElementsAre("metadata", "zoo"));
