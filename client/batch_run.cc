@@ -66,6 +66,9 @@ class BatchRun {
         journal_(journal),
         frame_{.input = plan.digest(),
                .model = daemon.model,
+               .fingerprint =
+                   absl::StrCat("based-", daemon.version, "-", daemon.model_digest.substr(0, 12)),
+               .has_tokenizer = daemon.has_tokenizer,
                .created = std::chrono::duration_cast<std::chrono::seconds>(
                               std::chrono::system_clock::now().time_since_epoch())
                               .count()},

@@ -97,9 +97,6 @@ def test_every_form_as_based_batch_answers_it(keeper, tmp_path):
         body = result.get("response") and result["response"]["body"]
         choices = [{key: choice[key] for key in ("text", "message", "finish_reason")
                     if key in choice} for choice in body["choices"]] if body else None
-        for choice in choices or []:
-            if "message" in choice:
-                choice["message"].pop("refusal", None)
         return (result["id"], result.get("custom_id"), result.get("text"), result["error"], choices,
                 body and (body["object"], body["model"], body["usage"]))
 
