@@ -282,6 +282,20 @@ def test_a_line_that_always_fails_ends_as_an_error(moody, tmp_path):
     assert [text for _, text in server.calls].count("poison") == 3
 
 
+def test_a_batch_whose_every_line_fails_is_a_failure(demo, tmp_path):
+    lines = [completion("a", temperature=-1), completion("b", max_tokens=0)]
+    source, output = write_lines(tmp_path / "in.jsonl", lines), tmp_path / "out.jsonl"
+    for flags in ([], ["--quiet"]):  # the second time it is complete
+        done = batch(demo, source, output, *flags)
+        assert done.returncode == 1
+        assert f"based: all 2 lines have an error in place of a result, see {output}" in done.stderr
+        assert [line["error"]["code"] for line in read_lines(output)] == ["INVALID_ARGUMENT"] * 2
+    assert "Exit status:\n  0 when OUTPUT" in run_based("batch", "--help").stdout
+    nothing = tmp_path / "none.jsonl"
+    nothing.write_text("\n")
+    assert batch(demo, nothing, tmp_path / "none-out.jsonl").returncode == 0
+
+
 def test_a_refused_key_ends_the_run_at_once(moody, tmp_path):
     def behave(context, request, number):
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "no such key")

@@ -144,6 +144,14 @@ def test_structured_output_in_both_ways_in(keeper, tmp_path):
         assert broken["error"]["code"] == "INVALID_ARGUMENT", broken
 
 
+def test_a_job_whose_every_line_fails_is_a_failure(keeper, tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", [completion("a", temperature=-1)])
+    assert jobs(keeper, "submit", source, "--id=all-fail").returncode == 0
+    done = jobs(keeper, "fetch", "all-fail", tmp_path / "out.jsonl")
+    assert done.returncode == 1 and "the only line has an error in place of a result" in done.stderr
+    assert len(read_lines(tmp_path / "out.jsonl")) == 1
+
+
 def test_ignored_fields_are_listed(keeper, tmp_path):
     line = {**completion("a", service_tier="flex", store=True), "x": 1}
     source = write_lines(tmp_path / "in.jsonl", [line])
