@@ -74,7 +74,10 @@ void BatchCall::Gather() {
   } else if (response_.has_done()) {
     const v1::Done& done = response_.done();
     ++finished_;
-    ChoiceAt(done.index()).finish_reason = done.finish_reason();
+    BatchOutcome::Choice& choice = ChoiceAt(done.index());
+    choice.finish_reason = done.finish_reason();
+    choice.stop_string = done.stop_string();
+    choice.stop_token_id = done.stop_token_id();
     outcome_.prompt_tokens = done.usage().prompt_tokens();
     outcome_.generated_tokens += done.usage().generated_tokens();
   }

@@ -1,6 +1,7 @@
 #include "client/batch_command.h"
 
 #include <cstdio>
+#include <optional>
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
@@ -78,25 +79,30 @@ absl::Status Batch(const CommandLine& line) {
   BASED_ASSIGN_OR_RETURN(const Shard shard, ParseShard(absl::GetFlag(FLAGS_shard)));
   BASED_ASSIGN_OR_RETURN(const BatchRunOptions options, OptionsFromFlags());
   BASED_RETURN_IF_ERROR(CheckOutput(output));
-  IgnoredFields ignored;
-  BASED_ASSIGN_OR_RETURN(const BatchPlan plan, ReadBatchInput(input, shard, &ignored));
-  TellIgnored(ignored);
+  BatchInputNotes notes;
+  BASED_ASSIGN_OR_RETURN(const BatchPlan plan, ReadBatchInput(input, shard, &notes));
+  TellIgnored(notes.ignored);
+  const auto lines = static_cast<int64_t>(plan.entries().size());
   if (FileExists(output) && !FileExists(output + ".partial")) {
-    BASED_ASSIGN_OR_RETURN(const bool complete, IsOutputOf(output, plan));
-    if (!complete) {
+    BASED_ASSIGN_OR_RETURN(const std::optional<int64_t> failed, FailuresInOutput(output, plan));
+    if (!failed) {
       return absl::AlreadyExistsError(
           absl::StrCat(output, " is not the output of ", input, "; move it away or name another"));
     }
-    Say(absl::StrCat(output, " is complete, ", plan.entries().size(), " lines"));
-    return absl::OkStatus();
+    Say(absl::StrCat(output, " is complete, ", lines, " lines"));
+    return CheckSomeSucceeded(*failed, lines, output);
   }
   const auto channel = DaemonChannel();
   BASED_ASSIGN_OR_RETURN(const BatchDaemon daemon, FindBatchDaemon(channel, plan.model(), options));
+  if (!notes.first_chat.empty() && !daemon.chat) {
+    return absl::UnimplementedError(
+        absl::StrCat(notes.first_chat, ": the daemon is of version ", daemon.version,
+                     ", which does not take chats from `based batch`; expected a newer one"));
+  }
   BASED_ASSIGN_OR_RETURN(
       const std::unique_ptr<BatchJournal> journal,
-      BatchJournal::Open(output, {.input = plan.digest(),
-                                  .model = daemon.model_digest,
-                                  .lines = static_cast<int64_t>(plan.entries().size())}));
+      BatchJournal::Open(output,
+                         {.input = plan.digest(), .model = daemon.model_digest, .lines = lines}));
   if (journal->cut_bytes() > 0) {
     Say(absl::StrCat("cut ", journal->cut_bytes(), " bytes of a torn record off the checkpoint"));
   }
@@ -108,12 +114,13 @@ absl::Status Batch(const CommandLine& line) {
     return absl::Status(
         status.code(),
         absl::StrCat(status.message(), "\nbased: ", output, ".partial holds ", journal->finished(),
-                     " of ", plan.entries().size(), " lines; the same command goes on from there"));
+                     " of ", lines, " lines; the same command goes on from there"));
   }
   BASED_RETURN_IF_ERROR(journal->Finish());
-  if (journal->failed() > 0) {
-    Say(absl::StrCat(journal->failed(), " of ", plan.entries().size(),
-                     " lines have an error in place of a result"));
+  const int64_t failed = journal->failed();
+  BASED_RETURN_IF_ERROR(CheckSomeSucceeded(failed, lines, output));
+  if (failed > 0) {
+    Say(absl::StrCat(failed, " of ", lines, " lines have an error in place of a result"));
   }
   return absl::OkStatus();
 }
@@ -126,6 +133,10 @@ Command BatchCommand() {
           .examples =
               "  based batch prompts.jsonl results.jsonl\n"
               "  based batch in.jsonl out-2.jsonl --shard 2/8 --address gpu-2:7433\n",
+          .exit_status =
+              "0 when OUTPUT is there and holds a result: lines that failed have their errors in "
+              "it.\n1 when every line has failed, and when OUTPUT is not there: the same command "
+              "goes on.",
           .flags = {{"Batch",
                      {"shard", "concurrency", "attempts", "daemon_wait", "model", "interactive",
                       "quiet"}},

@@ -1,6 +1,6 @@
 #include "client/batch_input.h"
 
-#include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -26,23 +26,11 @@ void Count(const std::vector<std::string>& names, IgnoredFields& ignored) {
 }
 
 absl::StatusOr<BatchLineFacts> FactsOf(absl::string_view text, const std::string& place,
-                                       IgnoredFields& ignored) {
-  BASED_ASSIGN_OR_RETURN(const BatchLine line, ParseBatchLine(text, place));
-  Count(line.ignored, ignored);
-  const v1::GenerateRequest& request = line.request;
-  BatchLineFacts facts = {
-      .custom_id = line.custom_id, .model = request.model(), .sequences = line.sequences()};
-  std::optional<int64_t> most;
-  if (request.stop().has_max_tokens()) most = request.stop().max_tokens();
-  if (request.has_text()) {
-    facts.work = ExpectedBatchWork(GuessTokens(request.text().size()), most);
-    facts.prefix = BatchPrefix(request.text().data(), request.text().size());
-  } else {
-    const auto& ids = request.token_ids().ids();
-    facts.work = ExpectedBatchWork(static_cast<float>(ids.size()), most);
-    facts.prefix = BatchPrefix(ids.data(), static_cast<size_t>(ids.size()) * sizeof(int32_t));
-  }
-  return facts;
+                                       BatchInputNotes& notes) {
+  BASED_ASSIGN_OR_RETURN(BatchLine line, ParseBatchLine(text, place));
+  Count(line.ignored, notes.ignored);
+  if (line.form == BatchForm::kChat && notes.first_chat.empty()) notes.first_chat = place;
+  return std::move(line.facts);
 }
 
 }  // namespace
@@ -61,11 +49,11 @@ absl::StatusOr<Shard> ParseShard(absl::string_view text) {
 }
 
 absl::StatusOr<BatchPlan> ReadBatchInput(const std::string& path, Shard shard,
-                                         IgnoredFields* ignored) {
-  IgnoredFields unwanted;
-  IgnoredFields& counts = ignored == nullptr ? unwanted : *ignored;
+                                         BatchInputNotes* notes) {
+  BatchInputNotes unwanted;
+  BatchInputNotes& kept = notes == nullptr ? unwanted : *notes;
   return BatchPlan::Read(path, shard, [&](absl::string_view text, const std::string& place) {
-    return FactsOf(text, place, counts);
+    return FactsOf(text, place, kept);
   });
 }
 

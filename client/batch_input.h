@@ -21,9 +21,15 @@ using IgnoredFields = std::map<std::string, int64_t>;
 // Names beyond so many are not told.
 inline constexpr size_t kMostIgnoredFields = 20;
 
-// BatchPlan::Read of lines that ParseBatchLine takes. `ignored` may be null.
+// What else there is to say of an input.
+struct BatchInputNotes {
+  IgnoredFields ignored;
+  std::string first_chat;  // place of the first chat; empty: none
+};
+
+// BatchPlan::Read of lines that ParseBatchLine takes. `notes` may be null.
 absl::StatusOr<BatchPlan> ReadBatchInput(const std::string& path, Shard shard,
-                                         IgnoredFields* ignored = nullptr);
+                                         BatchInputNotes* notes = nullptr);
 
 // The errors of BatchPlan::Text.
 absl::StatusOr<BatchLine> LineOf(const BatchPlan& plan, size_t entry);

@@ -14,8 +14,11 @@ namespace based {
 struct BatchOutcome {
   struct Choice {
     std::string text;
-    std::vector<int32_t> token_ids;  // from a model without a tokenizer, which has no text
+    std::vector<int32_t> token_ids;  // those of an echoed prompt included
     v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;
+    // What stopped it, for the reasons STOP_STRING and STOP_TOKEN.
+    std::string stop_string;
+    int32_t stop_token_id = -1;
   };
   absl::Status status;  // of the call; the rest counts only where it is OK
   std::string request_id;
@@ -26,12 +29,15 @@ struct BatchOutcome {
 
 // What all results of a run share.
 struct BatchResultFrame {
-  std::string input;    // BatchPlan::digest
-  std::string model;    // as the daemon calls it
-  int64_t created = 0;  // seconds since 1970
+  std::string input;  // BatchPlan::digest
+  std::string model;  // as the daemon calls it
+  std::string fingerprint;
+  bool has_tokenizer = true;  // else there are token ids instead of text
+  int64_t created = 0;        // seconds since 1970
 };
 
-// The result of `line`, the input's line `number`, without its line break.
+// The result of `line`, the input's line `number`, without its line break; its body is what the
+// HTTP API and the daemon's jobs answer.
 std::string BatchOutcomeJson(const BatchResultFrame& frame, const BatchLine& line, int32_t number,
                              const BatchOutcome& outcome);
 

@@ -66,6 +66,9 @@ class BatchRun {
         journal_(journal),
         frame_{.input = plan.digest(),
                .model = daemon.model,
+               .fingerprint =
+                   absl::StrCat("based-", daemon.version, "-", daemon.model_digest.substr(0, 12)),
+               .has_tokenizer = daemon.has_tokenizer,
                .created = std::chrono::duration_cast<std::chrono::seconds>(
                               std::chrono::system_clock::now().time_since_epoch())
                               .count()},
@@ -219,6 +222,7 @@ class BatchRun {
   absl::Status Keep(BatchCall& call) {
     BatchOutcome& outcome = call.outcome();
     const BatchEntry& entry = plan_.entries()[call.entry()];
+    outcome.status = InOpenAiNames(outcome.status, call.line().names);
     if (const auto tried = attempts_.find(call.entry());
         !outcome.status.ok() && tried != attempts_.end()) {
       outcome.status =
@@ -301,6 +305,9 @@ absl::StatusOr<BatchDaemon> FindBatchDaemon(const std::shared_ptr<grpc::Channel>
   }
   return BatchDaemon{.model = found.name(),
                      .model_digest = found.digest(),
+                     .version = found.server_version(),
+                     .has_tokenizer = found.has_tokenizer(),
+                     .chat = found.chat(),
                      .slots = capacity.slots_total(),
                      .max_queue = capacity.max_queue()};
 }

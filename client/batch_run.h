@@ -32,6 +32,9 @@ struct BatchRunOptions {
 struct BatchDaemon {
   std::string model;
   std::string model_digest;
+  std::string version;
+  bool has_tokenizer = false;
+  bool chat = false;  // it renders chats
   int32_t slots = 0;
   int32_t max_queue = 0;
 };

@@ -148,12 +148,27 @@ absl::StatusOr<Outputs> OpenOutputs() {
   return outputs;
 }
 
+// The figures of a load of which nothing came are told all the same.
+absl::Status CheckSomeSucceeded(const BenchReport& report) {
+  int64_t requests = 0;
+  const std::string* error = nullptr;
+  for (const LoadStep& step : report.steps) {
+    if (step.report.ok > 0) return absl::OkStatus();
+    requests += step.report.requests;
+    if (error == nullptr && !step.report.first_error.empty()) error = &step.report.first_error;
+  }
+  if (requests == 0 || error == nullptr) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("every request failed, ", requests, " of ", requests, "; the first: ", *error));
+}
+
 absl::Status Publish(const BenchReport& report, Outputs& outputs) {
   std::fputs(ReportText(report.steps[report.shown].report, report.limited).c_str(), stdout);
   if (outputs.json) {
     BASED_RETURN_IF_ERROR(outputs.json->Commit(ReportJson(report).dump(1) + "\n"));
   }
-  return outputs.page ? outputs.page->Commit(ReportPage(report)) : absl::OkStatus();
+  if (outputs.page) BASED_RETURN_IF_ERROR(outputs.page->Commit(ReportPage(report)));
+  return CheckSomeSucceeded(report);
 }
 
 std::vector<std::pair<std::string, std::string>> Settings(const ServedModel& model) {
@@ -219,20 +234,24 @@ absl::Status Bench(const CommandLine& line) {
 }  // namespace
 
 Command BenchCommand() {
-  return {.name = "bench",
-          .summary =
-              "Loads the daemon, over gRPC or HTTP, and reports latencies, throughput and goodput.",
-          .examples =
-              "  based bench --concurrency 64 --prompt_length 128 --output_length uniform:16,256\n"
-              "  based bench --rate 20 --duration 60 --goodput ttft:200,itl:20 --html load.html\n"
-              "  based bench --sweep --goodput ttft:500,itl:50 --output sweep.json\n"
-              "  based bench --http http://127.0.0.1:7480 --concurrency 64\n"
-              "  based bench --trace arrivals.jsonl --output trace.json\n",
-          .flags = {{"Load", LoadFlags()},
-                    {"Limits", {"goodput", "sweep", "attainment", "refinements"}},
-                    {"Report", {"output", "html"}},
-                    kDaemonFlags},
-          .run = Bench};
+  return {
+      .name = "bench",
+      .summary =
+          "Loads the daemon, over gRPC or HTTP, and reports latencies, throughput and goodput.",
+      .examples =
+          "  based bench --concurrency 64 --prompt_length 128 --output_length uniform:16,256\n"
+          "  based bench --rate 20 --duration 60 --goodput ttft:200,itl:20 --html load.html\n"
+          "  based bench --sweep --goodput ttft:500,itl:50 --output sweep.json\n"
+          "  based bench --http http://127.0.0.1:7480 --concurrency 64\n"
+          "  based bench --trace arrivals.jsonl --output trace.json\n",
+      .exit_status =
+          "0 when a request succeeded, whatever the limits say. 1 when every request failed; the "
+          "reports are written.",
+      .flags = {{"Load", LoadFlags()},
+                {"Limits", {"goodput", "sweep", "attainment", "refinements"}},
+                {"Report", {"output", "html"}},
+                kDaemonFlags},
+      .run = Bench};
 }
 
 }  // namespace based

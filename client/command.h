@@ -19,16 +19,17 @@ bool IsUsageError(const absl::Status& status);
 
 struct Command {
   std::string name;
-  std::string summary;   // one line
-  std::string examples;  // one per line
+  std::string summary;           // one line
+  std::string examples;          // one per line
+  std::string exit_status = "";  // when it is 0, and when 1, beside what every command says
   std::vector<FlagGroup> flags;
   std::function<absl::Status(const CommandLine&)> run;
 };
 
 // Flags that several commands share are declared in common_flags.cc.
-inline const FlagGroup kDaemonFlags = {"Daemon",
-                                       {"address", "timeout", "tls", "tls_ca", "tls_cert",
-                                        "tls_key", "api_key", "api_key_file"}};
+inline const FlagGroup kDaemonFlags = {
+    "Daemon",
+    {"address", "timeout", "tls", "tls_ca", "tls_cert", "tls_key", "api_key", "api_key_file"}};
 inline const FlagGroup kEngineFlags = {"Engine in this process", {"backend", "threads", "device"}};
 
 }  // namespace based

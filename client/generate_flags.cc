@@ -23,6 +23,11 @@ ABSL_FLAG(std::string, prompt, "",
 ABSL_FLAG(std::string, prompt_file, "", "File whose text is the prompt; - is standard input.");
 ABSL_FLAG(std::string, prompt_token_ids, "",
           "Prompt as token ids with commas between (token_ids.ids).");
+ABSL_FLAG(std::string, messages, "",
+          "Prompt as a chat: OpenAI's messages, a JSON array, by the model's chat template.");
+ABSL_FLAG(bool, add_generation_prompt, true, "Ends a chat where the reply begins.");
+ABSL_FLAG(std::string, chat_template_kwargs, "",
+          "More variables for the chat template: a JSON object.");
 ABSL_FLAG(int64_t, max_tokens, 256, "Tokens to generate at most.");
 ABSL_FLAG(float, temperature, 1.0f, "Divides the logits; 0 takes the most likely token.");
 ABSL_FLAG(int32_t, top_k, 0, "Keeps this many of the most likely tokens; 0: off.");
@@ -87,14 +92,20 @@ std::optional<T> Given(const CommandLine& line, absl::string_view name, const ab
 #define BASED_GIVEN(name) Given(line, #name, FLAGS_##name)
 
 absl::Status SetPrompt(const CommandLine& line, GenerateOptions& options) {
+  const bool chat =
+      line.Has("messages") || line.Has("add_generation_prompt") || line.Has("chat_template_kwargs");
   const int given = line.Has("text") + line.Has("prompt") + line.Has("prompt_file") +
-                    line.Has("prompt_token_ids") + !line.positional.empty();
+                    line.Has("prompt_token_ids") + chat + !line.positional.empty();
   if (given > 1) {
     return UsageError(
         "more than one prompt; expected one of --text (or --prompt), --prompt_file, "
-        "--prompt_token_ids or words");
+        "--prompt_token_ids, --messages or words");
   }
-  if (line.Has("text")) {
+  if (chat) {
+    options.chat = {.messages = BASED_GIVEN(messages),
+                    .add_generation_prompt = BASED_GIVEN(add_generation_prompt),
+                    .chat_template_kwargs = BASED_GIVEN(chat_template_kwargs)};
+  } else if (line.Has("text")) {
     options.text = absl::GetFlag(FLAGS_text);
   } else if (line.Has("prompt")) {
     options.text = absl::GetFlag(FLAGS_prompt);
@@ -205,7 +216,9 @@ absl::Status SetPriority(const CommandLine& line, GenerateOptions& options) {
 }  // namespace
 
 std::vector<FlagGroup> GenerateFlagGroups() {
-  return {{"Prompt", {"text", "prompt", "prompt_file", "prompt_token_ids", "model"}},
+  return {{"Prompt",
+           {"text", "prompt", "prompt_file", "prompt_token_ids", "messages",
+            "add_generation_prompt", "chat_template_kwargs", "model"}},
           {"Sampling",
            {"temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty",
             "presence_penalty", "frequency_penalty", "logit_bias", "bad_words", "allowed_token_ids",

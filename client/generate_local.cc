@@ -26,7 +26,8 @@ void Set(const std::optional<T>& option, Field& field) {
 
 absl::Status CheckServed(const GenerateOptions& options) {
   const GenerateOptions::State& state = options.state;
-  const absl::string_view field = state.session.has_value()          ? "state.session"
+  const absl::string_view field = options.chat.has_value()           ? "chat"
+                                  : state.session.has_value()        ? "state.session"
                                   : state.snapshot.has_value()       ? "state.snapshot"
                                   : state.save_snapshot              ? "state.save_snapshot"
                                   : state.create_session             ? "state.create_session"

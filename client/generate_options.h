@@ -13,6 +13,11 @@ namespace based {
 
 // Fields are those of GenerateRequest under their names; absent ones were not given.
 struct GenerateOptions {
+  struct Chat {
+    std::optional<std::string> messages;
+    std::optional<bool> add_generation_prompt;
+    std::optional<std::string> chat_template_kwargs;
+  };
   struct Sampling {
     std::optional<float> temperature;
     std::optional<int32_t> top_k;
@@ -66,6 +71,7 @@ struct GenerateOptions {
   bool prompt_is_text = true;
   std::string text;
   std::vector<int32_t> token_ids;  // of the prompt
+  std::optional<Chat> chat;        // the prompt, if it is there
   Sampling sampling;
   Stop stop;
   Output output;

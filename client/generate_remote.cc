@@ -125,7 +125,14 @@ DoneEvent DoneOf(const v1::Done& message) {
 v1::GenerateRequest ToProto(const GenerateOptions& options) {
   v1::GenerateRequest request;
   request.set_model(options.model);
-  if (options.prompt_is_text) {
+  if (options.chat.has_value()) {
+    v1::Chat& chat = *request.mutable_chat();
+    if (options.chat->messages) chat.set_messages(*options.chat->messages);
+    Set(options.chat->add_generation_prompt, chat, &v1::Chat::set_add_generation_prompt);
+    if (options.chat->chat_template_kwargs) {
+      chat.set_chat_template_kwargs(*options.chat->chat_template_kwargs);
+    }
+  } else if (options.prompt_is_text) {
     request.set_text(options.text);
   } else {
     request.mutable_token_ids()->mutable_ids()->Add(options.token_ids.begin(),

@@ -19,6 +19,7 @@
 #include "client/common_flags.h"
 #include "client/jobs_remote.h"
 #include "client/remote.h"
+#include "engine/batch_result.h"
 #include "engine/json_file.h"
 #include "kernels/base/file.h"
 #include "kernels/base/status.h"
@@ -119,6 +120,7 @@ absl::Status Fetch(JobsAtDaemon& jobs, const std::string& id, const std::string&
   }
   BASED_ASSIGN_OR_RETURN(const int64_t results, jobs.Fetch(id, output));
   Say(absl::StrCat(output, " holds ", results, " results"));
+  BASED_RETURN_IF_ERROR(CheckSomeSucceeded(batch.failed(), batch.lines(), output));
   if (batch.failed() > 0) {
     Say(absl::StrCat(batch.failed(), " of ", batch.lines(),
                      " lines have an error in place of a result"));
@@ -161,6 +163,9 @@ Command JobsCommand() {
               "  based jobs submit prompts.jsonl --id nightly\n"
               "  based jobs fetch nightly results.jsonl     # waits for the end, shows progress\n"
               "  based jobs list\n",
+          .exit_status =
+              "fetch: 0 when OUTPUT holds a result: lines that failed have their errors in it; 1 "
+              "when every line has failed.",
           .flags = {{"Jobs", {"id", "partial", "tenant", "daemon_wait", "json", "quiet"}},
                     kDaemonFlags},
           .run = Run};

@@ -5,6 +5,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/synchronization/mutex.h"
 #include "client/batch_command.h"
 #include "client/bench_command.h"
@@ -65,9 +66,15 @@ std::string Help(const std::vector<Command>& commands) {
   return text;
 }
 
+std::string ExitStatusHelp(const Command& command) {
+  if (command.exit_status.empty()) return "";
+  return absl::StrCat("\nExit status:\n  ",
+                      absl::StrReplaceAll(command.exit_status, {{"\n", "\n  "}}), "\n");
+}
+
 std::string Help(const Command& command) {
   return absl::StrCat(command.summary, "\n\n  based ", command.name, " [flags]\n\nExamples:\n",
-                      command.examples, FlagsHelp(command.flags));
+                      command.examples, FlagsHelp(command.flags), ExitStatusHelp(command));
 }
 
 int Fail(absl::string_view message, int exit_code) {

@@ -14,6 +14,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// How every result ends that is one.
+constexpr char kNoError[] = ",\"error\":null}";
 constexpr int64_t kMaxResultBytes = int64_t{1} << 30;
 
 // "batch_req_<input>_<line>": of this input and no other.
@@ -22,7 +24,7 @@ std::string IdOf(const std::string& input, int32_t line) {
 }
 
 Json Begin(const BatchResultHead& head) {
-  // "id" comes first: IsOutputOf looks for it at the beginning of the line.
+  // "id" comes first: FailuresInOutput looks for it at the beginning of the line.
   Json result = {{"id", IdOf(head.input, head.line)}};
   if (head.form == BatchForm::kPlain) result["line"] = head.line;
   if (!head.custom_id.empty()) result["custom_id"] = head.custom_id;
@@ -68,16 +70,27 @@ std::string BatchErrorJson(const BatchResultHead& head, const absl::Status& stat
   return Dump(result);
 }
 
-absl::StatusOr<bool> IsOutputOf(const std::string& output, const BatchPlan& plan) {
+absl::StatusOr<std::optional<int64_t>> FailuresInOutput(const std::string& output,
+                                                        const BatchPlan& plan) {
   BASED_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(output, O_RDONLY));
   LineReader reader(file.get(), output, kMaxResultBytes);
+  int64_t failed = 0;
   for (const BatchEntry& entry : plan.entries()) {
     BASED_ASSIGN_OR_RETURN(const bool more, reader.Next());
     const std::string begin = absl::StrCat("{\"id\":\"", IdOf(plan.digest(), entry.line), "\",");
-    if (!more || !absl::StartsWith(reader.line(), begin)) return false;
+    if (!more || !absl::StartsWith(reader.line(), begin)) return std::nullopt;
+    failed += !absl::EndsWith(reader.line(), kNoError);
   }
   BASED_ASSIGN_OR_RETURN(const bool more, reader.Next());
-  return !more;
+  if (more) return std::nullopt;
+  return failed;
+}
+
+absl::Status CheckSomeSucceeded(int64_t failed, int64_t lines, const std::string& output) {
+  if (failed < lines || lines == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(lines == 1 ? "the only line has" : absl::StrCat("all ", lines, " lines have"),
+                   " an error in place of a result, see ", output));
 }
 
 }  // namespace based

@@ -11,6 +11,7 @@
 #define BASED_ENGINE_BATCH_RESULT_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -35,9 +36,14 @@ std::string BatchResultJson(const BatchResultHead& head, const std::string& requ
 // The same of a line that failed with `status`.
 std::string BatchErrorJson(const BatchResultHead& head, const absl::Status& status);
 
-// Whether `output` holds the result of every entry of `plan`, in order, and nothing else: the batch
-// had finished before.
-absl::StatusOr<bool> IsOutputOf(const std::string& output, const BatchPlan& plan);
+// How many lines have an error, if `output` holds the result of every entry of `plan`, in order,
+// and nothing else: the batch had finished before. Nothing for another file.
+absl::StatusOr<std::optional<int64_t>> FailuresInOutput(const std::string& output,
+                                                        const BatchPlan& plan);
+
+// An error where `failed` is all of `lines`: FAILED_PRECONDITION that names `output`, where the
+// lines' own errors are. Some results, or an empty input, are a success.
+absl::Status CheckSomeSucceeded(int64_t failed, int64_t lines, const std::string& output);
 
 }  // namespace based
 

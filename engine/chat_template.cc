@@ -1,11 +1,13 @@
 #include "engine/chat_template.h"
 
+#include <cmath>
 #include <filesystem>
 #include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/json_file.h"
 #include "engine/json_reader.h"
 #include "kernels/base/status.h"
@@ -19,6 +21,8 @@ using json_reader::Member;
 constexpr int kFileDepth = 32;
 constexpr const char* kSpecialTokens[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                           "pad_token", "cls_token", "mask_token"};
+// Variables that are the daemon's to set.
+constexpr const char* kGiven[] = {"messages", "tools", "documents", "add_generation_prompt"};
 constexpr char kConfig[] = "tokenizer_config.json";
 
 using Folder = std::filesystem::path;
@@ -68,6 +72,23 @@ absl::StatusOr<std::optional<std::string>> TemplateIn(const Json& document,
                               "; expected a string, or a list with a template named 'default'"));
 }
 
+// A number of `value` that may be an integer beyond 64 bits, which JSON holds as a double and
+// Python as it is; null if there is none.
+const Json* FindTooLarge(const Json& value) {
+  constexpr double kLimit = 9223372036854775808.0;
+  if (value.is_number()) {
+    const bool fits = value.is_number_unsigned()
+                          ? value.get<uint64_t>() < static_cast<uint64_t>(kLimit)
+                          : value.is_number_integer() || std::fabs(value.get<double>()) < kLimit;
+    return fits ? nullptr : &value;
+  }
+  if (!value.is_structured()) return nullptr;
+  for (const Json& part : value) {
+    if (const Json* found = FindTooLarge(part); found != nullptr) return found;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const ChatTemplate>> ChatTemplate::Load(const std::string& dir) {
@@ -105,6 +126,20 @@ absl::StatusOr<std::string> ChatTemplate::Render(const Json& messages, bool add_
                                                  const Json& more,
                                                  std::chrono::system_clock::time_point now) const {
   using jinja::Value;
+  for (const char* name : kGiven) {
+    if (more.contains(name)) {
+      return Invalid(absl::StrCat("chat_template_kwargs.", name,
+                                  " is set; expected other names, the template is always given ",
+                                  absl::StrJoin(kGiven, ", ")));
+    }
+  }
+  for (const Json* given : {&messages, &more}) {
+    if (const Json* number = FindTooLarge(*given); number != nullptr) {
+      return Invalid(absl::StrCat(given == &messages ? "messages" : "chat_template_kwargs",
+                                  " hold the number ", number->dump(),
+                                  "; expected at most 64 bits, or a string"));
+    }
+  }
   jinja::Entries globals;
   for (const auto& [name, value] : special_tokens_.items()) {
     globals.emplace_back(name, Value::OfJson(value));

@@ -28,8 +28,9 @@ class ChatTemplate {
                                                                     nlohmann::json special_tokens);
 
   // The prompt of `messages`, with Hugging Face's variables: messages, add_generation_prompt, tools
-  // and documents (none), the special tokens, and the members of the object `more`. Objects' keys
-  // stand in alphabetical order. INVALID_ARGUMENT "messages ...".
+  // and documents (none), the special tokens, and the members of the object `more`, which may
+  // replace the special tokens alone. Objects' keys stand in alphabetical order. INVALID_ARGUMENT
+  // "messages ..." or "chat_template_kwargs ...".
   absl::StatusOr<std::string> Render(
       const nlohmann::json& messages, bool add_generation_prompt,
       const nlohmann::json& more = nlohmann::json::object(),

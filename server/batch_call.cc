@@ -26,7 +26,7 @@ class BatchCall::Observer final : public OpenAiCallObserver {
   const std::shared_ptr<BatchCall> call_;
 };
 
-std::shared_ptr<BatchCall> BatchCall::Start(Engine& engine, BatchJobLine line,
+std::shared_ptr<BatchCall> BatchCall::Start(Engine& engine, BatchAsk line,
                                             const std::string& tenant,
                                             const std::string& request_id, Ended ended) {
   std::shared_ptr<BatchCall> call(new BatchCall(std::move(ended)));
@@ -36,8 +36,7 @@ std::shared_ptr<BatchCall> BatchCall::Start(Engine& engine, BatchJobLine line,
     one.output.tokens_per_message = kTokensPerMessage;
   }
   auto reply = NewWholeReply(ReplyOptionsOf(line.request, engine.model(), request_id), call);
-  const auto endpoint = line.request.chat ? OpenAiEndpoint::kChat : OpenAiEndpoint::kCompletions;
-  std::make_shared<OpenAiCall>(engine, call, endpoint, std::move(reply),
+  std::make_shared<OpenAiCall>(engine, call, line.request.names, std::move(reply),
                                std::make_unique<Observer>(call))
       ->Start(std::move(line.request.requests));
   return call;

@@ -28,9 +28,8 @@ class BatchCall final : public HttpExchange, public std::enable_shared_from_this
 
   // `ended` is called once, from any thread and maybe before Start returns; it must not block.
   // `engine` must outlive the call.
-  static std::shared_ptr<BatchCall> Start(Engine& engine, BatchJobLine line,
-                                          const std::string& tenant, const std::string& request_id,
-                                          Ended ended);
+  static std::shared_ptr<BatchCall> Start(Engine& engine, BatchAsk line, const std::string& tenant,
+                                          const std::string& request_id, Ended ended);
 
   // It ends with CANCELLED, unless it has ended.
   void Cancel();

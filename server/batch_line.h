@@ -1,4 +1,4 @@
-// The request on one line of a batch job (see batch_envelope.h), read as the HTTP API reads bodies.
+// The request on one line of a batch job, for the served model.
 #ifndef BASED_SERVER_BATCH_LINE_H_
 #define BASED_SERVER_BATCH_LINE_H_
 
@@ -7,25 +7,15 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "engine/batch_envelope.h"
+#include "engine/batch_ask.h"
 #include "engine/batch_plan.h"
-#include "server/openai_request.h"
+#include "server/openai_model.h"
 
 namespace based {
 
-struct BatchJobLine {
-  BatchForm form = BatchForm::kPlain;
-  std::string custom_id;
-  OpenAiRequest request;  // at batch priority
-
-  // Completions that live at once.
-  int32_t sequences() const;
-};
-
-// `place` begins every message. INVALID_ARGUMENT, NOT_FOUND and UNIMPLEMENTED as ReadCompletion and
-// ReadChat have them, and for a line that asks for a stream.
-absl::StatusOr<BatchJobLine> ReadBatchJobLine(absl::string_view text, const std::string& place,
-                                              const OpenAiModel& model);
+// `place` begins every message. The errors of ReadBatchAsk and BindToModel.
+absl::StatusOr<BatchAsk> ReadBatchJobLine(absl::string_view text, const std::string& place,
+                                          const OpenAiModel& model);
 
 // The same as the plan wants it. Names of ignored fields are added to `ignored`, up to
 // kMostIgnoredFields of them.

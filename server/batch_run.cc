@@ -43,7 +43,7 @@ void BatchRun::Send() {
   waiting_.pop_front();
   const BatchEntry& from = job_->plan().entries()[entry];
   absl::StatusOr<std::string> text = job_->plan().Text(entry);
-  absl::StatusOr<BatchJobLine> line =
+  absl::StatusOr<BatchAsk> line =
       text.ok() ? ReadBatchJobLine(*text, job_->plan().Place(entry), host_.model.openai)
                 : text.status();
   BatchResultHead head = {.input = job_->record().input, .line = from.line};

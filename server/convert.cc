@@ -1,10 +1,12 @@
 #include "server/convert.h"
 
 #include <chrono>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "engine/json_reader.h"
 #include "engine/validate.h"
 #include "kernels/base/status.h"
 #include "server/version.h"
@@ -21,6 +23,7 @@ const absl::flat_hash_set<absl::string_view>& ServedFields() {
       "GenerateRequest.model",
       "GenerateRequest.text",
       "GenerateRequest.token_ids",
+      "GenerateRequest.chat",
       "GenerateRequest.sampling",
       "GenerateRequest.stop",
       "GenerateRequest.output",
@@ -34,6 +37,9 @@ const absl::flat_hash_set<absl::string_view>& ServedFields() {
       "StateOptions.create_session",
       "StateOptions.session_tokens",
       "TokenIds.ids",
+      "Chat.messages",
+      "Chat.add_generation_prompt",
+      "Chat.chat_template_kwargs",
       "Constraint.json_schema",
       "Constraint.json",
       "Constraint.regex",
@@ -147,6 +153,45 @@ absl::StatusOr<ConstraintAsk> ConstraintFromProto(const v1::Constraint& message)
   return ConstraintAsk{};
 }
 
+// The chat as the body of OpenAI's API has it.
+absl::StatusOr<nlohmann::json> BodyOfChat(const v1::Chat& chat) {
+  nlohmann::json body = nlohmann::json::object();
+  for (const auto& [name, text] :
+       {std::pair("messages", &chat.messages()),
+        std::pair("chat_template_kwargs", &chat.chat_template_kwargs())}) {
+    if (text->empty()) continue;
+    absl::StatusOr<nlohmann::json> value =
+        json_reader::Parse(*text, json_reader::RepeatedNames::kRefused);
+    if (!value.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(name, " ", value.status().message()));
+    }
+    body[name] = *std::move(value);
+  }
+  if (chat.has_add_generation_prompt()) {
+    body["add_generation_prompt"] = chat.add_generation_prompt();
+  }
+  return body;
+}
+
+absl::Status RenderChat(const v1::Chat& chat, const ChatFormat& format, Request& request) {
+  BASED_ASSIGN_OR_RETURN(const nlohmann::json body, BodyOfChat(chat));
+  BASED_ASSIGN_OR_RETURN(const ChatAsk ask, ReadChatAsk(body));
+  return SetChatPrompt(ask, format, request);
+}
+
+// After the other fields of `request`. Messages begin with the member of the chat.
+absl::Status SetChat(const v1::GenerateRequest& message, const ChatFormat& format,
+                     Request& request) {
+  if (!message.state().session().empty()) {
+    return absl::InvalidArgumentError(
+        "chat is set beside state.session; expected text or token_ids: a chat template renders "
+        "whole conversations");
+  }
+  const absl::Status status = RenderChat(message.chat(), format, request);
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat("chat.", status.message()));
+}
+
 SamplingParams SamplingFromProto(const v1::SamplingParams& message) {
   SamplingParams sampling;
   if (message.has_temperature()) sampling.temperature = message.temperature();
@@ -211,7 +256,8 @@ absl::Status CheckModelName(absl::string_view requested, absl::string_view serve
       "model is '", requested, "', which is not served; expected '", served, "' or nothing"));
 }
 
-absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer) {
+absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer,
+                                         const ChatFormat& chat) {
   BASED_RETURN_IF_ERROR(CheckServed(message, ""));
   BASED_RETURN_IF_ERROR(CheckValues(message));
   BASED_RETURN_IF_ERROR(CheckState(message.state()));
@@ -225,9 +271,11 @@ absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, boo
       request.prompt_token_ids.assign(message.token_ids().ids().begin(),
                                       message.token_ids().ids().end());
       break;
+    case v1::GenerateRequest::kChat:
+      break;  // rendered below, when it is known where the reply may end
     case v1::GenerateRequest::PROMPT_NOT_SET:
       return absl::InvalidArgumentError(
-          "text is not set, nor is token_ids; expected one of the two");
+          "text is not set, nor are token_ids and chat; expected one of the three");
   }
   request.sampling = SamplingFromProto(message.sampling());
   request.stop = StopFromProto(message.stop());
@@ -238,6 +286,7 @@ absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, boo
   if (message.priority() == v1::PRIORITY_BATCH) request.priority = Priority::kBatch;
   request.n = message.has_n() ? message.n() : 1;
   request.best_of = message.has_best_of() ? message.best_of() : request.n;
+  if (message.has_chat()) BASED_RETURN_IF_ERROR(SetChat(message, chat, request));
   return request;
 }
 
@@ -332,6 +381,7 @@ v1::GetModelResponse ModelToProto(const Model& model) {
   message.set_backend(info.backend);
   message.set_device(info.device);
   message.set_server_version(kVersion);
+  message.set_chat(true);
   return message;
 }
 

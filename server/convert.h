@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "based/v1/completion.pb.h"
 #include "based/v1/model.pb.h"
+#include "engine/chat.h"
 #include "engine/engine.h"
 #include "engine/request.h"
 #include "server/score_groups.h"
@@ -22,8 +23,10 @@ absl::Status CheckModelName(absl::string_view requested, absl::string_view serve
 // and deadline stay as they are in Request{}.
 //   INVALID_ARGUMENT  no prompt; n, best_of, priority or tokens_per_message out of range
 //   UNIMPLEMENTED     a field that is not served is set; the message names it
+// and, of a chat, the errors of ReadChatAsk and SetChatPrompt, which renders it as `chat` has it.
 // Fields are refused unless served: one that is added to the proto cannot be ignored by mistake.
-absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer);
+absl::StatusOr<Request> RequestFromProto(const v1::GenerateRequest& message, bool has_tokenizer,
+                                         const ChatFormat& chat = {});
 
 // The requests that score the message's pairs; see score_groups.h. deadline stays as it is in
 // Request{}.

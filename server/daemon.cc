@@ -25,7 +25,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
-#include "server/openai_chat.h"
+#include "server/openai_model.h"
 #include "server/process_memory.h"
 #include "server/service_notify.h"
 #include "server/step_profile.h"
@@ -318,13 +318,15 @@ absl::Status Daemon::Load() {
     BASED_RETURN_IF_ERROR(engine_->SetTenants(access_->tenants()));
     loaded_ = engine_.get();
   }
-  const ServedChatTemplate chat_template = LoadChatTemplate(options_, model_dir);
+  const ChatFormat chat =
+      ChatFormatOf(engine_->model().tokenizer.get(), engine_->model().config.eos_token_id,
+                   LoadChatTemplate(options_, model_dir));
   if (batches_ != nullptr) {
-    batches_->Start(*live_, {.openai = OpenAiModelOf(engine_->model(), chat_template),
+    batches_->Start(*live_, {.openai = OpenAiModelOf(engine_->model(), chat),
                              .digest = engine_->model().checkpoint.digest});
   }
-  server_->Serve(*live_, batches_.get());
-  if (http_ != nullptr) http_->Serve(*live_, chat_template);
+  server_->Serve(*live_, chat, batches_.get());
+  if (http_ != nullptr) http_->Serve(*live_, chat);
   LogReady(*engine_, addresses_, SecondsSince(start_));
   if (notifier_.watchdog()) watch_ = std::make_unique<EngineWatch>(*engine_, profile_);
   notifier_.Ready(StatusLine());

@@ -35,7 +35,7 @@ absl::StatusOr<Gate::Entry> Gate::Enter(const grpc::CallbackServerContext& conte
       Caller caller, needed ? Authorize(access_, *needed, attempt) : Authorize(access_, attempt));
   Engine* engine = engine_.load(std::memory_order_acquire);
   if (engine == nullptr) return absl::UnavailableError("the model is loading");
-  return Entry{.engine = *engine, .caller = std::move(caller)};
+  return Entry{.engine = *engine, .chat = chat_, .caller = std::move(caller)};
 }
 
 }  // namespace based

@@ -5,8 +5,10 @@
 #include <atomic>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
+#include "engine/chat.h"
 #include "engine/engine.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access.h"
@@ -17,6 +19,7 @@ class Gate {
  public:
   struct Entry {
     Engine& engine;
+    const ChatFormat& chat;
     Caller caller;
   };
 
@@ -24,9 +27,12 @@ class Gate {
   Gate(const AccessControl& access, int32_t max_header_bytes)
       : access_(access), max_header_bytes_(max_header_bytes) {}
 
-  // Calls reach `engine`, which outlives them, from now on. Until then they are refused with
-  // UNAVAILABLE: the model is loading.
-  void Open(Engine& engine) { engine_.store(&engine, std::memory_order_release); }
+  // Calls reach `engine`, which outlives them, from now on; its model chats as `chat` has it. Until
+  // then they are refused with UNAVAILABLE: the model is loading. Call once.
+  void Open(Engine& engine, ChatFormat chat) {
+    chat_ = std::move(chat);
+    engine_.store(&engine, std::memory_order_release);
+  }
 
   // `needed` empty: any key will do. INVALID_ARGUMENT for metadata above the limit, which gRPC
   // (1.51) enforces frame by frame only, then the errors of Authorize, then those of the engine's
@@ -38,6 +44,7 @@ class Gate {
  private:
   const AccessControl& access_;
   const int32_t max_header_bytes_;
+  ChatFormat chat_;  // read once engine_ is set
   std::atomic<Engine*> engine_{nullptr};
 };
 

@@ -47,7 +47,8 @@ void GenerateReactor::Start(const v1::GenerateRequest& message) {
   if (absl::Status named = CheckModelName(message.model(), model.name); !named.ok()) {
     return Reject(named, true);
   }
-  absl::StatusOr<Request> request = RequestFromProto(message, model.tokenizer != nullptr);
+  absl::StatusOr<Request> request =
+      RequestFromProto(message, model.tokenizer != nullptr, entry->chat);
   if (!request.ok()) return Reject(request.status(), true);
   if (absl::Status named = ApplyTenant(entry->caller, request->tenant); !named.ok()) {
     return Reject(named, true);

@@ -33,9 +33,7 @@ class GatewayApi final : public HttpApi {
 
   int port() const override { return server_->port(); }
 
-  void Serve(Engine& engine, const ServedChatTemplate& chat_template) override {
-    gateway_.Serve(engine, chat_template);
-  }
+  void Serve(Engine& engine, const ChatFormat& chat) override { gateway_.Serve(engine, chat); }
 
   void BeginDrain() override {
     gateway_.SetServing(false);

@@ -7,11 +7,11 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "engine/chat.h"
 #include "engine/engine.h"
 #include "server/access.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
-#include "server/openai_chat.h"
 
 namespace based {
 
@@ -35,8 +35,8 @@ class HttpApi {
   virtual int port() const = 0;
 
   // The model is loaded: calls reach `engine`, which must outlive the API and be drained before it
-  // goes. `chat_template`: see OpenAiModel. Call once.
-  virtual void Serve(Engine& engine, const ServedChatTemplate& chat_template) = 0;
+  // goes. `chat`: see OpenAiModel. Call once.
+  virtual void Serve(Engine& engine, const ChatFormat& chat) = 0;
 
   // /health fails from now on, and clients are told to come back on other connections.
   virtual void BeginDrain() = 0;

@@ -19,7 +19,9 @@ class OpenAiCall::PromptSink final : public TokenSink {
     call_->OnChoiceFinished(prompt_, finished);
   }
   void OnFinished(const Finished& finished) override { call_->OnFinished(prompt_, finished); }
-  void OnError(const absl::Status& status) override { call_->Fail(status); }
+  void OnError(const absl::Status& status) override {
+    call_->Fail(InOpenAiNames(status, call_->names_, prompt_));
+  }
 
  private:
   const std::shared_ptr<OpenAiCall> call_;
@@ -45,12 +47,12 @@ OpenAiReplyOptions ReplyOptionsOf(const OpenAiRequest& request, const Model& mod
       .tokenizer = model.tokenizer.get()};
 }
 
-OpenAiCall::OpenAiCall(Engine& engine, std::shared_ptr<HttpExchange> exchange,
-                       OpenAiEndpoint endpoint, std::unique_ptr<OpenAiReply> reply,
+OpenAiCall::OpenAiCall(Engine& engine, std::shared_ptr<HttpExchange> exchange, OpenAiNames names,
+                       std::unique_ptr<OpenAiReply> reply,
                        std::unique_ptr<OpenAiCallObserver> observer)
     : engine_(engine),
       exchange_(std::move(exchange)),
-      endpoint_(endpoint),
+      names_(std::move(names)),
       observer_(std::move(observer)),
       reply_(std::move(reply)) {}
 
@@ -66,7 +68,9 @@ void OpenAiCall::Start(std::vector<Request> requests) {
     absl::StatusOr<RequestId> id =
         engine_.Submit(std::move(requests[i]),
                        std::make_shared<PromptSink>(shared_from_this(), static_cast<int32_t>(i)));
-    if (!id.ok()) return Fail(id.status());
+    if (!id.ok()) {
+      return Fail(InOpenAiNames(id.status(), names_, static_cast<int32_t>(i)));
+    }
     absl::Status gone;
     {
       MutexLock lock(mutex_);
@@ -133,7 +137,7 @@ void OpenAiCall::Fail(const absl::Status& status) {
     status_ = status;
     ids = ids_;
     if (!ids.empty()) timings_ = timer_.CutAt(Clock::now());
-    reply_->Fail(ErrorOfStatus(status, endpoint_));
+    reply_->Fail(ErrorOfStatus(status, names_.endpoint));
     TellObserver();
   }
   // Ids that have ended are ignored.

@@ -10,17 +10,18 @@
 
 #include "absl/strings/string_view.h"
 #include "engine/engine.h"
+#include "engine/openai_names.h"
+#include "engine/openai_request.h"
 #include "kernels/base/mutex.h"
 #include "server/call_timer.h"
 #include "server/http_server.h"
 #include "server/openai_reply.h"
-#include "server/openai_request.h"
 
 namespace based {
 
 // What is known of a call when it ends.
 struct OpenAiCallSummary {
-  absl::Status status;  // CANCELLED: the client left before the end
+  absl::Status status;  // in OpenAI's names; CANCELLED: the client left before the end
   int64_t prompt_tokens = 0;
   int64_t generated_tokens = 0;
   Timings timings;
@@ -42,7 +43,7 @@ OpenAiReplyOptions ReplyOptionsOf(const OpenAiRequest& request, const Model& mod
 class OpenAiCall : public std::enable_shared_from_this<OpenAiCall> {
  public:
   // `engine` must outlive the call.
-  OpenAiCall(Engine& engine, std::shared_ptr<HttpExchange> exchange, OpenAiEndpoint endpoint,
+  OpenAiCall(Engine& engine, std::shared_ptr<HttpExchange> exchange, OpenAiNames names,
              std::unique_ptr<OpenAiReply> reply, std::unique_ptr<OpenAiCallObserver> observer);
 
   // Submits the requests, which have their ids, tenants and deadlines; the reply tells the rest.
@@ -59,14 +60,15 @@ class OpenAiCall : public std::enable_shared_from_this<OpenAiCall> {
   void OnFinished(int32_t prompt, const Finished& finished);
 
   void OnClientGone();
-  // Ends the call with `status`, the first that is not OK; the others are ignored.
+  // Ends the call with `status`, in OpenAI's names, the first that is not OK; the others are
+  // ignored.
   void Fail(const absl::Status& status);
   void BeginIfReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TellObserver() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Engine& engine_;
   const std::shared_ptr<HttpExchange> exchange_;
-  const OpenAiEndpoint endpoint_;
+  const OpenAiNames names_;
   const std::unique_ptr<OpenAiCallObserver> observer_;
   const Clock::time_point arrival_ = Clock::now();
 

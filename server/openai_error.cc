@@ -1,15 +1,11 @@
 #include "server/openai_error.h"
 
 #include <utility>
-#include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "engine/refusal.h"
-#include "server/openai_fields.h"
 #include "server/openai_json.h"
 
 namespace based {
@@ -18,42 +14,6 @@ namespace {
 // Of a daemon that drains or cannot say.
 constexpr int64_t kRetryAfterMs = 1000;
 constexpr char kInvalidRequest[] = "invalid_request_error";
-
-using Names = std::vector<std::pair<absl::string_view, absl::string_view>>;
-
-// The engine's names of fields, as they stand in its messages, and OpenAI's.
-const Names& FieldNames(OpenAiEndpoint endpoint) {
-  static const auto* completions = new Names{
-      {"sampling.", ""},
-      {"stop.max_tokens", "max_tokens"},
-      {"stop.strings", "stop"},
-      {"stop.min_tokens", "min_tokens"},
-      {"stop.ignore_eos", "ignore_eos"},
-      {"token_ids.ids", "prompt"},
-      {"stop.token_ids", "stop_token_ids"},
-      {"output.top_logprobs", "logprobs"},
-      {"output.prompt_logprobs", "echo"},
-      {"output.", ""},
-  };
-  static const auto* chat = [] {
-    auto* names = new Names(*completions);
-    for (auto& [engine, openai] : *names) {
-      if (engine == "output.top_logprobs") openai = "top_logprobs";
-      if (engine == "stop.max_tokens") openai = "max_completion_tokens";
-    }
-    return names;
-  }();
-  return endpoint == OpenAiEndpoint::kChat ? *chat : *completions;
-}
-
-std::string Translate(absl::string_view message, OpenAiEndpoint endpoint) {
-  std::string text = absl::StrReplaceAll(message, FieldNames(endpoint));
-  if (endpoint == OpenAiEndpoint::kChat && absl::StartsWith(text, "text ")) {
-    return absl::StrCat("messages", text.substr(4));
-  }
-  if (absl::StartsWith(text, "text ")) return absl::StrCat("prompt", text.substr(4));
-  return text;
-}
 
 // The field that a message names first ("stop[0] is ..." gives "stop"), if the endpoint has it.
 std::string ParamOf(absl::string_view message, OpenAiEndpoint endpoint) {
@@ -94,7 +54,7 @@ OpenAiError BaseOf(absl::StatusCode code) {
 
 OpenAiError ErrorOfStatus(const absl::Status& status, OpenAiEndpoint endpoint) {
   OpenAiError error = BaseOf(status.code());
-  error.message = Translate(status.message(), endpoint);
+  error.message = std::string(status.message());
   error.param = ParamOf(error.message, endpoint);
   if (const auto refusal = RefusalOf(status)) {
     error.retry_after_ms = refusal->retry_after.count();

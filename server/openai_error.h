@@ -6,11 +6,10 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "engine/openai_fields.h"
 #include "server/http_message.h"
 
 namespace based {
-
-enum class OpenAiEndpoint : uint8_t { kCompletions = 1, kChat = 2, kTokenize = 4, kDetokenize = 8 };
 
 struct OpenAiError {
   int status = 400;
@@ -21,8 +20,7 @@ struct OpenAiError {
   int64_t retry_after_ms = 0;  // 0: no later try is known to help
 };
 
-// `status` is not OK. Its message names fields as the engine does (or as OpenAI does already);
-// the error's message and param name them as OpenAI does.
+// `status` is not OK. Its message names fields as OpenAI does: see openai_names.h.
 //   INVALID_ARGUMENT, UNIMPLEMENTED, FAILED_PRECONDITION 400   UNAUTHENTICATED 401
 //   PERMISSION_DENIED 403   NOT_FOUND 404   RESOURCE_EXHAUSTED 429   CANCELLED 499
 //   UNAVAILABLE 503   DEADLINE_EXCEEDED 504   others 500

@@ -46,7 +46,9 @@ std::string HeaderList(const std::vector<std::string>& names) {
   for (size_t i = 0; i < std::min(names.size(), kMostNames); ++i) {
     if (i > 0) list += ", ";
     for (const char c : names[i].substr(0, kMostBytes)) {
-      list += absl::ascii_isalnum(static_cast<uint8_t>(c)) || c == '_' || c == '-' ? c : '?';
+      list += absl::ascii_isalnum(static_cast<uint8_t>(c)) || c == '_' || c == '-' || c == '.'
+                  ? c
+                  : '?';
     }
   }
   if (names.size() > kMostNames) list += ", ...";
@@ -147,9 +149,9 @@ OpenAiGateway::OpenAiGateway(OpenAiGatewayOptions options, const AccessControl& 
 
 OpenAiGateway::~OpenAiGateway() = default;
 
-void OpenAiGateway::Serve(Engine& engine, const ServedChatTemplate& chat_template) {
+void OpenAiGateway::Serve(Engine& engine, const ChatFormat& chat) {
   loaded_ = std::make_unique<Served>(
-      Served{.engine = engine, .model = OpenAiModelOf(engine.model(), chat_template)});
+      Served{.engine = engine, .model = OpenAiModelOf(engine.model(), chat)});
   served_.store(loaded_.get(), std::memory_order_release);
 }
 
@@ -310,7 +312,7 @@ void OpenAiGateway::StartCall(Call& call, absl::StatusOr<OpenAiRequest> request)
                                : NewWholeReply(std::move(options), call.exchange);
   auto observer = std::make_unique<CallLog>(metrics_, call.exchange, call.endpoint, call.request_id,
                                             call.caller.tenant);
-  std::make_shared<OpenAiCall>(engine, call.exchange, call.endpoint, std::move(reply),
+  std::make_shared<OpenAiCall>(engine, call.exchange, request->names, std::move(reply),
                                std::move(observer))
       ->Start(std::move(request->requests));
 }
@@ -337,7 +339,7 @@ void OpenAiGateway::GetModel(Call& call) {
 void OpenAiGateway::Tokenize(Call& call) {
   std::vector<std::string> ignored;
   auto answer = TokenizeJson(call.exchange->TakeBody(), call.served->engine,
-                             call.served->model.chat_template, ignored);
+                             call.served->model.chat.chat_template, ignored);
   TellIgnored(call, ignored);
   AnswerJson(call, std::move(answer));
 }

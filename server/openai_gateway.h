@@ -14,7 +14,8 @@
 #include "server/access.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
-#include "server/openai_request.h"
+#include "server/openai_error.h"
+#include "server/openai_model.h"
 
 namespace based {
 
@@ -35,8 +36,8 @@ class OpenAiGateway {
   void Handle(const std::shared_ptr<HttpExchange>& exchange);
 
   // Calls reach `engine`, which outlives them, from now on; until then they are refused: the model
-  // is loading. `chat_template`: see OpenAiModel. Call once.
-  void Serve(Engine& engine, const ServedChatTemplate& chat_template);
+  // is loading. `chat`: see OpenAiModel. Call once.
+  void Serve(Engine& engine, const ChatFormat& chat);
 
   // What /health says; calls are refused by the engine once it drains.
   void SetServing(bool serving) { serving_ = serving; }

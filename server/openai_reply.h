@@ -12,14 +12,13 @@
 #include "engine/tokenizer.h"
 #include "server/http_server.h"
 #include "server/openai_error.h"
-#include "server/openai_request.h"
 
 namespace based {
 
 // What is said in every answer, and what shapes it.
 struct OpenAiReplyOptions {
   bool chat = false;
-  std::string id;  // "cmpl-..." or "chatcmpl-..."
+  std::string id;       // "cmpl-..." or "chatcmpl-..."
   int64_t created = 0;  // seconds since 1970
   std::string model;
   std::string fingerprint;

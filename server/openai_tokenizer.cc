@@ -4,12 +4,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/openai_fields.h"
+#include "engine/openai_request.h"
 #include "engine/utf8.h"
 #include "kernels/base/status.h"
 #include "server/convert.h"
-#include "server/openai_fields.h"
 #include "server/openai_json.h"
-#include "server/openai_request.h"
 
 namespace based {
 namespace {
@@ -51,7 +51,8 @@ absl::StatusOr<std::string> TokenizeJson(std::string_view body, const Engine& en
     if (fields.Find("prompt") != nullptr) {
       return absl::InvalidArgumentError("messages and prompt are set; expected one of them");
     }
-    BASED_ASSIGN_OR_RETURN(prompt, ChatPrompt(parsed, chat_template));
+    BASED_ASSIGN_OR_RETURN(const ChatAsk chat, ReadChatAsk(parsed));
+    BASED_ASSIGN_OR_RETURN(prompt, ChatPrompt(chat, chat_template));
   }
   BASED_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, engine.model().tokenizer->Encode(prompt));
   return absl::StrCat("{\"count\":", ids.size(),

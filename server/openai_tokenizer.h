@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/chat.h"
 #include "engine/engine.h"
-#include "server/openai_chat.h"
 
 namespace based {
 

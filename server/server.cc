@@ -39,9 +39,9 @@ class GrpcServer final : public Server {
 
   int port() const override { return endpoint_->port(); }
 
-  void Serve(Engine& engine, BatchJobs* batches) override {
+  void Serve(Engine& engine, const ChatFormat& chat, BatchJobs* batches) override {
     if (batches != nullptr) batches_.Serve(*batches);
-    gate_.Open(engine);
+    gate_.Open(engine, chat);
     SetServing(true);
   }
 
@@ -81,7 +81,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                                       Metrics& metrics) {
   static const auto* open = new AccessControl();
   BASED_ASSIGN_OR_RETURN(std::unique_ptr<Server> server, Start(options, *open, metrics));
-  server->Serve(engine, nullptr);
+  server->Serve(engine, {}, nullptr);
   return server;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "engine/chat.h"
 #include "engine/engine.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access.h"
@@ -39,8 +40,9 @@ class Server {
   virtual int port() const = 0;
 
   // The model is loaded: calls reach `engine`, which must outlive the server, and health says
-  // SERVING. `batches`, which must outlive it too, may be null: there are none. Call once.
-  virtual void Serve(Engine& engine, BatchJobs* batches) = 0;
+  // SERVING. Its model chats as `chat` has it. `batches`, which must outlive it too, may be null:
+  // there are none. Call once.
+  virtual void Serve(Engine& engine, const ChatFormat& chat, BatchJobs* batches) = 0;
 
   // What health says of "" and based.v1.CompletionService; watchers hear of a change.
   virtual void SetServing(bool serving) = 0;

@@ -24,7 +24,8 @@ bool NamesField(const google::protobuf::Descriptor* message, absl::string_view p
     const std::string name(part.substr(0, part.find('[')));
     const google::protobuf::FieldDescriptor* field = message->FindFieldByName(name);
     if (field == nullptr) return false;
-    message = field->message_type();  // null for scalars
+    if (field->type() == google::protobuf::FieldDescriptor::TYPE_STRING) return true;  // or in it
+    message = field->message_type();  // null for other scalars
   }
   return true;
 }

@@ -51,20 +51,14 @@ Value Interpreter::EvaluateInner(const Expr& expr) {
       return Negate(run_, arg(0));
     case Kind::kPlus:
       return Arithmetic(run_, "+", int64_t{0}, arg(0));
-    case Kind::kAnd: {
-      Value left = arg(0);
-      return left.Truth() ? arg(1) : std::move(left);
-    }
-    case Kind::kOr: {
-      Value left = arg(0);
-      return left.Truth() ? std::move(left) : arg(1);
-    }
+    case Kind::kAnd:
+      return FirstThatIs(false, expr);
+    case Kind::kOr:
+      return FirstThatIs(true, expr);
     case Kind::kCompare:
       return Comparison(expr);
-    case Kind::kArithmetic: {
-      const Value left = arg(0);
-      return Arithmetic(run_, expr.operators[0], left, arg(1));
-    }
+    case Kind::kArithmetic:
+      return ArithmeticChain(expr);
     case Kind::kConcat:
       return Concatenation(expr);
     case Kind::kConditional:
@@ -108,6 +102,22 @@ Value Interpreter::Comparison(const Expr& expr) {
     left = std::move(right);
   }
   return true;
+}
+
+Value Interpreter::FirstThatIs(bool truth, const Expr& expr) {
+  for (size_t i = 0; i + 1 < expr.args.size(); ++i) {
+    Value value = Evaluate(*expr.args[i]);
+    if (!run_.ok() || value.Truth() == truth) return value;
+  }
+  return Evaluate(*expr.args.back());
+}
+
+Value Interpreter::ArithmeticChain(const Expr& expr) {
+  Value left = Evaluate(*expr.args[0]);
+  for (size_t i = 0; i < expr.operators.size() && run_.ok(); ++i) {
+    left = Arithmetic(run_, expr.operators[i], left, Evaluate(*expr.args[i + 1]));
+  }
+  return left;
 }
 
 Value Interpreter::Concatenation(const Expr& expr) {

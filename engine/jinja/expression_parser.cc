@@ -51,16 +51,24 @@ ExprPtr ExpressionParser::Conditional() {
   return expr;
 }
 
+ExprPtr ExpressionParser::Chain(Kind kind, std::vector<ExprPtr> args,
+                                std::vector<std::string> operators) {
+  if (args.size() == 1) return std::move(args[0]);
+  ExprPtr expr = Make(kind, std::move(args));
+  expr->operators = std::move(operators);
+  return expr;
+}
+
 ExprPtr ExpressionParser::Or() {
-  ExprPtr left = And();
-  while (tokens_.SkipName("or")) left = Make(Kind::kOr, ExprList(std::move(left), And()));
-  return left;
+  std::vector<ExprPtr> args = ExprList(And());
+  while (tokens_.SkipName("or")) args.push_back(And());
+  return Chain(Kind::kOr, std::move(args));
 }
 
 ExprPtr ExpressionParser::And() {
-  ExprPtr left = Not();
-  while (tokens_.SkipName("and")) left = Make(Kind::kAnd, ExprList(std::move(left), Not()));
-  return left;
+  std::vector<ExprPtr> args = ExprList(Not());
+  while (tokens_.SkipName("and")) args.push_back(Not());
+  return Chain(Kind::kAnd, std::move(args));
 }
 
 ExprPtr ExpressionParser::Not() {
@@ -89,38 +97,34 @@ ExprPtr ExpressionParser::Compare() {
     }
     args.push_back(Sum());
   }
-  if (operators.empty()) return std::move(args[0]);
-  ExprPtr expr = Make(Kind::kCompare, std::move(args));
-  expr->operators = std::move(operators);
-  return expr;
+  return Chain(Kind::kCompare, std::move(args), std::move(operators));
 }
 
 ExprPtr ExpressionParser::Sum() {
-  ExprPtr left = Concat();
+  std::vector<ExprPtr> args = ExprList(Concat());
+  std::vector<std::string> operators;
   while (tokens_.IsOneOf({"+", "-"})) {
-    std::string op = tokens_.Take().text;
-    left = Make(Kind::kArithmetic, ExprList(std::move(left), Concat()));
-    left->operators.push_back(std::move(op));
+    operators.push_back(tokens_.Take().text);
+    args.push_back(Concat());
   }
-  return left;
+  return Chain(Kind::kArithmetic, std::move(args), std::move(operators));
 }
 
 ExprPtr ExpressionParser::Concat() {
   std::vector<ExprPtr> args = ExprList(Product());
   while (tokens_.SkipOperator("~")) args.push_back(Product());
-  if (args.size() == 1) return std::move(args[0]);
-  return Make(Kind::kConcat, std::move(args));
+  return Chain(Kind::kConcat, std::move(args));
 }
 
 ExprPtr ExpressionParser::Product() {
-  ExprPtr left = Unary(true);
+  std::vector<ExprPtr> args = ExprList(Unary(true));
+  std::vector<std::string> operators;
   while (tokens_.IsOneOf({"*", "/", "//", "%"})) {
-    std::string op = tokens_.Take().text;
-    left = Make(Kind::kArithmetic, ExprList(std::move(left), Unary(true)));
-    left->operators.push_back(std::move(op));
+    operators.push_back(tokens_.Take().text);
+    args.push_back(Unary(true));
   }
   if (tokens_.IsOperator("**")) tokens_.Fail("the operator ** is not supported");
-  return left;
+  return Chain(Kind::kArithmetic, std::move(args), std::move(operators));
 }
 
 ExprPtr ExpressionParser::Unary(bool with_filters) {

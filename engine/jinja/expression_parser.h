@@ -39,6 +39,9 @@ class ExpressionParser {
  private:
   ExprPtr Make(Expr::Kind kind, std::vector<ExprPtr> args);
   ExprPtr Constant(Value value);
+  // One node of all operands, so that long chains are not deep; of one, itself.
+  ExprPtr Chain(Expr::Kind kind, std::vector<ExprPtr> args,
+                std::vector<std::string> operators = {});
   ExprPtr And();
   ExprPtr Not();
   ExprPtr Compare();

@@ -1,11 +1,12 @@
 // Jinja's filters.
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "engine/jinja/builtins.h"
 #include "engine/jinja/json_text.h"
 #include "engine/jinja/operators.h"
@@ -15,8 +16,6 @@ namespace based::jinja {
 namespace {
 
 using Args = const Items&;
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 Value ToJson(Run& run, const Value& subject, Args args) {
   JsonStyle style;
@@ -61,6 +60,29 @@ Value Reverse(Run& run, const Value& subject, Args) {
   return Value::OfGenerator(Items(items.rbegin(), items.rend()));
 }
 
+// The text of a number without the underscores that Python lets stand between digits; nothing
+// where they stand elsewhere, or for what Python's int and float take no number of: hexadecimal.
+std::optional<std::string> Digits(std::string_view text) {
+  const auto is_digit = [&](size_t at) {
+    return at < text.size() && absl::ascii_isdigit(static_cast<uint8_t>(text[at]));
+  };
+  std::string digits;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == 'x' || text[i] == 'X') return std::nullopt;
+    if (text[i] != '_') {
+      digits += text[i];
+    } else if (i == 0 || !is_digit(i - 1) || !is_digit(i + 1)) {
+      return std::nullopt;
+    }
+  }
+  return digits;
+}
+
+// Python's integers have no bound.
+Value TooLarge(Run& run) {
+  return run.Fail("an integer is beyond 64 bits, which is not supported");
+}
+
 Value ToInteger(Run& run, const Value& subject, Args args) {
   if (subject.undefined()) return run.Fail(subject.reason());
   const Value fallback = args[0].undefined() ? Value(int64_t{0}) : args[0];
@@ -69,16 +91,22 @@ Value ToInteger(Run& run, const Value& subject, Args args) {
   if (subject.is_string()) {
     if (!run.Spend(subject.string().size())) return {};
     int64_t integer = 0;
-    const std::string_view text = Strip(subject.string(), Side::kBoth);
-    if (absl::SimpleAtoi(View(text), &integer)) return integer;
-    if (!absl::SimpleAtod(View(text), &number)) return fallback;
+    const std::optional<std::string> text = Digits(Strip(subject.string(), Side::kBoth));
+    if (!text) return fallback;
+    if (absl::SimpleAtoi(*text, &integer)) return integer;
+    const bool digits = std::all_of(text->begin(), text->end(), absl::ascii_isdigit);
+    if (digits && !text->empty()) return TooLarge(run);
+    if (!absl::SimpleAtod(*text, &number)) return fallback;
   } else if (subject.is_number()) {
     number = subject.number();
   } else {
     return fallback;
   }
+  if (!std::isfinite(number)) return fallback;
   const double limit = std::ldexp(1.0, 63);
-  if (!(std::trunc(number) < limit && std::trunc(number) >= -limit)) return fallback;
+  if (std::trunc(number) >= limit || std::trunc(number) < -limit) {
+    return TooLarge(run);
+  }
   return static_cast<int64_t>(number);
 }
 

@@ -42,6 +42,9 @@ class Interpreter {
   Value Dict(const Expr& expr);
   Value SliceOf(const Expr& expr);
   Value Comparison(const Expr& expr);
+  // The first operand of which it holds, or the last.
+  Value FirstThatIs(bool truth, const Expr& expr);
+  Value ArithmeticChain(const Expr& expr);
   Value Concatenation(const Expr& expr);
   Value Applied(const Expr& expr);
   Value Tested(const Expr& expr);

@@ -34,7 +34,7 @@ std::vector<std::string_view> SplitAtSpace(std::string_view text, int64_t most) 
   text = Strip(text, Side::kLeft);
   while (!text.empty()) {
     if (most >= 0 && static_cast<int64_t>(parts.size()) == most) {
-      parts.push_back(Strip(text, Side::kRight));
+      parts.push_back(text);  // with what whitespace ends it
       break;
     }
     size_t end = 0;

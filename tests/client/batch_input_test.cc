@@ -5,6 +5,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "client/batch_outcome.h"
 #include "client/command.h"
 #include "engine/batch_result.h"
@@ -55,14 +56,26 @@ TEST(BatchInput, IgnoredFieldsAreCountedByName) {
                      "\n"
                      R"({"prompt":"x","a":1})"
                      "\n";
-  IgnoredFields ignored;
-  ASSERT_TRUE(ReadBatchInput(WriteFile("ignored.jsonl", text), {}, &ignored).ok());
+  BatchInputNotes notes;
+  const IgnoredFields& ignored = notes.ignored;
+  ASSERT_TRUE(ReadBatchInput(WriteFile("ignored.jsonl", text), {}, &notes).ok());
   EXPECT_EQ(ignored, (IgnoredFields{{"a", 2}, {"b", 1}}));
   text = R"({"prompt":"x")";
   for (int i = 0; i < 30; ++i) absl::StrAppend(&text, ",\"f", i, "\":1");
-  ignored.clear();
-  ASSERT_TRUE(ReadBatchInput(WriteFile("ignored.jsonl", text + "}"), {}, &ignored).ok());
+  notes = {};
+  ASSERT_TRUE(ReadBatchInput(WriteFile("ignored.jsonl", text + "}"), {}, &notes).ok());
   EXPECT_EQ(ignored.size(), kMostIgnoredFields);
+}
+
+TEST(BatchInput, TheFirstChatIsNoted) {
+  BatchInputNotes notes;
+  const std::string chat = R"({"custom_id":"N","url":"/v1/chat/completions",)"
+                           R"("body":{"messages":[{"role":"user","content":"a"}]}})";
+  const std::string path =
+      WriteFile("chats.jsonl", absl::StrCat("{\"prompt\":\"x\"}\n", chat, "\n",
+                                            absl::StrReplaceAll(chat, {{"N", "M"}}), "\n"));
+  ASSERT_TRUE(ReadBatchInput(path, {}, &notes).ok());
+  EXPECT_EQ(notes.first_chat, path + ":2");
 }
 
 TEST(BatchInput, PiecesMakeTheSamePlan) {
@@ -152,20 +165,32 @@ TEST(BatchInput, AChangedFileIsNoticed) {
   EXPECT_TRUE(absl::IsDataLoss(LineOf(*plan, 0).status()));
 }
 
-TEST(IsOutputOf, KnowsItsInput) {
+TEST(FailuresInOutput, KnowsItsInput) {
   const std::string path = WriteFile("known.jsonl", "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n");
   const auto plan = ReadBatchInput(path, {});
   ASSERT_TRUE(plan.ok());
+  const auto failures = [&](const std::string& output, const BatchPlan& of) {
+    return *FailuresInOutput(WriteFile("known.out", output), of);
+  };
   std::string text;
   for (int i = 1; i <= 2; ++i) {
-    const BatchOutcome outcome{.choices = {{.text = "x"}}};
+    BatchOutcome outcome{.choices = {{.text = ",\"error\":null}"}}};
+    if (i == 2) outcome.status = absl::InternalError(",\"error\":null}");
     absl::StrAppend(&text, BatchOutcomeJson({.input = plan->digest()}, {}, i, outcome), "\n");
   }
-  EXPECT_TRUE(*IsOutputOf(WriteFile("known.out", text), *plan));
-  EXPECT_FALSE(*IsOutputOf(WriteFile("more.out", text + "{}\n"), *plan));
-  EXPECT_FALSE(*IsOutputOf(WriteFile("less.out", text.substr(0, text.find('\n') + 1)), *plan));
+  EXPECT_EQ(failures(text, *plan), 1);
+  EXPECT_FALSE(failures(text + "{}\n", *plan).has_value());
+  EXPECT_FALSE(failures(text.substr(0, text.find('\n') + 1), *plan).has_value());
   const auto other = ReadBatchInput(WriteFile("other.jsonl", "{\"prompt\":\"a\"}\n"), {});
-  EXPECT_FALSE(*IsOutputOf(WriteFile("known.out", text), *other));
+  EXPECT_FALSE(failures(text, *other).has_value());
+}
+
+TEST(CheckSomeSucceeded, OneIsEnough) {
+  EXPECT_TRUE(CheckSomeSucceeded(2, 3, "out").ok());
+  EXPECT_TRUE(CheckSomeSucceeded(0, 0, "out").ok());
+  EXPECT_EQ(CheckSomeSucceeded(3, 3, "out").message(),
+            "all 3 lines have an error in place of a result, see out");
+  EXPECT_FALSE(CheckSomeSucceeded(1, 1, "out").ok());
 }
 
 }  // namespace

@@ -25,7 +25,8 @@ TEST(BatchLine, ReadsACompletion) {
   ASSERT_TRUE(line.ok()) << line.status();
   EXPECT_EQ(line->custom_id, "a");
   EXPECT_EQ(line->form, BatchForm::kCompletion);
-  EXPECT_EQ(line->sequences(), 3);
+  EXPECT_EQ(line->facts.sequences, 3);
+  EXPECT_EQ(line->facts.model, "m");
   const v1::GenerateRequest& request = line->request;
   EXPECT_EQ(request.model(), "m");
   EXPECT_EQ(request.text(), "hi");
@@ -50,12 +51,13 @@ TEST(BatchLine, DefaultsAreThoseOfTheForm) {
   EXPECT_THAT(completion->request.token_ids().ids(), ElementsAre(1, 2));
   const auto plain = ParseBatchLine(R"({"prompt":["only one"]})", "f:1");
   ASSERT_TRUE(plain.ok()) << plain.status();
-  EXPECT_FALSE(plain->request.stop().has_max_tokens());
+  EXPECT_EQ(plain->request.stop().max_tokens(), 256);
   EXPECT_EQ(plain->request.text(), "only one");
   EXPECT_EQ(plain->form, BatchForm::kPlain);
 }
 
-TEST(BatchLine, AChatBecomesOnePrompt) {
+// The daemon renders it, and knows where a reply ends.
+TEST(BatchLine, AChatStaysOne) {
   const auto line = ParseBatchLine(
       R"({"custom_id":"a","url":"/v1/chat/completions","body":{"max_completion_tokens":3,
           "stop":"END","messages":[{"role":"developer","content":"Be brief."},
@@ -63,11 +65,25 @@ TEST(BatchLine, AChatBecomesOnePrompt) {
       "f:1");
   ASSERT_TRUE(line.ok()) << line.status();
   EXPECT_EQ(line->form, BatchForm::kChat);
-  EXPECT_EQ(line->request.text(), "### System:\nBe brief.\n\n### User:\nHi!\n\n### Assistant:\n");
-  EXPECT_EQ(line->request.stop().max_tokens(), 3);
-  EXPECT_THAT(line->request.stop().strings(), ElementsAre("END", "\n### "));
+  const v1::GenerateRequest& request = line->request;
+  EXPECT_EQ(request.chat().messages(), R"([{"content":"Be brief.","role":"developer"},)"
+                                       R"({"content":"Hi!","role":"user"}])");
+  EXPECT_FALSE(request.chat().has_add_generation_prompt());
+  EXPECT_EQ(request.chat().chat_template_kwargs(), "");
+  EXPECT_EQ(request.stop().max_tokens(), 3);
+  EXPECT_THAT(request.stop().strings(), ElementsAre("END"));
+  EXPECT_EQ(line->names.max_tokens, "max_completion_tokens");
+  const auto more = ParseBatchLine(
+      R"({"custom_id":"a","url":"/v1/chat/completions","body":{"add_generation_prompt":false,
+          "chat_template_kwargs":{"x":1},"messages":[{"role":"user","content":"a"}]}})",
+      "f:1");
+  ASSERT_TRUE(more.ok()) << more.status();
+  EXPECT_TRUE(more->request.chat().has_add_generation_prompt());
+  EXPECT_FALSE(more->request.chat().add_generation_prompt());
+  EXPECT_EQ(more->request.chat().chat_template_kwargs(), "{\"x\":1}");
 }
 
+// As over HTTP, and beside it what a batch does not serve.
 TEST(BatchLine, ErrorsNameThePlaceAndTheField) {
   const struct {
     const char* text;
@@ -77,23 +93,23 @@ TEST(BatchLine, ErrorsNameThePlaceAndTheField) {
       {"[1]", "expected an object"},
       {"{\"prompt\":\"\xff\"}", "in.jsonl:7: not UTF-8 at byte 11"},
       {R"({"prompt":"a","prompt":"b"})", "twice"},
-      {R"({})", "prompt is missing"},
-      {R"({"prompt":["a","b"]})", "prompt is an array of 2"},
-      {R"({"prompt":[1,-2]})", "prompt is an array"},
+      {R"({})", "prompt is not set"},
+      {R"({"prompt":["a","b"]})", "in.jsonl:7: prompt is an array of 2 prompts; expected one"},
       {R"({"prompt":"a","max_tokens":"9"})", "in.jsonl:7: max_tokens is \"9\""},
       {R"({"prompt":"a","stream":true})", "stream is true"},
       {R"({"prompt":"a","stream_options":{"include_usage":true}})", "stream_options is"},
-      {R"({"prompt":"a","logprobs":3})", "logprobs is 3"},
-      {R"({"prompt":"a","stop":[1]})", "stop is"},
-      {R"({"prompt":"a","logit_bias":{"x":1}})", "logit_bias is"},
+      {R"({"prompt":"a","logprobs":3})", "in.jsonl:7: logprobs is set"},
+      {R"({"prompt":"a","suffix":"s"})", "in.jsonl:7: suffix is \"s\""},
       {R"({"url":"/v1/completions","body":{"prompt":"a"}})", "custom_id is missing"},
       {R"({"custom_id":"a","url":"/v1/embeddings","body":{}})", "url is \"/v1/embeddings\""},
       {R"({"custom_id":"a","url":"/v1/completions"})", "body is missing"},
       {R"({"custom_id":"a","method":"GET","url":"/v1/completions","body":{}})", "method is"},
-      {R"({"custom_id":"a","url":"/v1/completions","body":{"prompt":7}})", "body.prompt is 7"},
+      {R"({"custom_id":"a","url":"/v1/completions","body":{"prompt":7}})", "prompt is 7"},
+      {R"({"custom_id":"a","url":"/v1/chat/completions","body":{"messages":[7]}})",
+       "messages[0] is 7"},
       {R"({"custom_id":"a","url":"/v1/chat/completions",
-           "body":{"messages":[{"role":"x","content":""}]}})",
-       "body.messages is an object"},
+           "body":{"logprobs":true,"messages":[{"role":"user","content":""}]}})",
+       "logprobs is set"},
   };
   for (const auto& bad : cases) EXPECT_THAT(ErrorOf(bad.text), HasSubstr(bad.fault)) << bad.text;
 }
@@ -104,24 +120,13 @@ TEST(BatchLine, FieldsThatAskForNothingAreNotRefused) {
             "");
 }
 
-TEST(BatchLine, WhatMeansNothingIsNamed) {
-  const auto line = ParseBatchLine(
-      R"({"custom_id":"a","url":"/v1/completions","odd":1,"none":null,"body":{"prompt":"x",
-          "service_tier":"flex","metadata":null,"logprobs":null,"suffix":"","user":"u"}})",
-      "f:1");
+TEST(BatchLine, TokenIdsAndEchoAreAskedFor) {
+  const auto line = ParseBatchLine(R"({"prompt":"a","return_token_ids":true,"echo":true})", "f:1");
   ASSERT_TRUE(line.ok()) << line.status();
-  EXPECT_THAT(line->ignored, ElementsAre("odd", "service_tier"));
-  // Every field that is read.
-  const auto known = ParseBatchLine(
-      R"({"prompt":"x","custom_id":"a","model":"m","max_tokens":1,"max_completion_tokens":1,
-          "temperature":1,"top_p":1,"n":1,"best_of":1,"echo":true,"stop":"x","stream":false,
-          "seed":1,"presence_penalty":0,"frequency_penalty":0,"repetition_penalty":1,
-          "logit_bias":{},"user":"u","top_k":1,"min_p":0,"typical_p":1,"min_tokens":0,
-          "ignore_eos":true,"include_stop":true,"stop_token_ids":[],"allowed_token_ids":[],
-          "bad_words":[],"guided_regex":"a","stream_options":{},"tools":[]})",
-      "f:1");
-  ASSERT_TRUE(known.ok()) << known.status();
-  EXPECT_THAT(known->ignored, testing::IsEmpty());
+  EXPECT_TRUE(line->request.output().token_ids());
+  EXPECT_TRUE(line->request.output().echo());
+  EXPECT_EQ(line->return_token_ids, true);
+  EXPECT_FALSE(ParseBatchLine(R"({"prompt":"a"})", "f:1")->request.output().has_token_ids());
 }
 
 TEST(BatchLine, StructuredOutputBecomesAConstraint) {

@@ -61,7 +61,7 @@ def test_every_form_and_errors_in_place(demo, tmp_path):
     assert message["role"] == "assistant"
     assert plain["line"] == 3 and plain["text"] and plain["usage"]["completion_tokens"] == 3
     assert bad["response"] is None and bad["error"]["code"] == "INVALID_ARGUMENT"
-    assert bad["error"]["message"].startswith("sampling.temperature is -5")
+    assert bad["error"]["message"].startswith("temperature is -5")
     assert len({line["id"] for line in read_lines(output)}) == 5
     again = batch(demo, source, output)
     assert again.returncode == 0 and "complete" in again.stderr
@@ -97,9 +97,9 @@ def test_a_bad_input_is_refused_before_anything_is_sent(tmp_path):
     (b"{broken", ":2: not JSON"),
     (b'{"prompt": "\xff"}', ":2: not UTF-8 at byte 12"),
     (json.dumps(completion("b", model="other")).encode(), ':2: model is "other", expected "demo"'),
-    (json.dumps(completion("b", stream=True)).encode(), ":2: body.stream is true"),
+    (json.dumps(completion("b", stream=True)).encode(), ":2: stream is true"),
     (json.dumps(completion("b", stream_options={"include_usage": True})).encode(),
-     ":2: body.stream_options is"),
+     ":2: stream_options is"),
     (b'{"prompt": "' + b"a" * (16 << 20) + b'"}', ":2: longer than 16777216 bytes"),
 ], ids=["json", "utf8", "model", "stream", "stream_options", "long"])
 def test_bad_lines_are_named(tmp_path, line, fault):
@@ -280,6 +280,20 @@ def test_a_line_that_always_fails_ends_as_an_error(moody, tmp_path):
     assert [r.get("text") for r in results] == ["ok", None, "ok"]
     assert results[1]["error"] == {"code": "INTERNAL", "message": "no luck (3 attempts)"}
     assert [text for _, text in server.calls].count("poison") == 3
+
+
+def test_a_batch_whose_every_line_fails_is_a_failure(demo, tmp_path):
+    lines = [completion("a", temperature=-1), completion("b", max_tokens=0)]
+    source, output = write_lines(tmp_path / "in.jsonl", lines), tmp_path / "out.jsonl"
+    for flags in ([], ["--quiet"]):  # the second time it is complete
+        done = batch(demo, source, output, *flags)
+        assert done.returncode == 1
+        assert f"based: all 2 lines have an error in place of a result, see {output}" in done.stderr
+        assert [line["error"]["code"] for line in read_lines(output)] == ["INVALID_ARGUMENT"] * 2
+    assert "Exit status:\n  0 when OUTPUT" in run_based("batch", "--help").stdout
+    nothing = tmp_path / "none.jsonl"
+    nothing.write_text("\n")
+    assert batch(demo, nothing, tmp_path / "none-out.jsonl").returncode == 0
 
 
 def test_a_refused_key_ends_the_run_at_once(moody, tmp_path):

@@ -144,7 +144,9 @@ def test_keys_over_http(start_daemon, tmp_path):
         done, report = run(key)
         assert done.returncode == 1 and report is None
         assert "401 invalid_api_key" in done.stderr and daemon.http_address in done.stderr
-    assert run("admin")[1]["errors"] == {"403 permission_denied": 4}
+    done, report = run("admin")
+    assert report["errors"] == {"403 permission_denied": 4}
+    assert done.returncode == 1 and "every request failed, 4 of 4; the first: 403" in done.stderr
     assert run("generate")[1]["ok"] == 4
 
 
@@ -171,7 +173,8 @@ def test_a_daemon_that_goes_midway(start_daemon, tmp_path, way):
 def test_an_answer_over_http_ends_with_the_timeout(tiny, tmp_path):
     done, report = bench(tiny, tmp_path, "--warmup=0", "--requests=2", "--concurrency=2",
                          "--output_length=1000000", "--prompt_length=2", "--timeout=0.5", way="http")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1
+    assert "based: every request failed, 2 of 2; the first: " in done.stderr
     assert report["ok"] == 0 and sum(report["errors"].values()) == 2
     assert set(report["errors"]) <= {"DEADLINE_EXCEEDED", "200 deadline_exceeded",
                                      "504 deadline_exceeded"}

@@ -350,6 +350,42 @@ def test_shapes(ours, shape):
     assert rendered >= 15
 
 
+NUMBERS = ["0x1", "0b1", "0o7", "1_000", "1__0", "_1", "1_", " 7\\n", "+7", "+ 7", "-5.9", "1_0.5", "1.", ".5e1",
+           "1e400", "inf", "-Infinity", "nan", "nan(1)", "0x1p3", "", "007", "1e3", "1e_3", "9" * 18]
+TEXTS = ["", " ", "a", " a ", "a b", " a  b\\t", "a b c \\n", "\u3000a\u3000b\u3000", "a\u00a0\u00a0b "]
+CHAINS = [" + ", " - ", " * ", " ~ ", " or ", " and "]
+
+
+def same(ours, expression, **variables):
+    template = "{{ " + expression + " }}"
+    assert ours.render(template, variables) == by_jinja(template, variables), template
+
+
+def test_integers_of_texts(ours):
+    for text in NUMBERS:
+        same(ours, f"'{text}'|int")
+        same(ours, f"'{text}'|int(5)")
+
+
+def test_splits_at_whitespace(ours):
+    for text in TEXTS:
+        for cuts in ("", "none", "none, 0", "none, 1", "none, 2", "none, -1"):
+            same(ours, f"'{text}'.split({cuts})|tojson")
+
+
+def test_long_chains(ours):
+    rng = random.Random(1)
+    for operator in CHAINS:
+        for _ in range(20):
+            same(ours, operator.join(rng.choice(["0", "1", "n", "2"]) for _ in range(150)), n=3)
+    for _ in range(20):
+        links = [rng.choice(["0", "1", "n", "''"]) + rng.choice([" or ", " and "]) for _ in range(150)]
+        same(ours, "".join(links) + "1", n=3)
+        sums = [rng.choice(["1", "2", "n"]) + rng.choice([" + ", " - ", " * ", " // "])
+                for _ in range(30)]
+        same(ours, "".join(sums) + "1", n=3)
+
+
 # --- programs at random
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")  # of the code that Jinja makes

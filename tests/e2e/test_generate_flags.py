@@ -86,7 +86,7 @@ def test_every_field_has_a_flag_that_sets_it(proto, moody):  # noqa: F811
         value, text = value_of(field)
         arguments = ["--json", f"--address={server.address}", f"--{flag}={text}"]
         expected = proto.completion.GenerateRequest()
-        if path[0] not in ("text", "token_ids"):
+        if path[0] not in ("text", "token_ids", "chat"):
             arguments.append("--text=x")
             expected.text = b"x"
         put(expected, path, value)

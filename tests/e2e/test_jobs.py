@@ -97,9 +97,6 @@ def test_every_form_as_based_batch_answers_it(keeper, tmp_path):
         body = result.get("response") and result["response"]["body"]
         choices = [{key: choice[key] for key in ("text", "message", "finish_reason")
                     if key in choice} for choice in body["choices"]] if body else None
-        for choice in choices or []:
-            if "message" in choice:
-                choice["message"].pop("refusal", None)
         return (result["id"], result.get("custom_id"), result.get("text"), result["error"], choices,
                 body and (body["object"], body["model"], body["usage"]))
 
@@ -145,6 +142,14 @@ def test_structured_output_in_both_ways_in(keeper, tmp_path):
             assert list(ship) == ["sunk", "built"] and ship["built"] in (1812, 1851), text
         assert choice["text"] in ("yes", "no") and choice["finish_reason"] == "stop"
         assert broken["error"]["code"] == "INVALID_ARGUMENT", broken
+
+
+def test_a_job_whose_every_line_fails_is_a_failure(keeper, tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", [completion("a", temperature=-1)])
+    assert jobs(keeper, "submit", source, "--id=all-fail").returncode == 0
+    done = jobs(keeper, "fetch", "all-fail", tmp_path / "out.jsonl")
+    assert done.returncode == 1 and "the only line has an error in place of a result" in done.stderr
+    assert len(read_lines(tmp_path / "out.jsonl")) == 1
 
 
 def test_ignored_fields_are_listed(keeper, tmp_path):

@@ -50,6 +50,14 @@ def test_generate_and_stream_agree(client):
     assert "".join(chunk.text for chunk in chunks) == whole.text == stream.result.text != ""
 
 
+def test_a_chat(client, demo):
+    messages = [{"role": "user", "content": "A ship?"}]
+    reply = client.generate(messages, max_tokens=8, temperature=0)
+    text = "### User:\nA ship?\n\n### Assistant:\n"
+    assert reply.prompt_tokens == len(client.tokenize(text))
+    assert reply.text == client.generate(text, max_tokens=8, temperature=0, stop=["\n### "]).text
+
+
 def test_ids_several_completions_and_logprobs(client):
     result = client.generate(client.tokenize("Whale ahoy"), n=2, max_tokens=3, token_ids=True,
                              logprobs=True, top_logprobs=2, prompt_logprobs=True, ignore_eos=True)

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/engine/synthetic_checkpoint.h"
@@ -73,6 +74,25 @@ TEST_F(ChatTemplateTest, SpecialTokensComeFromTheFiles) {
   EXPECT_EQ((*ChatTemplate::Load(dir_.string()))->eos_token(), "</s>");
 }
 
+// JSON holds them as doubles; Python does not.
+TEST_F(ChatTemplateTest, IntegersBeyond64BitsAreRefused) {
+  const auto made = *ChatTemplate::Create("t", "{{ messages[0].id }}", {});
+  const auto render = [&](const char* number, const char* more = "{}") {
+    const auto text = made->Render(json::parse(R"([{"id":)" + std::string(number) + "}]"), true,
+                                   json::parse(more));
+    return text.ok() ? *text : std::string(text.status().message());
+  };
+  EXPECT_EQ(render("9223372036854775807"), "9223372036854775807");
+  EXPECT_EQ(render("-9223372036854775808"), "-9223372036854775808");
+  EXPECT_EQ(render("1e18"), "1e+18");
+  for (const char* large : {"9223372036854775808", "12345678901234567890", "-9223372036854775809",
+                            "123456789012345678901234567890"}) {
+    EXPECT_THAT(render(large), testing::StartsWith("messages hold the number ")) << large;
+  }
+  EXPECT_THAT(render("1", R"({"x":[{"y":18446744073709551615}]})"),
+              testing::StartsWith("chat_template_kwargs hold the number 18446744073709551615;"));
+}
+
 TEST_F(ChatTemplateTest, RefusalsNameMessages) {
   Write("chat_template.jinja", "{{ raise_exception('Roles must alternate') }}");
   EXPECT_EQ(Render(), "messages are refused by the model's chat template: Roles must alternate");
@@ -82,11 +102,18 @@ TEST_F(ChatTemplateTest, RefusalsNameMessages) {
             "1: a dict has no 'name'");
 }
 
-TEST_F(ChatTemplateTest, MoreVariablesCannotReplaceTheMessages) {
+// As in transformers, where these are parameters of their own and tokens are variables.
+TEST_F(ChatTemplateTest, MoreVariablesMayReplaceSpecialTokensAlone) {
   const auto made = *ChatTemplate::Create(
       "t", "{{ messages | length }}{{ thinking }}{{ eos_token }}", {{"eos_token", "</s>"}});
-  EXPECT_EQ(*made->Render(kMessages, true, {{"messages", json::array()}, {"thinking", false}}),
-            "4False</s>");
+  EXPECT_EQ(*made->Render(kMessages, true, {{"eos_token", "!"}, {"thinking", false}}), "4False!");
+  for (const char* name : {"messages", "tools", "documents", "add_generation_prompt"}) {
+    EXPECT_EQ(made->Render(kMessages, true, {{name, nullptr}}).status(),
+              absl::InvalidArgumentError(absl::StrCat(
+                  "chat_template_kwargs.", name,
+                  " is set; expected other names, the template is always given messages, tools, "
+                  "documents, add_generation_prompt")));
+  }
 }
 
 // The well-known shapes, each as short as it goes.

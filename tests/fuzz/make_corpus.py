@@ -255,6 +255,9 @@ def requests() -> None:
         "not-served": 'text: "a" tenant: "t" sampling { logit_bias { key: 1 value: nan } }',
         "output": 'text: "a" output { text: false token_ids: true tokens_per_message: 0 }',
         "model": 'model: "other" text: "a"',
+        "chat": 'chat { messages: "[{\\"role\\":\\"user\\",\\"content\\":\\"a\\"}]" }',
+        "chat-wrong": 'chat { messages: "[{\\"role\\":1}]" chat_template_kwargs: "[" }',
+        "chat-beside-session": 'chat { messages: "[{}]" } state { session: "s" }',
     }
     texts |= {
         "rules": 'text: "abab" sampling { repetition_penalty: 1.5 presence_penalty: 0.5 '

@@ -60,12 +60,13 @@ void ForEachField(const Descriptor* type, const std::string& path,
       (*request.mutable_sampling()->mutable_logit_bias())[1] = 1.0f;
       check(name, request);
     } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-      ForEachField(field->message_type(), name + ".",
-                   [get, field](v1::GenerateRequest* request) {
-                     Message* parent = get(request);
-                     return parent->GetReflection()->MutableMessage(parent, field);
-                   },
-                   check);
+      ForEachField(
+          field->message_type(), name + ".",
+          [get, field](v1::GenerateRequest* request) {
+            Message* parent = get(request);
+            return parent->GetReflection()->MutableMessage(parent, field);
+          },
+          check);
     } else {
       v1::GenerateRequest request = WithPrompt();
       SetScalar(get(&request), field);
@@ -76,29 +77,50 @@ void ForEachField(const Descriptor* type, const std::string& path,
 
 // Everything else in GenerateRequest must be refused by name.
 const std::set<std::string>& Served() {
-  static const std::set<std::string> served = {
-      "model",          "text",          "token_ids.ids",       "sampling.temperature",
-      "sampling.top_k", "sampling.top_p", "sampling.min_p",     "sampling.seed",
-      "stop.max_tokens", "stop.strings", "stop.token_ids",      "stop.ignore_eos",
-      "output.text",    "output.token_ids", "output.tokens_per_message",
-      "sampling.typical_p",
-      "sampling.repetition_penalty",
-      "sampling.presence_penalty",
-      "sampling.frequency_penalty",
-      "sampling.logit_bias",
-      "sampling.bad_words",
-      "sampling.allowed_token_ids",
-      "stop.min_tokens",
-      "stop.include_stop",
-      "output.logprobs",
-      "output.top_logprobs",
-      "output.echo",
-      "output.prompt_logprobs",
-      "output.delta_interval_ms",
-      "n",              "best_of",       "priority",      "tenant",
-      "state.session", "state.create_session", "state.session_tokens",
-      "constraint.json_schema", "constraint.json", "constraint.regex",
-      "constraint.choice.values", "constraint.grammar"};
+  static const std::set<std::string> served = {"model",
+                                               "text",
+                                               "token_ids.ids",
+                                               "sampling.temperature",
+                                               "sampling.top_k",
+                                               "sampling.top_p",
+                                               "sampling.min_p",
+                                               "sampling.seed",
+                                               "stop.max_tokens",
+                                               "stop.strings",
+                                               "stop.token_ids",
+                                               "stop.ignore_eos",
+                                               "output.text",
+                                               "output.token_ids",
+                                               "output.tokens_per_message",
+                                               "sampling.typical_p",
+                                               "sampling.repetition_penalty",
+                                               "sampling.presence_penalty",
+                                               "sampling.frequency_penalty",
+                                               "sampling.logit_bias",
+                                               "sampling.bad_words",
+                                               "sampling.allowed_token_ids",
+                                               "stop.min_tokens",
+                                               "stop.include_stop",
+                                               "output.logprobs",
+                                               "output.top_logprobs",
+                                               "output.echo",
+                                               "output.prompt_logprobs",
+                                               "output.delta_interval_ms",
+                                               "n",
+                                               "best_of",
+                                               "priority",
+                                               "tenant",
+                                               "state.session",
+                                               "state.create_session",
+                                               "state.session_tokens",
+                                               "constraint.json_schema",
+                                               "constraint.json",
+                                               "constraint.regex",
+                                               "constraint.choice.values",
+                                               "constraint.grammar",
+                                               "chat.messages",
+                                               "chat.add_generation_prompt",
+                                               "chat.chat_template_kwargs"};
   return served;
 }
 
@@ -111,6 +133,13 @@ TEST(RequestFromProto, EveryFieldIsServedOrRefusedByName) {
         v1::GenerateRequest sent = message;
         // The other fields of a session need its id.
         if (path.starts_with("state.")) sent.mutable_state()->set_session("x");
+        // A chat needs messages, and its members are JSON.
+        if (path.starts_with("chat.")) {
+          sent.mutable_chat()->set_messages(R"([{"role":"user","content":"a"}])");
+          if (sent.chat().chat_template_kwargs() == "x") {
+            sent.mutable_chat()->set_chat_template_kwargs("{}");
+          }
+        }
         const absl::StatusOr<Request> request = RequestFromProto(sent, true);
         if (Served().count(path) > 0) {
           EXPECT_TRUE(request.ok()) << request.status();
@@ -118,8 +147,8 @@ TEST(RequestFromProto, EveryFieldIsServedOrRefusedByName) {
         } else {
           EXPECT_EQ(request.status().code(), absl::StatusCode::kUnimplemented);
           // A field inside a message that is not served is refused with the outer name.
-          const std::string named(request.status().message().substr(
-              0, request.status().message().find(' ')));
+          const std::string named(
+              request.status().message().substr(0, request.status().message().find(' ')));
           EXPECT_EQ(path.substr(0, named.size()), named);
         }
       });
@@ -208,6 +237,54 @@ TEST(RequestFromProto, CopiesEveryServedField) {
   EXPECT_TRUE(request->stop.ignore_eos);
   EXPECT_FALSE(request->output.text);
   EXPECT_TRUE(request->output.token_ids);
+}
+
+TEST(RequestFromProto, AChatIsRendered) {
+  v1::GenerateRequest message;
+  message.mutable_chat()->set_messages(R"([{"role":"user","content":"a"}])");
+  message.mutable_stop()->add_strings("x");
+  const absl::StatusOr<Request> plain = RequestFromProto(message, true);
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_TRUE(plain->prompt_is_text);
+  EXPECT_EQ(plain->prompt_text, "### User:\na\n\n### Assistant:\n");
+  EXPECT_THAT(plain->stop.strings, testing::ElementsAre("x", "\n### "));
+  const ChatFormat own = {.chat_template = ChatTemplate::Create(
+                              "t", "{{ messages[0].content ~ mood ~ add_generation_prompt }}", {}),
+                          .stop_ids = {9}};
+  message.mutable_chat()->set_add_generation_prompt(false);
+  message.mutable_chat()->set_chat_template_kwargs(R"({"mood":"!"})");
+  const absl::StatusOr<Request> rendered = RequestFromProto(message, true, own);
+  ASSERT_TRUE(rendered.ok()) << rendered.status();
+  EXPECT_EQ(rendered->prompt_text, "a!False");
+  EXPECT_THAT(rendered->stop.strings, testing::ElementsAre("x"));
+  EXPECT_THAT(rendered->stop.token_ids, testing::ElementsAre(9));
+}
+
+TEST(RequestFromProto, FaultsOfAChatAreNamed) {
+  const struct {
+    const char* messages;
+    const char* kwargs;
+    const char* fault;
+  } cases[] = {
+      {"", "", "chat.messages is not set"},
+      {"[", "", "chat.messages byte 2: not JSON"},
+      {R"([{"role":"user","role":"user"}])", "", "chat.messages has the name \"role\" twice"},
+      {R"([{"role":"tool","content":""}])", "", "chat.messages[0].role is \"tool\""},
+      {R"([{"role":"user","content":""}])", "[]", "chat.chat_template_kwargs is an array"},
+  };
+  for (const auto& bad : cases) {
+    v1::GenerateRequest message;
+    message.mutable_chat()->set_messages(bad.messages);
+    message.mutable_chat()->set_chat_template_kwargs(bad.kwargs);
+    const absl::Status status = RequestFromProto(message, true).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), testing::StartsWith(bad.fault));
+  }
+  v1::GenerateRequest message;
+  message.mutable_chat()->set_messages(R"([{"role":"user","content":"a"}])");
+  message.mutable_state()->set_session("s");
+  EXPECT_THAT(std::string(RequestFromProto(message, true).status().message()),
+              testing::StartsWith("chat is set beside state.session"));
 }
 
 TEST(RequestFromProto, UnsetFieldsMeanTheDocumentedDefaults) {

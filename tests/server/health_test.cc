@@ -122,7 +122,7 @@ TEST(LoadingServer, RefusesCallsUntilItServes) {
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
     EXPECT_EQ(status.error_message(), "the model is loading");
   }
-  server->Serve(engine, nullptr);
+  server->Serve(engine, {}, nullptr);
   EXPECT_EQ(watch.Receive(), kServing);
   grpc::ClientContext context;
   EXPECT_TRUE(stub->GetModel(&context, {}, &model).ok());

@@ -9,7 +9,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/log.h"
-#include "server/openai_chat.h"
 #include "tests/server/fake_engine.h"
 #include "tests/server/fake_exchange.h"
 
@@ -26,7 +25,7 @@ class GatewayTest : public testing::Test {
     SetLogOptions({.level = LogLevel::kOff});
     engine_ = std::make_unique<FakeEngine>(std::move(engine_options), &metrics_);
     gateway_ = std::make_unique<OpenAiGateway>(std::move(options), *access_, metrics_);
-    gateway_->Serve(*engine_, chat_template);
+    gateway_->Serve(*engine_, {.chat_template = chat_template});
   }
 
   std::shared_ptr<FakeExchange> Send(HttpRequest request) {

@@ -66,6 +66,7 @@ TEST(FieldOfMessage, KnowsFieldsFromWords) {
   EXPECT_EQ(FieldOfMessage("the queue is full"), "");
   EXPECT_EQ(FieldOfMessage("sampling.nothing is 2"), "");
   EXPECT_EQ(FieldOfMessage("n.m is 2"), "");
+  EXPECT_EQ(FieldOfMessage("chat.messages[0].role is 7"), "chat.messages[0].role");
   EXPECT_EQ(FieldOfMessage(""), "");
 }
 

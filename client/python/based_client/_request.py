@@ -7,17 +7,20 @@ from typing import Any, Iterable, Mapping, Optional, Sequence, Union
 
 from based.v1 import completion_pb2 as pb
 
-# Text, token ids, or a whole request.
-Prompt = Union[str, bytes, Sequence[int], pb.GenerateRequest]
+# Text, token ids, a chat's messages ({"role": ..., "content": ...}), or a whole request.
+Prompt = Union[str, bytes, Sequence[int], Sequence[Mapping[str, Any]], pb.GenerateRequest]
 
 
 def as_bytes(text: Union[str, bytes]) -> bytes:
     return text.encode() if isinstance(text, str) else text
 
 
-def set_prompt(prompt: Union[str, bytes, Sequence[int]], request: pb.GenerateRequest) -> None:
+def set_prompt(prompt: Union[str, bytes, Sequence[int], Sequence[Mapping[str, Any]]],
+               request: pb.GenerateRequest) -> None:
     if isinstance(prompt, (str, bytes)):
         request.text = as_bytes(prompt)
+    elif len(prompt) > 0 and isinstance(prompt[0], Mapping):
+        request.chat.messages = json_text.dumps(list(prompt))
     else:
         request.token_ids.ids.extend(prompt)
         request.token_ids.SetInParent()  # an empty prompt is a prompt

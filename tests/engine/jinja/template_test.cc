@@ -82,6 +82,9 @@ TEST(Template, Operators) {
       {"{{ 'a' if 0 else 'b' if 0 else 'c' }}{{ 'd' if 0 }}", "c"},
       {"{{ 'abc'[1] }}{{ 'abc'[-1] }}{{ 'h\u00e9llo'[1:3] }}{{ 'abc'[::-1] }}", "bc\u00e9lcba"},
       {"{{ [1, 2, 3, 4][1:-1] | join(',') }} {{ [1, 2][5:] | length }}", "2,3 0"},
+      {"{{ 7 - 2 - 1 + 3 }} {{ 24 // 5 * 2 % 3 }} {{ 8 / 2 / 2 }}", "7 2 2.0"},
+      {"{{ 0 or '' or 'x' or y.z }} {{ 1 and 'a' and 0 and y.z }} {{ 1 and 2 or 3 }}", "x 0 2"},
+      {"{{ 0 and 1 or '' or 0 }} {{ 1 and 2 and 3 }}", "0 3"},
   });
 }
 
@@ -130,6 +133,12 @@ TEST(Template, FiltersTestsAndMethods) {
       {"{{ 'abc'.startswith('ab') }} {{ 'abc'.endswith(('x', 'c')) }}", "True True"},
       {"{{ {'a': 1}.get('b', 2) }}{{ {'a': 1}.get('b') }}", "2None"},
       {"{{ 'a\u00a0\u3000' | trim }}.", "a."},
+      {"{{ ' a  b c \n'.split(none, 1)[1] }}|{{ ' a '.split(none, 0)[0] }}|", "b c \n|a |"},
+      {"{{ 'a \t'.split(none, 1) | length }} {{ ' '.split(none, 1) | length }}", "1 0"},
+      {"{{ '0x1' | int }} {{ '0b1' | int(2) }} {{ '1_000' | int }} {{ '1__0' | int }}",
+       "0 2 1000 0"},
+      {"{{ ' -5.9 ' | int }} {{ '1e400' | int(3) }} {{ 'inf' | int }} {{ '_1' | int }}",
+       "-5 3 0 0"},
       {"{{ strftime_now('%d %b %Y') | length }}", "11"},
   });
 }
@@ -185,6 +194,9 @@ TEST(Template, MistakesAreToldWithTheirLine) {
       {"{{ [].count(1) }}", "line 1: the method 'count' of a list is not supported"},
       {"{{ 1 // 0 }}", "line 1: division by zero"},
       {"{{ 9223372036854775807 + 1 }}", "line 1: a number is too large"},
+      {"{{ '12345678901234567890' | int }}", "line 1: an integer is beyond 64 bits"},
+      {"{{ 1e19 | int }}", "line 1: an integer is beyond 64 bits"},
+      {"{{ 12345678901234567890 }}", "line 1: '12345678901234567890' is no decimal number"},
   };
   for (const auto& [source, message] : cases) EXPECT_THAT(Error(source), StartsWith(message));
 }

@@ -1,4 +1,4 @@
-#include "server/openai_request.h"
+#include "engine/openai_request.h"
 
 #include <algorithm>
 #include <limits>
@@ -10,10 +10,9 @@
 #include "engine/json_file.h"
 #include "engine/json_reader.h"
 #include "engine/openai_constraint.h"
+#include "engine/openai_fields.h"
 #include "engine/utf8.h"
 #include "kernels/base/status.h"
-#include "server/convert.h"
-#include "server/openai_fields.h"
 
 namespace based {
 namespace {
@@ -71,31 +70,28 @@ SamplingParams ReadSampling(OpenAiFields& fields) {
   return sampling;
 }
 
-// Where a reply ends that the client did not ask to end: before the plain template's next message,
-// or with the model's own template's token.
-void EndTurn(const OpenAiModel& model, StopConditions& stop) {
-  if (!model.chat_template.ok() || *model.chat_template == nullptr) {
-    stop.strings.push_back(kPlainChatStop);
-  } else if (!stop.ignore_eos) {
-    for (const int32_t id : model.chat_stop_ids) {
-      const auto found = std::find(stop.token_ids.begin(), stop.token_ids.end(), id);
-      if (found == stop.token_ids.end()) stop.token_ids.push_back(id);
-    }
-  }
-}
-
-StopConditions ReadStop(OpenAiFields& fields, bool chat, const OpenAiModel& model) {
+StopConditions ReadStop(OpenAiFields& fields, bool chat, OpenAiNames& names) {
   StopConditions stop;
   stop.max_tokens = chat ? kChatMaxTokens : kCompletionMaxTokens;
   fields.Read("max_tokens", stop.max_tokens);
-  if (chat) fields.Read("max_completion_tokens", stop.max_tokens);
+  if (chat) {
+    fields.Read("max_completion_tokens", stop.max_tokens);
+    const bool old_name = fields.Find("max_tokens") != nullptr;
+    if (!old_name || fields.Find("max_completion_tokens") != nullptr) {
+      names.max_tokens = "max_completion_tokens";
+    }
+  }
   fields.Read("min_tokens", stop.min_tokens);
   fields.Read("ignore_eos", stop.ignore_eos);
   fields.Read("stop_token_ids", stop.token_ids);
   fields.Read("include_stop_str_in_output", stop.include_stop);
   fields.ReadTexts("stop", stop.strings);
-  if (chat) EndTurn(model, stop);
   return stop;
+}
+
+bool IsString(const OpenAiFields& fields, const std::string& name) {
+  const Json* value = fields.Find(name);
+  return value != nullptr && value->is_string();
 }
 
 void ReadStream(OpenAiFields& fields, OpenAiRequest& call) {
@@ -137,29 +133,22 @@ void ReadPriority(OpenAiFields& fields, Request& request) {
 
 // What both endpoints share, for every prompt of the call.
 absl::StatusOr<Request> ReadTemplate(OpenAiFields& fields, const Json& body, std::string_view raw,
-                                     const OpenAiModel& model, OpenAiRequest& call) {
+                                     OpenAiRequest& call) {
   Request request;
+  fields.Read("model", call.model);
   BASED_ASSIGN_OR_RETURN(request.constraint, ReadOpenAiConstraint(body, raw));
+  call.names.constraint = request.constraint.field;
   ReadStream(fields, call);
   ReadCounts(fields, call.stream, request);
   ReadPriority(fields, request);
   request.sampling = ReadSampling(fields);
-  request.stop = ReadStop(fields, call.chat, model);
-  call.token_ids = !model.has_tokenizer;
-  fields.Read("return_token_ids", call.token_ids);
-  request.output.text = model.has_tokenizer;
-  request.output.token_ids = call.token_ids;
+  request.stop = ReadStop(fields, call.chat, call.names);
+  call.names.one_stop = IsString(fields, "stop");
+  call.names.one_bad_word = IsString(fields, "bad_words");
+  if (fields.Find("return_token_ids") != nullptr) {
+    fields.Read("return_token_ids", call.return_token_ids.emplace());
+  }
   return request;
-}
-
-absl::Status Check(const Json& body, OpenAiEndpoint endpoint, const OpenAiModel& model,
-                   OpenAiRequest& call) {
-  BASED_RETURN_IF_ERROR(CheckOpenAiFields(body, endpoint, call.ignored));
-  OpenAiFields fields(body);
-  std::string name;
-  fields.Read("model", name);
-  BASED_RETURN_IF_ERROR(fields.status());
-  return CheckModelName(name, model.name);
 }
 
 void ReadLegacyLogprobs(OpenAiFields& fields, OpenAiRequest& call, OutputOptions& output) {
@@ -196,8 +185,8 @@ absl::Status AddPrompt(const Json& prompt, const std::string& place, Request req
 
 // A prompt, or an array of prompts.
 absl::Status AddPrompts(const Json& prompt, const Request& request, OpenAiRequest& call) {
-  const bool one = !prompt.is_array() || (!prompt.empty() && prompt[0].is_number());
-  if (one) return AddPrompt(prompt, "prompt", request, call);
+  call.names.prompts = prompt.is_array() && (prompt.empty() || !prompt[0].is_number());
+  if (!call.names.prompts) return AddPrompt(prompt, "prompt", request, call);
   const int64_t choices = static_cast<int64_t>(prompt.size()) * std::max(request.best_of, 1);
   if (prompt.empty() || choices > kMaxChoices) {
     return Invalid(absl::StrCat("prompt is ", JsonExcerpt(prompt), " prompts; expected 1 or more, ",
@@ -209,19 +198,32 @@ absl::Status AddPrompts(const Json& prompt, const Request& request, OpenAiReques
   return absl::OkStatus();
 }
 
-}  // namespace
-
-OpenAiModel OpenAiModelOf(const Model& model, ServedChatTemplate chat_template) {
-  OpenAiModel made = {.name = model.name, .has_tokenizer = model.tokenizer != nullptr};
-  if (chat_template.ok() && *chat_template != nullptr && made.has_tokenizer) {
-    const auto ids = model.tokenizer->Encode((*chat_template)->eos_token());
-    if (ids.ok() && ids->size() == 1 && ids->front() != model.config.eos_token_id) {
-      made.chat_stop_ids = *ids;
-    }
-  }
-  made.chat_template = std::move(chat_template);
-  return made;
+absl::Status ReadCompletion(const Json& body, std::string_view raw, OpenAiRequest& call) {
+  OpenAiFields fields(body);
+  BASED_ASSIGN_OR_RETURN(Request request, ReadTemplate(fields, body, raw, call));
+  ReadLegacyLogprobs(fields, call, request.output);
+  BASED_RETURN_IF_ERROR(fields.status());
+  const Json* prompt = fields.Find("prompt");
+  if (prompt == nullptr) return Invalid("prompt is not set; expected text or token ids");
+  return AddPrompts(*prompt, request, call);
 }
+
+absl::Status ReadChat(const Json& body, std::string_view raw, OpenAiRequest& call) {
+  OpenAiFields fields(body);
+  BASED_ASSIGN_OR_RETURN(Request request, ReadTemplate(fields, body, raw, call));
+  fields.Read("logprobs", call.logprobs);
+  request.output.logprobs = call.logprobs;
+  fields.Read("top_logprobs", request.output.top_logprobs);
+  BASED_RETURN_IF_ERROR(fields.status());
+  if (request.output.top_logprobs != 0 && !call.logprobs) {
+    return Invalid("top_logprobs is set; expected only where logprobs is true");
+  }
+  BASED_ASSIGN_OR_RETURN(call.messages, ReadChatAsk(body));
+  call.requests.push_back(std::move(request));
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<Json> ParseBody(std::string_view body) {
   if (const size_t at = FindInvalidUtf8(body); at != std::string::npos) {
@@ -235,41 +237,13 @@ absl::StatusOr<Json> ParseBody(std::string_view body) {
   return parsed;
 }
 
-absl::StatusOr<OpenAiRequest> ReadCompletion(const Json& body, std::string_view raw,
-                                             const OpenAiModel& model) {
+absl::StatusOr<OpenAiRequest> ReadOpenAiRequest(const Json& body, std::string_view raw,
+                                                OpenAiEndpoint endpoint) {
   OpenAiRequest call;
-  BASED_RETURN_IF_ERROR(Check(body, OpenAiEndpoint::kCompletions, model, call));
-  OpenAiFields fields(body);
-  BASED_ASSIGN_OR_RETURN(Request request, ReadTemplate(fields, body, raw, model, call));
-  ReadLegacyLogprobs(fields, call, request.output);
-  BASED_RETURN_IF_ERROR(fields.status());
-  const Json* prompt = fields.Find("prompt");
-  if (prompt == nullptr) return Invalid("prompt is not set; expected text or token ids");
-  BASED_RETURN_IF_ERROR(AddPrompts(*prompt, request, call));
-  return call;
-}
-
-absl::StatusOr<OpenAiRequest> ReadChat(const Json& body, std::string_view raw,
-                                       const OpenAiModel& model) {
-  OpenAiRequest call;
-  call.chat = true;
-  BASED_RETURN_IF_ERROR(Check(body, OpenAiEndpoint::kChat, model, call));
-  if (!model.has_tokenizer) {
-    return absl::FailedPreconditionError(
-        "messages are text and the model has no tokenizer; use /v1/completions with token ids, or "
-        "start the daemon with --tokenizer");
-  }
-  OpenAiFields fields(body);
-  BASED_ASSIGN_OR_RETURN(Request request, ReadTemplate(fields, body, raw, model, call));
-  fields.Read("logprobs", call.logprobs);
-  request.output.logprobs = call.logprobs;
-  fields.Read("top_logprobs", request.output.top_logprobs);
-  BASED_RETURN_IF_ERROR(fields.status());
-  if (request.output.top_logprobs != 0 && !call.logprobs) {
-    return Invalid("top_logprobs is set; expected only where logprobs is true");
-  }
-  BASED_ASSIGN_OR_RETURN(request.prompt_text, ChatPrompt(body, model.chat_template));
-  call.requests.push_back(std::move(request));
+  call.names.endpoint = endpoint;
+  call.chat = endpoint == OpenAiEndpoint::kChat;
+  BASED_RETURN_IF_ERROR(CheckOpenAiFields(body, endpoint, call.ignored));
+  BASED_RETURN_IF_ERROR(call.chat ? ReadChat(body, raw, call) : ReadCompletion(body, raw, call));
   return call;
 }
 

@@ -1,10 +1,9 @@
 // What OpenAI's request bodies become, and what is wrong with them.
-#include "server/openai_request.h"
+#include "engine/openai_request.h"
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/openai_fields.h"
 
 namespace based {
 namespace {
@@ -13,14 +12,12 @@ using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-const OpenAiModel kModel{.name = "demo"};
-
 absl::StatusOr<OpenAiRequest> Complete(const std::string& body) {
-  return ReadCompletion(json::parse(body), body, kModel);
+  return ReadOpenAiRequest(json::parse(body), body, OpenAiEndpoint::kCompletions);
 }
 
 absl::StatusOr<OpenAiRequest> Chat(const std::string& body) {
-  return ReadChat(json::parse(body), body, kModel);
+  return ReadOpenAiRequest(json::parse(body), body, OpenAiEndpoint::kChat);
 }
 
 std::string With(const std::string& fields) { return R"({"prompt":"x",)" + fields + "}"; }
@@ -119,16 +116,6 @@ TEST(ReadCompletion, FourFormsOfPrompts) {
   EXPECT_THAT(ids->requests[1].prompt_token_ids, ElementsAre(2, 3));
 }
 
-TEST(ReadCompletion, WithoutATokenizerIdsGoBothWays) {
-  OpenAiModel model = kModel;
-  model.has_tokenizer = false;
-  const auto call = ReadCompletion(json::parse(R"({"prompt":[1]})"), "", model);
-  ASSERT_TRUE(call.ok());
-  EXPECT_FALSE(call->requests[0].output.text);
-  EXPECT_TRUE(call->requests[0].output.token_ids);
-  EXPECT_TRUE(call->token_ids);
-}
-
 TEST(ReadCompletion, MessagesBeginWithTheField) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({})", "prompt is not set"},
@@ -168,13 +155,11 @@ TEST(ReadCompletion, MessagesBeginWithTheField) {
 TEST(ReadCompletion, PromptsOfOneCallAreBounded) {
   json body{{"prompt", json::array()}, {"best_of", 64}};
   for (int i = 0; i < 17; ++i) body["prompt"].push_back("x");
-  EXPECT_THAT(std::string(ReadCompletion(body, "", kModel).status().message()), HasSubstr("1024"));
+  EXPECT_THAT(
+      std::string(ReadOpenAiRequest(body, "", OpenAiEndpoint::kCompletions).status().message()),
+      HasSubstr("1024"));
   body["prompt"].erase(0);
-  EXPECT_TRUE(ReadCompletion(body, "", kModel).ok());
-}
-
-TEST(ReadCompletion, OtherModelsAreNotFound) {
-  EXPECT_EQ(Complete(With(R"("model":"gpt")")).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(ReadOpenAiRequest(body, "", OpenAiEndpoint::kCompletions).ok());
 }
 
 TEST(Fields, RefusedByNameUnlessTheyAskForNothing) {
@@ -191,6 +176,15 @@ TEST(Fields, RefusedByNameUnlessTheyAskForNothing) {
   EXPECT_TRUE(neutral.ok()) << neutral.status();
 }
 
+TEST(Fields, UnknownMembersOfObjectsAreListed) {
+  EXPECT_THAT(Complete(With(R"("stream":true,"zoo":1,"stream_options":{"include_usage":true,
+                               "more":1,"nothing":null},"response_format":{"type":"json_schema",
+                               "x":0,"json_schema":{"schema":{"any":1},"y":1,"strict":true}})"))
+                  ->ignored,
+              ElementsAre("zoo", "stream_options.more", "response_format.x",
+                          "response_format.json_schema.y"));
+}
+
 TEST(Fields, UnknownOnesAreListed) {
   EXPECT_THAT(Complete(With(R"("zoo":1,"metadata":{},"store":null)"))->ignored,
               ElementsAre("metadata", "zoo"));
@@ -198,125 +192,37 @@ TEST(Fields, UnknownOnesAreListed) {
   EXPECT_THAT(Complete(With(R"("messages":[])"))->ignored, ElementsAre("messages"));
 }
 
-TEST(ReadChat, PlainTemplate) {
-  const auto call = Chat(R"({"messages":[
-      {"role":"developer","content":"Be kind."},{"role":"user","content":"Hi"},
-      {"role":"assistant","content":"Hello"},
-      {"role":"user","content":[{"type":"text","text":"How "},{"type":"text","text":"so?"}]}],
-      "stop":"x","max_tokens":4})");
+TEST(ReadChat, KeepsWhatTemplatesAreGiven) {
+  const auto call = Chat(R"({"model":"m","messages":[{"role":"tool","name":"n",
+      "content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},{"role":"x"}],
+      "chat_template_kwargs":{"mood":1},"add_generation_prompt":false,"stop":"s"})");
   ASSERT_TRUE(call.ok()) << call.status();
-  EXPECT_EQ(call->requests[0].prompt_text,
-            "### System:\nBe kind.\n\n### User:\nHi\n\n### Assistant:\nHello\n\n### User:\nHow "
-            "so?\n\n### Assistant:\n");
-  EXPECT_THAT(call->requests[0].stop.strings, ElementsAre("x", "\n### "));
-  EXPECT_EQ(call->requests[0].stop.max_tokens, 4);
+  EXPECT_EQ(call->model, "m");
+  EXPECT_EQ(call->messages.messages,
+            json::parse(R"([{"role":"tool","name":"n","content":"ab"},{"role":"x"}])"));
+  EXPECT_EQ(call->messages.kwargs, json({{"mood", 1}}));
+  EXPECT_FALSE(call->messages.add_generation_prompt);
+  // Where the turn ends is for whoever knows the template.
+  EXPECT_THAT(call->requests[0].stop.strings, ElementsAre("s"));
 }
 
-TEST(ReadChat, OptionsOfItsOwn) {
-  const std::string messages = R"("messages":[{"role":"user","content":"Hi"}])";
-  const auto call = Chat("{" + messages + R"(,"max_completion_tokens":5,"logprobs":true,
-                         "top_logprobs":2,"tools":[],"tool_choice":"auto"})");
-  ASSERT_TRUE(call.ok()) << call.status();
-  EXPECT_EQ(call->requests[0].stop.max_tokens, 5);
-  EXPECT_TRUE(call->requests[0].output.logprobs);
-  EXPECT_EQ(call->requests[0].output.top_logprobs, 2);
-  EXPECT_EQ(Chat("{" + messages + "}")->requests[0].stop.max_tokens, 256);
-  EXPECT_THAT(std::string(Chat("{" + messages + R"(,"top_logprobs":2})").status().message()),
-              testing::StartsWith("top_logprobs is set"));
-  EXPECT_EQ(Chat("{" + messages + R"(,"tools":[{"type":"function"}]})").status().code(),
-            absl::StatusCode::kUnimplemented);
-}
-
-TEST(ReadChat, WrongMessagesAreNamed) {
-  const std::pair<const char*, const char*> cases[] = {
-      {R"({})", "messages is not set"},
-      {R"({"messages":[]})", "messages is an array of 0"},
-      {R"({"messages":["hi"]})", "messages[0] is \"hi\""},
-      {R"({"messages":[{"content":"a"}]})", "messages[0].role is null"},
-      {R"({"messages":[{"role":"tool","content":"a"}]})", "messages[0].role is \"tool\""},
-      {R"({"messages":[{"role":"user"}]})", "messages[0].content is null"},
-      {R"({"messages":[{"role":"user","content":[{"type":"image_url"}]}]})",
-       "messages[0].content[0].type is \"image_url\""},
+TEST(Names, AreThoseThatTheClientUsed) {
+  const std::string chat = R"({"messages":[{"role":"user","content":"Hi"}])";
+  const auto max_tokens = [&](const std::string& fields) {
+    return Chat(chat + fields + "}")->names.max_tokens;
   };
-  for (const auto& [body, message] : cases) {
-    const absl::Status status = Chat(body).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << body << status;
-    EXPECT_THAT(std::string(status.message()), testing::StartsWith(message)) << body;
-  }
-}
-
-TEST(ReadChat, WithoutAGenerationPrompt) {
-  const auto call = Chat(R"({"messages":[{"role":"user","content":"Hi"}],
-                             "add_generation_prompt":false})");
-  ASSERT_TRUE(call.ok()) << call.status();
-  EXPECT_EQ(call->requests[0].prompt_text, "### User:\nHi\n\n");
-  EXPECT_THAT(std::string(Chat(R"({"messages":[{"role":"user","content":"Hi"}],
-                                   "chat_template_kwargs":{"x":1}})")
-                              .status()
-                              .message()),
-              testing::StartsWith("chat_template_kwargs is an object"));
-}
-
-class ReadChatByTemplate : public testing::Test {
- protected:
-  explicit ReadChatByTemplate() {
-    model_.chat_template = ChatTemplate::Create(
-        "chat_template.jinja",
-        "{% for m in messages %}<{{ m.role }}>{{ m.content + eos_token }}{% endfor %}"
-        "{% if add_generation_prompt %}<reply{{ mood }}>{% endif %}",
-        {{"eos_token", "</s>"}});
-    model_.chat_stop_ids = {7};
-  }
-
-  absl::StatusOr<OpenAiRequest> Read(const std::string& body) {
-    return ReadChat(json::parse(body), body, model_);
-  }
-
-  OpenAiModel model_ = kModel;
-};
-
-TEST_F(ReadChatByTemplate, MakesThePromptAndEndsTheTurn) {
-  const auto call = Read(R"({"messages":[{"role":"tool","content":"Hi"},
-      {"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}],
-      "stop":"x","stop_token_ids":[5]})");
-  ASSERT_TRUE(call.ok()) << call.status();
-  EXPECT_EQ(call->requests[0].prompt_text, "<tool>Hi</s><user>ab</s><reply>");
-  EXPECT_THAT(call->requests[0].stop.strings, ElementsAre("x"));
-  EXPECT_THAT(call->requests[0].stop.token_ids, ElementsAre(5, 7));
-}
-
-TEST_F(ReadChatByTemplate, TakesWhatVllmsClientsSay) {
-  const std::string messages = R"({"messages":[{"role":"user","content":"a"}],)";
-  const auto moody = Read(messages + R"("chat_template_kwargs":{"mood":"!"},"ignore_eos":true})");
-  ASSERT_TRUE(moody.ok()) << moody.status();
-  EXPECT_EQ(moody->requests[0].prompt_text, "<user>a</s><reply!>");
-  EXPECT_THAT(moody->requests[0].stop.token_ids, ElementsAre());
-  EXPECT_EQ(Read(messages + R"("add_generation_prompt":false})")->requests[0].prompt_text,
-            "<user>a</s>");
-  EXPECT_EQ(Read(messages + R"("chat_template":"{{ x }}"})").status().code(),
-            absl::StatusCode::kUnimplemented);
-}
-
-TEST_F(ReadChatByTemplate, SaysWhatItCannotRender) {
-  const std::pair<const char*, const char*> cases[] = {
-      {R"([{"role":"user"}])", "messages cannot be rendered by the model's chat template"},
-      {R"([{"role":7,"content":"a"}])", "messages[0].role is 7"},
-      {R"([{"role":"user","content":[1]}])", "messages[0].content[0] is 1"},
-      {R"([])", "messages is an array of 0"},
-  };
-  for (const auto& [messages, message] : cases) {
-    const absl::Status status = Read(absl::StrCat("{\"messages\":", messages, "}")).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
-    EXPECT_THAT(std::string(status.message()), testing::StartsWith(message));
-  }
-}
-
-TEST_F(ReadChatByTemplate, OneThatIsNotSupportedIsRefusedByName) {
-  model_.chat_template = ChatTemplate::Create("chat_template.jinja", "\n{{ x | nice }}", {});
-  const absl::Status status = Read(R"({"messages":[{"role":"user","content":"Hi"}]})").status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(status.message()),
-              HasSubstr("chat_template.jinja: line 2: the filter 'nice' is not supported"));
+  EXPECT_EQ(max_tokens(""), "max_completion_tokens");
+  EXPECT_EQ(max_tokens(R"(,"max_tokens":0)"), "max_tokens");
+  EXPECT_EQ(max_tokens(R"(,"max_completion_tokens":0)"), "max_completion_tokens");
+  EXPECT_EQ(max_tokens(R"(,"max_tokens":1,"max_completion_tokens":0)"), "max_completion_tokens");
+  EXPECT_EQ(Complete(With(R"("max_tokens":0)"))->names.max_tokens, "max_tokens");
+  EXPECT_FALSE(Complete(R"({"prompt":[1,2]})")->names.prompts);
+  EXPECT_TRUE(Complete(R"({"prompt":[[1,2]]})")->names.prompts);
+  EXPECT_TRUE(Complete(R"({"prompt":["a"]})")->names.prompts);
+  EXPECT_TRUE(Complete(With(R"("stop":"a","bad_words":"b")"))->names.one_stop);
+  EXPECT_TRUE(Complete(With(R"("stop":"a","bad_words":"b")"))->names.one_bad_word);
+  EXPECT_FALSE(Complete(With(R"("stop":["a"],"bad_words":["b"])"))->names.one_stop);
+  EXPECT_EQ(Complete(With(R"("guided_regex":"a")"))->names.constraint, "guided_regex");
 }
 
 TEST(ParseBody, SaysWhereItIsWrong) {

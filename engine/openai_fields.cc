@@ -1,8 +1,10 @@
-#include "server/openai_fields.h"
+#include "engine/openai_fields.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "engine/json_file.h"
 
@@ -89,6 +91,43 @@ constexpr Field kFields[] = {
     {"prompt_logprobs", kC | kH, false},
 };
 
+// The members that are known of the objects in fields that are served; where all are of the
+// client's making, or others are refused, the object is not here.
+struct Members {
+  std::vector<std::string> path;
+  std::vector<absl::string_view> known;
+};
+
+const std::vector<Members>& KnownMembers() {
+  static const auto* members = new std::vector<Members>{
+      {{"stream_options"}, {"include_usage"}},
+      {{"response_format"}, {"type", "json_schema"}},
+      {{"response_format", "json_schema"}, {"name", "description", "schema", "strict"}},
+  };
+  return *members;
+}
+
+void ListUnknownMembers(const Json& body, std::vector<std::string>& ignored) {
+  for (const Members& members : KnownMembers()) {
+    const Json* object = &body;
+    for (const std::string& name : members.path) {
+      const auto found = object->is_object() ? object->find(name) : object->end();
+      if (found == object->end()) {
+        object = nullptr;
+        break;
+      }
+      object = &*found;
+    }
+    if (object == nullptr || !object->is_object()) continue;
+    for (const auto& [name, value] : object->items()) {
+      const auto known = std::find(members.known.begin(), members.known.end(), name);
+      if (known == members.known.end() && !value.is_null()) {
+        ignored.push_back(absl::StrCat(absl::StrJoin(members.path, "."), ".", name));
+      }
+    }
+  }
+}
+
 const Field* FindField(absl::string_view name, OpenAiEndpoint endpoint) {
   for (const Field& field : kFields) {
     if (field.name == name && (field.endpoints & static_cast<uint8_t>(endpoint)) != 0) {
@@ -124,6 +163,7 @@ absl::Status CheckOpenAiFields(const Json& body, OpenAiEndpoint endpoint,
                        "; this daemon does not serve it, leave the field out"));
     }
   }
+  ListUnknownMembers(body, ignored);
   return absl::OkStatus();
 }
 

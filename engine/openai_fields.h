@@ -1,6 +1,6 @@
 // The fields of OpenAI's request bodies: which endpoint serves which, and typed access to them.
-#ifndef BASED_SERVER_OPENAI_FIELDS_H_
-#define BASED_SERVER_OPENAI_FIELDS_H_
+#ifndef BASED_ENGINE_OPENAI_FIELDS_H_
+#define BASED_ENGINE_OPENAI_FIELDS_H_
 
 #include <cstdint>
 #include <string>
@@ -9,16 +9,17 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
-#include "server/openai_error.h"
 
 namespace based {
+
+enum class OpenAiEndpoint : uint8_t { kCompletions = 1, kChat = 2, kTokenize = 4, kDetokenize = 8 };
 
 // True for a field that the endpoint serves, or refuses by name.
 bool IsOpenAiField(absl::string_view name, OpenAiEndpoint endpoint);
 
 // Goes over the fields of `body` that are not null. UNIMPLEMENTED when one is refused by name and
 // its value asks for something; names of fields that the endpoint does not know come back in
-// `ignored`.
+// `ignored`, and those of members of its objects ("stream_options.x").
 absl::Status CheckOpenAiFields(const nlohmann::json& body, OpenAiEndpoint endpoint,
                                std::vector<std::string>& ignored);
 
@@ -55,4 +56,4 @@ bool JsonToInt32(const nlohmann::json& value, int32_t& target);
 
 }  // namespace based
 
-#endif  // BASED_SERVER_OPENAI_FIELDS_H_
+#endif  // BASED_ENGINE_OPENAI_FIELDS_H_
