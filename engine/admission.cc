@@ -207,7 +207,7 @@ milliseconds Admission::RetryAfter(const Tenant& tenant, bool batch) const {
 }
 
 milliseconds Admission::predicted_wait() const {
-  return ToMilliseconds(Predict(tenants_.at(""), /*batch=*/false).value_or(0));
+  return ToMilliseconds(wait_.PredictLast().value_or(0));
 }
 
 std::vector<TenantUse> Admission::use() const {

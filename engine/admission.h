@@ -67,7 +67,7 @@ class Admission {
   // Tokens that tenants have been served, by index.
   void SetServed(const std::vector<int64_t>& tokens) { served_ = tokens; }
 
-  // Wait for a slot of an interactive request of the default tenant.
+  // Wait for a slot of an interactive request behind all that wait.
   std::chrono::milliseconds predicted_wait() const;
 
   std::vector<TenantUse> use() const;

@@ -60,7 +60,7 @@ struct Capacity {
   int64_t park_limit_bytes = 0;
   int64_t queued_tokens = 0;  // prompt and output, at most
   int64_t max_queue_tokens = 0;
-  // For a slot, of an interactive request of the default tenant that came now.
+  // For a slot, of an interactive request that came now, behind all that wait.
   std::chrono::milliseconds predicted_wait{0};
   int32_t token_budget = 0;
   int64_t max_prompt_tokens = 0;

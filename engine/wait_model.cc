@@ -91,6 +91,12 @@ std::optional<double> WaitModel::Predict(int32_t tenant, double weight, bool bat
   return own.seconds[static_cast<size_t>(after - own.turns.begin())];
 }
 
+std::optional<double> WaitModel::PredictLast() const {
+  if (HasRoom(/*batch=*/false)) return 0;
+  if (load_.step_seconds <= 0) return std::nullopt;
+  return Interactive().seconds.back();
+}
+
 const WaitModel::Turns& WaitModel::Interactive() const {
   if (simulation_.has_value()) return interactive_;
   interactive_ = Turns();

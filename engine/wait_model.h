@@ -33,6 +33,8 @@ class WaitModel {
   // Seconds until a request that comes now has a slot; nothing while costs are unknown. A tenant
   // that has little in the queue passes those that have much.
   std::optional<double> Predict(int32_t tenant, double weight, bool batch) const;
+  // The same of an interactive request that has to wait behind all others.
+  std::optional<double> PredictLast() const;
 
  private:
   // When a slot is free for those that wait, by turns, and for one behind all of them.

@@ -116,8 +116,9 @@ constexpr Note kNotes[] = {
      "Each is one copy of a state. Many a second: interactive load comes in bursts; "
      "`--reserved_interactive_slots` keeps room."},
     {"based_predicted_wait_seconds", "seconds",
-     "What an interactive request of the default tenant that came now would wait for a slot: what "
-     "runs and waits played forward over measured step cost. The autoscaler's signal: add replicas "
+     "What an interactive request that came now would wait for a slot, behind all others: what "
+     "runs "
+     "and waits played forward over measured step cost. The autoscaler's signal: add replicas "
      "before it reaches clients' deadlines."},
     {"based_preemptions_total", "sequences", "Stays 0. Anything else is a bug: report it."},
     {"based_prefill_seconds", "seconds",

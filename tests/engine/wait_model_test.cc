@@ -207,6 +207,9 @@ TEST(WaitModel, ATenantBehindItsShareDisplacesOthers) {
   EXPECT_NEAR(Predict(load, 1), 100, 0.01) << "where nothing may be parked";
   load.park_room = 1;
   EXPECT_EQ(Predict(load, 1), 0);
+  WaitModel model;
+  model.SetLoad(load);
+  EXPECT_NEAR(*model.PredictLast(), 0.1, 1e-5) << "who has no claim to slots of others waits";
   EXPECT_NEAR(Predict(load, 0), 100, 0.01);
   Queue(load, 1, Request(0, 100), 1);
   EXPECT_NEAR(Predict(load, 1), 100, 0.01);
