@@ -16,8 +16,8 @@ ABSL_FLAG(int32_t, http_timeout_ms, 0,
 ABSL_FLAG(std::string, http_cors_origin, "",
           "Origin, e.g. https://chat.example, whose pages may call the HTTP API; empty: none.");
 ABSL_FLAG(std::string, http_chat_template, "auto",
-          "Of chats, over gRPC and in batches too: auto: the chat template that the model brings, or "
-          "the plain one where it brings none; plain: the plain template in any case.");
+          "Of chats over HTTP, gRPC and in batches: auto: the chat template that the model brings, "
+          "or the plain one where it brings none; plain: the plain template in any case.");
 
 namespace based {
 namespace {
