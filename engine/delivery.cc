@@ -145,7 +145,7 @@ bool Delivery::TakeBatch(Shard& shard, Batch& batch) {
 
 void Delivery::Deliver(Shard& shard, Batch& batch) {
   for (auto& [id, stream] : batch.opened) shard.streams.emplace(id, std::move(stream));
-  DeliveryBatch together;
+  DeliveryBatch together(batch.events.size());
   for (const SchedulerEvent& event : batch.events) {
     together.Next();
     const auto found = shard.streams.find(event.id);
@@ -155,7 +155,7 @@ void Delivery::Deliver(Shard& shard, Batch& batch) {
 }
 
 void Delivery::DeliverDue(Shard& shard) {
-  DeliveryBatch together;
+  DeliveryBatch together(shard.due.size());
   while (!shard.due.empty() && shard.due.begin()->when <= Clock::now()) {
     together.Next();
     const Due due = *shard.due.begin();

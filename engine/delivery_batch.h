@@ -18,8 +18,8 @@ class DeliveryBatch {
     virtual void OnBatchEnd() = 0;
   };
 
-  // This thread's batch, from now to the end of this object's life.
-  DeliveryBatch() { current_ = this; }
+  // This thread's batch of `events`, from now to the end of this object's life.
+  explicit DeliveryBatch(size_t events) : events_(events) { current_ = this; }
   ~DeliveryBatch() {
     current_ = nullptr;
     End();
@@ -29,6 +29,9 @@ class DeliveryBatch {
 
   // Null outside of a batch.
   static DeliveryBatch* Current() { return current_; }
+
+  // One sink's thread has time for all of it.
+  bool is_short() const { return events_ <= kTogether; }
 
   // Events that sinks may take as one: enough to share what is done once for all of them, so few
   // that nothing waits for them for much of a millisecond.
@@ -47,6 +50,7 @@ class DeliveryBatch {
     for (const auto& listener : std::exchange(listeners_, {})) listener->OnBatchEnd();
   }
 
+  const size_t events_;
   size_t handled_ = 0;
   static inline thread_local DeliveryBatch* current_ = nullptr;
   std::vector<std::shared_ptr<Listener>> listeners_;

@@ -19,13 +19,13 @@ class Connection::Run final : public DeliveryBatch::Listener {
     for (Run* run : open_) {
       if (run->connection_ == connection) return *run;
     }
-    auto run = std::make_shared<Run>(connection);
+    auto run = std::make_shared<Run>(connection, batch.is_short());
     open_.push_back(run.get());
     batch.AtEnd(run);
     return *run;
   }
 
-  explicit Run(const Connection* connection) : connection_(connection) {}
+  Run(const Connection* connection, bool as_one) : connection_(connection), as_one_(as_one) {}
 
   void Add(std::shared_ptr<Writer> writer) { writers_.push_back(std::move(writer)); }
 
@@ -37,10 +37,9 @@ class Connection::Run final : public DeliveryBatch::Listener {
   }
 
   static bool BeginOthers() {
+    if (writing_ == nullptr || writing_->next_ == writing_->writers_.size()) return false;
     // The others may enter the kernel themselves.
-    Run* const run = std::exchange(writing_, nullptr);
-    if (run == nullptr || run->next_ == run->writers_.size()) return false;
-    run->WriteRest();
+    if (writing_->as_one_) std::exchange(writing_, nullptr)->WriteRest();
     return true;
   }
 
@@ -53,6 +52,7 @@ class Connection::Run final : public DeliveryBatch::Listener {
   static inline thread_local Run* writing_ = nullptr;
 
   const Connection* const connection_;
+  const bool as_one_;
   std::vector<std::shared_ptr<Writer>> writers_;
   size_t next_ = 0;
 };

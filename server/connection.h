@@ -5,8 +5,11 @@
 // wake-up. gRPC writes together what it finds queued when a write of that connection ends, but a
 // lone thread never finds it writing. So the messages of a delivery batch wait for the batch's end;
 // the first is written, and when it is about to enter the kernel, in a `sendmsg` that this program
-// exports in front of the C library's, the others are begun: gRPC queues them behind the first and
-// writes them as one.
+// exports in front of the C library's, the others are begun: gRPC queues them behind the first,
+// and a thread of its own writes them as one.
+//
+// That thread is one for all connections. In long batches it would keep others waiting, and the
+// threads of delivery write one message after the other, of which the kernel makes one packet.
 #ifndef BASED_SERVER_CONNECTION_H_
 #define BASED_SERVER_CONNECTION_H_
 
@@ -33,7 +36,8 @@ class Connection {
   void WriteAtBatchEnd(std::shared_ptr<Writer> writer);
 
   // From within a write at the end of this thread's batch, before it enters the kernel: begins the
-  // batch's other writes to that connection. True when there were any: more follows at once.
+  // batch's other writes to that connection if the batch is short. True when there were any, or
+  // will be: more follows at once.
   static bool BeginOthers();
 
  private:

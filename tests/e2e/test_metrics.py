@@ -262,8 +262,8 @@ class Loads:
         stub = self.proto.batch_grpc.BatchServiceStub(self.channels[-1])
         metadata = [("authorization", f"Bearer {self.keys['batcher']}")]
         long = json.dumps({"prompt": "a", "max_tokens": 100_000, "ignore_eos": True}) + "\n"
-        short = "".join(json.dumps({"prompt": "a", "max_tokens": 1, "temperature": t}) + "\n"
-                        for t in (1, -5))
+        short = "".join(json.dumps({"prompt": "a", "max_tokens": 2, "ignore_eos": True,
+                                    "temperature": t}) + "\n" for t in (1, -5))
         for name, lines in (("long", long * 9), ("short", short)):
             request = pb.CreateBatchRequest(id=name, lines=lines.encode(), last=True)
             stub.CreateBatch(iter([request]), metadata=metadata, timeout=LIMIT_S)

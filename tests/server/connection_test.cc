@@ -71,7 +71,7 @@ TEST(Connection, WritesOfABatchBeginInOrderAtItsEnd) {
   WithStreams(2, connection);
   std::string written;
   {
-    const DeliveryBatch batch;
+    const DeliveryBatch batch(2);
     for (const char name : {'a', 'b', 'c'}) {
       connection.WriteAtBatchEnd(Writer([&written, name] { written += name; }));
     }
@@ -84,7 +84,7 @@ TEST(Connection, ALongBatchWritesEveryFewEvents) {
   Connection connection;
   WithStreams(2, connection);
   size_t written = 0;
-  DeliveryBatch batch;
+  DeliveryBatch batch(DeliveryBatch::kTogether + 1);
   for (size_t i = 1; i < DeliveryBatch::kTogether; ++i) {
     connection.WriteAtBatchEnd(Writer([&written] { ++written; }));
     batch.Next();
@@ -104,7 +104,7 @@ TEST(Connection, NothingWaitsOutsideOfABatchOrForOneStream) {
   Connection one;
   WithStreams(2, one).OnStreamClosed();
   written = false;
-  const DeliveryBatch batch;
+  const DeliveryBatch batch(2);
   one.WriteAtBatchEnd(Writer([&written] { written = true; }));
   EXPECT_TRUE(written);
 }
@@ -115,7 +115,7 @@ TEST(Connection, OthersBeginBeforeTheFirstEntersTheKernel) {
   WithStreams(3, connection);
   std::string begun;
   {
-    const DeliveryBatch batch;
+    const DeliveryBatch batch(2);
     connection.WriteAtBatchEnd(Writer([&] {
       begun += 'a';
       socket.Send('a');
@@ -135,6 +135,28 @@ TEST(Connection, OthersBeginBeforeTheFirstEntersTheKernel) {
   EXPECT_FALSE(Connection::BeginOthers());
 }
 
+TEST(Connection, InALongBatchOthersBeginAfterTheFirstHasEnteredTheKernel) {
+  const Socket socket;
+  Connection connection;
+  WithStreams(2, connection);
+  std::string begun;
+  {
+    const DeliveryBatch batch(DeliveryBatch::kTogether + 1);
+    connection.WriteAtBatchEnd(Writer([&] {
+      begun += 'a';
+      EXPECT_TRUE(Connection::BeginOthers());  // they follow
+      socket.Send('a');
+      EXPECT_EQ(begun, "a");
+    }));
+    connection.WriteAtBatchEnd(Writer([&] {
+      begun += 'b';
+      EXPECT_EQ(socket.Received(), "a");
+      EXPECT_FALSE(Connection::BeginOthers());
+    }));
+  }
+  EXPECT_EQ(begun, "ab");
+}
+
 TEST(Connection, AWriteBeginsOthersOfItsOwnConnectionAlone) {
   const Socket socket;
   Connection one;
@@ -143,7 +165,7 @@ TEST(Connection, AWriteBeginsOthersOfItsOwnConnectionAlone) {
   WithStreams(2, two);
   std::string begun;
   {
-    const DeliveryBatch batch;
+    const DeliveryBatch batch(2);
     for (const char name : {'a', 'b'}) {
       one.WriteAtBatchEnd(Writer([&, name] {
         begun += name;
@@ -249,7 +271,7 @@ TEST(Connection, MessagesOfGrpcAreBegunWithinTheFirstAndAllArriveInOrder) {
   int depth = 0, nested = 0;
   for (int i = 0; i < kBatches; ++i) {
     {
-      const DeliveryBatch batch;
+      const DeliveryBatch batch(2);
       for (Stream* stream : streams) {
         connection.WriteAtBatchEnd(Writer([&depth, &nested, stream] {
           nested += depth++ > 0 ? 1 : 0;
