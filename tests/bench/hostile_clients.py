@@ -80,6 +80,18 @@ def check_serves(daemon, proto):
     assert last.done.usage.generated_tokens == 10
 
 
+def load_streams(daemon, proto):
+    """Eight connections of eight streams: gRPC's executor grows to two threads a core, to stay."""
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.insecure_channel(daemon.address, options=own) for _ in range(8)]
+    stubs = [proto.completion_grpc.CompletionServiceStub(channel) for channel in channels]
+    streams = [stub.Generate(request_of(proto, 300), timeout=60) for stub in stubs * 8]
+    for stream in streams:
+        assert list(stream)[-1].done.usage.generated_tokens == 300
+    for channel in channels:
+        channel.close()
+
+
 def connect(daemon):
     host, port = daemon.address.rsplit(":", 1)
     return socket.create_connection((host, int(port)), timeout=10)
@@ -302,7 +314,7 @@ def main():
     # whom they kept waiting would be refused for a deadline that the queue cannot meet.
     daemon = Daemon(f"--model={TINY}", "--backend=cpu", "--slots=80", "--stream_queue=4",
                     "--write_timeout_ms=3000", f"--max_connections={limit}")
-    check_serves(daemon, proto)
+    load_streams(daemon, proto)
     start = State(daemon)
     for name, run in rows:
         if options.only not in name:
