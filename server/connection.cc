@@ -1,6 +1,5 @@
 #include "server/connection.h"
 
-#include <dlfcn.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "engine/delivery_batch.h"
+#include "server/original.h"
 
 namespace based {
 
@@ -68,7 +68,7 @@ bool Connection::BeginOthers() { return Run::BeginOthers(); }
 }  // namespace based
 
 extern "C" ssize_t sendmsg(int fd, const msghdr* message, int flags) {
-  static const auto next = reinterpret_cast<decltype(&sendmsg)>(dlsym(RTLD_NEXT, "sendmsg"));
+  static const based::Original<decltype(&sendmsg)> next("sendmsg");
   // So that the client wakes once for all of them. Should they fail, the kernel waits for 200 ms.
   if (based::Connection::BeginOthers()) flags |= MSG_MORE;
   return next(fd, message, flags);

@@ -1,6 +1,5 @@
 #include "server/guarded_reads.h"
 
-#include <dlfcn.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <openssl/err.h>
@@ -18,6 +17,7 @@
 #include "kernels/base/mutex.h"
 #include "server/header_guard.h"
 #include "server/log.h"
+#include "server/original.h"
 
 namespace based {
 namespace {
@@ -107,11 +107,6 @@ TlsGuard* GuardOf(SSL* ssl) {
   return fresh.release();
 }
 
-template <typename Function>
-Function Original(const char* name) {
-  return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
-}
-
 }  // namespace
 
 void GuardReads(int fd, size_t most_header_bytes) {
@@ -126,7 +121,7 @@ void GuardTlsReads(size_t most_header_bytes) { most_of_tls = most_header_bytes; 
 }  // namespace based
 
 extern "C" ssize_t recvmsg(int fd, msghdr* message, int flags) {
-  static const auto next = based::Original<decltype(&recvmsg)>("recvmsg");
+  static const based::Original<decltype(&recvmsg)> next("recvmsg");
   const ssize_t bytes = next(fd, message, flags);
   if (bytes <= 0 || flags != 0 || based::MayPass(fd, *message, static_cast<size_t>(bytes))) {
     return bytes;
@@ -136,7 +131,7 @@ extern "C" ssize_t recvmsg(int fd, msghdr* message, int flags) {
 }
 
 extern "C" int SSL_read(SSL* ssl, void* buffer, int size) {
-  static const auto next = based::Original<decltype(&SSL_read)>("SSL_read");
+  static const based::Original<decltype(&SSL_read)> next("SSL_read");
   const int bytes = next(ssl, buffer, size);
   based::TlsGuard* const guard = bytes > 0 ? based::GuardOf(ssl) : nullptr;
   if (guard == nullptr ||
@@ -150,7 +145,7 @@ extern "C" int SSL_read(SSL* ssl, void* buffer, int size) {
 }
 
 extern "C" int SSL_write(SSL* ssl, const void* buffer, int size) {
-  static const auto next = based::Original<decltype(&SSL_write)>("SSL_write");
+  static const based::Original<decltype(&SSL_write)> next("SSL_write");
   const int bytes = next(ssl, buffer, size);
   if (based::TlsGuard* const guard = bytes > 0 ? based::GuardOf(ssl) : nullptr) {
     guard->has_spoken = true;

@@ -10,10 +10,11 @@
 namespace based {
 namespace {
 
-// Readings looked at for one part, at most, and for all parts of a mask but the last: some 50 ms.
-// It counts whether or not the parts were there, so that a mask does not depend on what was asked
-// before.
-constexpr int64_t kMostWork = 5'000'000;
+// Readings looked at for one part, at most, and for all parts of a mask but the last, for each node
+// of the token tree: four times what tests/bench/constraint_bench.cc needs. 1 ns to 10 ns each.
+constexpr int64_t kMostReadingsOfANode = 16;
+// What small vocabularies may need besides.
+constexpr int64_t kLeastWork = 1'000'000;
 // Parts of less work than this are not counted.
 constexpr int64_t kLittleWork = 1'000;
 // Parts and callers of them looked at for one mask, at most.
@@ -46,6 +47,15 @@ class VisitedPairs {
 };
 
 }  // namespace
+
+MaskCache::MaskCache(const Automaton* automaton, const TokenTrie* trie, int64_t max_bytes,
+                     int32_t max_depth)
+    : automaton_(automaton),
+      trie_(trie),
+      max_bytes_(max_bytes),
+      max_depth_(max_depth),
+      most_work_(std::max(kLeastWork,
+                          kMostReadingsOfANode * static_cast<int64_t>(trie->nodes().size()))) {}
 
 int64_t MaskCache::bytes() const {
   MutexLock lock(mutex_);
@@ -86,7 +96,7 @@ MaskCache::Recipe MaskCache::PartsOf(const Readings& readings) {
     open.pop_back();
     const PartPtr part = GetPart(visit.inner.get(), visit.reading.state);
     if (part->part.work > kLittleWork && counted.insert(part->id).second) work += part->part.work;
-    recipe.usable = part->part.complete && visited.size() < kMostVisits && work <= kMostWork;
+    recipe.usable = part->part.complete && visited.size() < kMostVisits && work <= most_work_;
     if (!recipe.usable) return recipe;
     const int32_t caller = visit.reading.caller;
     if (!visited.Add(part->id, caller)) continue;
@@ -118,7 +128,7 @@ MaskCache::PartPtr MaskCache::GetPart(const Part* inner, int32_t state) {
   part->part = WalkTokens(
       *automaton_, *trie_,
       inner == nullptr ? absl::MakeConstSpan(&root, 1) : absl::MakeConstSpan(inner->part.ends),
-      state, kMostWork);
+      state, most_work_);
   MutexLock lock(mutex_);
   Grow(part->part.bytes() + static_cast<int64_t>(sizeof(Part) + 4 * part->part.ends.size()));
   part->id = next_id_++;

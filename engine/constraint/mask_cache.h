@@ -25,8 +25,8 @@ namespace based {
 class MaskCache {
  public:
   // Both outlive this. Keeps `max_bytes`, except for the masks that others still hold.
-  MaskCache(const Automaton* automaton, const TokenTrie* trie, int64_t max_bytes, int32_t max_depth)
-      : automaton_(automaton), trie_(trie), max_bytes_(max_bytes), max_depth_(max_depth) {}
+  MaskCache(const Automaton* automaton, const TokenTrie* trie, int64_t max_bytes,
+            int32_t max_depth);
 
   // The tokens that may follow, with that of the end.
   std::shared_ptr<const TokenMask> MaskOf(const Readings& readings);
@@ -62,6 +62,9 @@ class MaskCache {
   const TokenTrie* const trie_;
   const int64_t max_bytes_;
   const int32_t max_depth_;
+  // Readings looked at for one part, and for all parts of a mask but the last. It counts whether or
+  // not the parts were there, so that a mask does not depend on what was asked before.
+  const int64_t most_work_;
 
   mutable Mutex mutex_;
   // By the ends that they start from and the state.
