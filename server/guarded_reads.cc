@@ -107,6 +107,12 @@ TlsGuard* GuardOf(SSL* ssl) {
   return fresh.release();
 }
 
+// A function of its own so that the suppressions of ThreadSanitizer can name it.
+ssize_t OriginalRecvmsg(int fd, msghdr* message, int flags) {
+  static const Original<decltype(&recvmsg)> next("recvmsg");
+  return next(fd, message, flags);
+}
+
 }  // namespace
 
 void GuardReads(int fd, size_t most_header_bytes) {
@@ -121,8 +127,7 @@ void GuardTlsReads(size_t most_header_bytes) { most_of_tls = most_header_bytes; 
 }  // namespace based
 
 extern "C" ssize_t recvmsg(int fd, msghdr* message, int flags) {
-  static const based::Original<decltype(&recvmsg)> next("recvmsg");
-  const ssize_t bytes = next(fd, message, flags);
+  const ssize_t bytes = based::OriginalRecvmsg(fd, message, flags);
   if (bytes <= 0 || flags != 0 || based::MayPass(fd, *message, static_cast<size_t>(bytes))) {
     return bytes;
   }

@@ -145,6 +145,13 @@ bool FakeEngine::WaitForCancels(size_t count) {
   return cancels_.size() >= count;
 }
 
+bool FakeEngine::WaitForEnds(size_t count) {
+  const Clock::time_point end = Clock::now() + kWaitLimit;
+  MutexLock lock(mutex_);
+  while (ends_.size() < count && Clock::now() < end) changed_.WaitUntil(mutex_, end);
+  return ends_.size() >= count;
+}
+
 std::vector<Request> FakeEngine::requests() const {
   MutexLock lock(mutex_);
   return requests_;

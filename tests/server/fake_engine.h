@@ -42,6 +42,8 @@ class FakeEngine final : public Engine {
   void Release();
   // Waits, at most ten seconds, until `count` cancellations have come; false if they have not.
   bool WaitForCancels(size_t count);
+  // Likewise for the ends of sequences.
+  bool WaitForEnds(size_t count);
 
   std::vector<Request> requests() const;         // as submitted
   std::vector<TenantLimits> limits() const;      // as set last

@@ -162,10 +162,7 @@ TEST_F(ServerTest, SlowReaderIsEndedWithoutARetryHint) {
   grpc::ClientContext context;
   const auto reader = stub_->Generate(&context, RequestOf(1'000'000));
   // Reads nothing until the engine has ended the sequence.
-  for (int i = 0; i < 1000 && engine_->ends().empty(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  ASSERT_EQ(engine_->ends().size(), 1u);
+  ASSERT_TRUE(engine_->WaitForEnds(1));
   v1::GenerateResponse message;
   while (reader->Read(&message)) {
   }
@@ -186,7 +183,7 @@ TEST_F(ServerTest, ReaderThatNeverReadsAgainIsCutAndLeavesNothing) {
   // The queue fills, the sequence ends, and its last message waits for a window that never opens.
   EXPECT_TRUE(WaitForLine("based_cancellations_total{cause=\"slow_reader\"} 1"));
   EXPECT_TRUE(WaitForLine("based_streams_open 0"));
-  EXPECT_EQ(engine_->ends().size(), 1u);
+  EXPECT_TRUE(engine_->WaitForEnds(1));
   context.TryCancel();
 }
 
