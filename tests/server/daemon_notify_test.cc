@@ -204,7 +204,9 @@ TEST(DaemonNotify, ReadyWhenItServesAndPingsOnlyWhileTheEngineGoesRound) {
   std::future<grpc::Status> call =
       std::async(std::launch::async, [&] { return Generate(options.server.listen, 5); });
   doors.collect.WaitForSomebody();
-  // The round that went before may still be told of once.
+  // What was told before, and the round that went before may still be told of once.
+  while (manager.Hears("WATCHDOG=1", milliseconds(1))) {
+  }
   manager.Hears("WATCHDOG=1", kWatchdog);
   EXPECT_FALSE(manager.Hears("WATCHDOG=1", 2 * kWatchdog)) << "the engine thread hangs";
   doors.collect.Open();
