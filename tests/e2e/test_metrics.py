@@ -83,8 +83,8 @@ class Scraper(threading.Thread):
         while not self._ended.wait(0.03):
             try:
                 self.look()
-            except OSError:
-                return
+            except OSError:  # a busy machine's timeout, or the daemon has gone
+                continue
 
     def stop(self):
         self._ended.set()
