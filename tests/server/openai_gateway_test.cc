@@ -147,6 +147,7 @@ TEST_F(GatewayTest, SlowReaderIsEnded) {
   EXPECT_THAT(exchange->response().body, HasSubstr("the reader is too slow"));
   EXPECT_LT(exchange->response().body.size(), 4000u);
   ASSERT_TRUE(engine_->WaitForEnds(1));
+  ASSERT_EQ(engine_->ends().size(), 1u);
   EXPECT_EQ(engine_->ends()[0].code(), absl::StatusCode::kResourceExhausted);
 }
 

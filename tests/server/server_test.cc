@@ -141,13 +141,8 @@ TEST_F(ServerTest, DeadlineIsHandedToTheEngineAndEndsTheCall) {
   EXPECT_EQ(Generate(RequestOf(10), nullptr, &context).error_code(),
             grpc::StatusCode::DEADLINE_EXCEEDED);
   ASSERT_TRUE(engine_->WaitForCancels(1));
-  // The call's time is sent as a span that counts from its arrival, which a busy machine puts off.
-  const auto late = engine_->requests()[0].deadline - (before + std::chrono::milliseconds(300));
-  EXPECT_LT(late, std::chrono::seconds(10));
-  const absl::StatusCode code = engine_->cancels()[0].code();
-  EXPECT_EQ(code, late < std::chrono::milliseconds(50) || code != absl::StatusCode::kCancelled
-                      ? absl::StatusCode::kDeadlineExceeded
-                      : absl::StatusCode::kCancelled);
+  EXPECT_EQ(engine_->cancels()[0].code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_LE(engine_->requests()[0].deadline, before + std::chrono::milliseconds(400));
   EXPECT_TRUE(WaitForLine("based_streams_open 0"));
 }
 
@@ -163,6 +158,7 @@ TEST_F(ServerTest, SlowReaderIsEndedWithoutARetryHint) {
   const auto reader = stub_->Generate(&context, RequestOf(1'000'000));
   // Reads nothing until the engine has ended the sequence.
   ASSERT_TRUE(engine_->WaitForEnds(1));
+  ASSERT_EQ(engine_->ends().size(), 1u);
   v1::GenerateResponse message;
   while (reader->Read(&message)) {
   }
@@ -184,6 +180,7 @@ TEST_F(ServerTest, ReaderThatNeverReadsAgainIsCutAndLeavesNothing) {
   EXPECT_TRUE(WaitForLine("based_cancellations_total{cause=\"slow_reader\"} 1"));
   EXPECT_TRUE(WaitForLine("based_streams_open 0"));
   EXPECT_TRUE(engine_->WaitForEnds(1));
+  EXPECT_EQ(engine_->ends().size(), 1u);
   context.TryCancel();
 }
 
